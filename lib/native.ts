@@ -1,0 +1,103 @@
+/**
+ * The private interface of the compiled addon. This is the only file that loads it; nothing here is exported by the package.
+ *
+ * Every argument has been validated by the caller; the addon checks again only what could corrupt memory (handles, lengths,
+ * detached buffers) and throws plain errors with a `code` for it.
+ */
+import path from 'node:path';
+
+/** A compiled layer: an opaque object with a type tag. */
+export interface NativeLayer {
+  readonly __convtransposeLayer: never;
+}
+
+/** Settles one asynchronous call. `error` is null, or what to reject with. Called on the JavaScript thread that started it. */
+export type NativeCallback = (error: NativeFailure | null) => void;
+
+/** How the addon reports a failure: the TypeScript side turns it into a TypeError or RangeError of the caller's realm. */
+export interface NativeFailure {
+  /** 'ERR_CONVTRANSPOSE_...' */
+  code: string;
+  /** The public name of the offending argument; '' if none. */
+  argument: string;
+  message: string;
+}
+
+export interface NativeExplanation {
+  algorithm: string;
+  choice: string;
+  isa: string;
+  kernels: string[];
+  reason: string;
+  rejected: { name: string; reason: string }[];
+  precision: string;
+  notes: string[];
+  flops: number;
+  estimatedSeconds: number;
+  phases: number;
+  tasks: number;
+  workspaceBytes: number;
+  packedWeights: Record<string, number>;
+  blocking: Record<string, number>;
+}
+
+export interface NativeCpuInfo {
+  vendor: string;
+  model: string;
+  arch: string;
+  features: string[];
+  /** Instruction sets that this machine and binary can run, ascending. */
+  supported: string[];
+  /** The one in use (capped by CONVTRANSPOSE_ISA). */
+  isa: string;
+  caches: { l1d: number; l2: number; l3: number; line: number };
+  processors: number;
+  /** Processors' worth of cgroup CPU quota; 0 if there is none. */
+  quota: number;
+  defaultThreads: number;
+}
+
+/** What can be handed to native code: contents of any Float32Array view, also over a SharedArrayBuffer. */
+export interface NativeAddon {
+  /** Version that the binary was compiled as. */
+  readonly version: string;
+  /** Names of the slots of the Float64Array that describes a layer, in order (arrays as 'kernel0', 'kernel1', 'kernel2'). */
+  readonly layerFields: readonly string[];
+  /** The same for a call. */
+  readonly callFields: readonly string[];
+
+  cpuInfo(): NativeCpuInfo;
+  getNumThreads(): number;
+  setNumThreads(threads: number): void;
+
+  /** Uninitialised 64-byte aligned memory from the recycling pool; an external ArrayBuffer, or a copy where forbidden. */
+  allocate(bytes: number): ArrayBuffer;
+
+  /** Copies weight and bias. */
+  createLayer(layer: Float64Array, weight: Float32Array, bias: Float32Array | null): NativeLayer;
+  /** Frees the packed weights when in-flight work has finished; later calls with the handle throw ERR_CONVTRANSPOSE_DISPOSED. */
+  disposeLayer(layer: NativeLayer): void;
+
+  forward(layer: NativeLayer, call: Float64Array, input: Float32Array, out: Float32Array, threads: number): void;
+  /** Returns a ticket for `abort`. The callback is called exactly once, never before this returns. */
+  forwardAsync(
+    layer: NativeLayer, call: Float64Array, input: Float32Array, out: Float32Array, threads: number, done: NativeCallback,
+  ): number;
+  prepare(layer: NativeLayer, call: Float64Array): void;
+  prepareAsync(layer: NativeLayer, call: Float64Array, done: NativeCallback): number;
+  /** The call settles with ERR_CONVTRANSPOSE_ABORTED as soon as its running tasks end. Unknown tickets are ignored. */
+  abort(ticket: number): void;
+  explain(layer: NativeLayer, call: Float64Array): NativeExplanation;
+
+  /** Functional form: weights are read in place, packed for this call alone. */
+  run(layer: Float64Array, call: Float64Array, input: Float32Array, weight: Float32Array, bias: Float32Array | null,
+    out: Float32Array, threads: number): void;
+  /** Asynchronous functional form: weight and bias follow the same memory rules as input. */
+  runAsync(layer: Float64Array, call: Float64Array, input: Float32Array, weight: Float32Array, bias: Float32Array | null,
+    out: Float32Array, threads: number, done: NativeCallback): number;
+
+  /** Test hooks: counts of the kernels that really ran, and of memory. */
+  counters(): Record<string, number>;
+  resetCounters(): void;
+  memory(): { liveBytes: number; recycledBytes: number; allocations: number; queued: number; staged: number };
+}

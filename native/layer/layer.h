@@ -1,0 +1,81 @@
+// A layer: raw weights, their packed forms by layout, and a bounded cache of plans. Free of Node; thread-safe throughout.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "problem/problem.h"
+#include "runtime/thread_pool.h"
+
+namespace convtranspose {
+
+struct RejectedAlgorithm {
+  std::string name;    // "gemm"
+  std::string reason;  // "kernel differs from stride"
+};
+
+// What will run and why; read from the very plan that runs.
+struct Explanation {
+  std::string algorithm;  // "direct-wide"
+  std::string choice;     // the word of the `algorithm` option that forces it: "direct"
+  std::string isa;        // "avx512"
+  std::vector<std::string> kernels;  // names as counted: "direct-wide/avx512/8x3"
+  std::string reason;     // why this one
+  std::vector<RejectedAlgorithm> rejected;  // in the order of the list
+  std::string precision;  // what runs: "highest"
+  std::vector<std::string> notes;  // "precision 'high' runs as 'highest': ..."
+  double flops = 0;              // effective
+  double estimated_seconds = 0;  // of the planner's model, one thread
+  std::int64_t phases = 0;
+  std::int64_t tasks = 0;
+  std::int64_t workspace_bytes = 0;  // per thread
+  std::vector<std::pair<std::string, std::int64_t>> packed_weights;  // layout -> bytes, all that the layer holds now
+  std::vector<std::pair<std::string, std::int64_t>> blocking;        // name -> size
+};
+
+class Layer {
+ public:
+  // Copies weights and bias (bias may be nullptr when !spec.has_bias).
+  static Status create(const LayerSpec& spec, const float* weights, const float* bias, std::shared_ptr<Layer>* layer);
+
+  // Borrows them instead: they must outlive the layer and every job made from it. For the functional form.
+  static Status borrow(const LayerSpec& spec, const float* weights, const float* bias, std::shared_ptr<Layer>* layer);
+
+  ~Layer();
+
+  const LayerSpec& spec() const;
+  const float* weights() const;
+  const float* bias() const;  // nullptr without bias
+
+  // Plans and packs ahead.
+  Status prepare(const CallSpec& call);
+
+  // Synchronous: plans and packs if need be, then runs with the calling thread and up to threads-1 of the pool (0: default).
+  // src and dst hold exactly the elements that validate() accepted, do not overlap, and have the alignment of a float.
+  Status run(const CallSpec& call, const float* src, float* dst, int threads);
+
+  // A job for ThreadPool::submit that plans and packs if need be (as its first stage), then runs; with run == false it only
+  // plans and packs. It keeps the layer alive; what the pointers point at must outlive it. `settled` is called once, on the
+  // thread that finished the job (a pool thread).
+  struct Pointers {
+    const float* src;
+    float* dst;
+  };
+  static std::shared_ptr<Job> make_job(std::shared_ptr<Layer> layer, const CallSpec& call, bool run, Pointers pointers,
+                                       std::function<void(const Status&)> settled);
+
+  Status explain(const CallSpec& call, Explanation* explanation);
+
+  std::int64_t packed_bytes() const;
+
+ private:
+  struct Impl;
+  explicit Layer(std::unique_ptr<Impl> impl);
+  std::unique_ptr<Impl> impl_;
+};
+
+}  // namespace convtranspose

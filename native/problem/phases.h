@@ -1,0 +1,44 @@
+// Phases: for stride s, the outputs o with equal o mod s form a phase, and a phase is a stride-1 convolution with the taps
+// that reach it. Phase f of a dimension holds the outputs o = f + s*j, j = 0 .. size-1, and
+//
+//   y[f + s*j] = sum over its taps of x[j + offset] * w[index]      (x outside its range counts as absent)
+//
+// because o + pad_begin - k*dilation = s*i  <=>  i = j + (f + pad_begin - k*dilation)/s, where s divides.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "problem/problem.h"
+
+namespace convtranspose {
+
+struct Tap1d {
+  std::int64_t index;   // weight position k in this dimension
+  std::int64_t offset;  // input position relative to j
+};
+
+struct Phase1d {
+  std::int64_t first;  // f: also the output position of j = 0
+  std::int64_t size;   // number of outputs, at least 1
+  std::vector<Tap1d> taps;  // ascending index; may be empty (outputs hold the bias)
+};
+
+// The phases of one dimension: min(stride, out) of them, in order of `first`. Taps that no output of the phase can meet
+// inside the input are dropped.
+struct PhaseSet1d {
+  std::vector<Phase1d> phases;
+  std::int64_t min_offset = 0;  // over all taps of all phases; 0 if there is none
+  std::int64_t max_offset = 0;
+};
+
+PhaseSet1d make_phases(std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t stride, std::int64_t dilation,
+                       std::int64_t pad_begin);
+
+struct PhaseSet {
+  PhaseSet1d dim[kSpatialDims];
+};
+
+PhaseSet make_phases(const Problem& problem);
+
+}  // namespace convtranspose
