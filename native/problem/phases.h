@@ -4,6 +4,9 @@
 //   y[f + s*j] = sum over its taps of x[j + offset] * w[index]      (x outside its range counts as absent)
 //
 // because o + pad_begin - k*dilation = s*i  <=>  i = j + (f + pad_begin - k*dilation)/s, where s divides.
+//
+// Which taps a phase has depends on its residue (f + pad_begin) mod s alone, so packed weights are kept by residue and serve
+// every padding and every size.
 #pragma once
 
 #include <cstdint>
@@ -13,26 +16,35 @@
 
 namespace convtranspose {
 
+// The weight positions k, ascending, with k*dilation = residue (mod stride).
+std::vector<std::int64_t> taps_of_residue(std::int64_t kernel, std::int64_t stride, std::int64_t dilation,
+                                          std::int64_t residue);
+
 struct Tap1d {
   std::int64_t index;   // weight position k in this dimension
   std::int64_t offset;  // input position relative to j
 };
 
 struct Phase1d {
-  std::int64_t first;  // f: also the output position of j = 0
-  std::int64_t size;   // number of outputs, at least 1
+  std::int64_t first;       // f: also the output position of j = 0
+  std::int64_t size;        // number of outputs, at least 1
+  std::int64_t residue;     // (f + pad_begin) mod stride
   std::vector<Tap1d> taps;  // ascending index; may be empty (outputs hold the bias)
 };
 
-// The phases of one dimension: min(stride, out) of them, in order of `first`. Taps that no output of the phase can meet
-// inside the input are dropped.
+// The phases of one dimension: min(stride, out) of them, in order of `first`, sizes descending.
 struct PhaseSet1d {
   std::vector<Phase1d> phases;
-  std::int64_t min_offset = 0;  // over all taps of all phases; 0 if there is none
+  std::int64_t min_offset = 0;  // over all taps of all phases; both 0 if there is none
   std::int64_t max_offset = 0;
+
+  std::int64_t count() const { return static_cast<std::int64_t>(phases.size()); }
+  std::int64_t max_size() const { return phases.empty() ? 0 : phases.front().size; }
+  std::int64_t halo() const { return max_offset - min_offset; }
 };
 
-PhaseSet1d make_phases(std::int64_t in, std::int64_t out, std::int64_t kernel, std::int64_t stride, std::int64_t dilation,
+// Time and memory grow with min(stride, out) and kernel: callers bound both first.
+PhaseSet1d make_phases(std::int64_t out, std::int64_t kernel, std::int64_t stride, std::int64_t dilation,
                        std::int64_t pad_begin);
 
 struct PhaseSet {
