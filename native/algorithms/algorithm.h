@@ -1,0 +1,83 @@
+// What an algorithm is to the planner and to a run.
+//
+// The planner asks each algorithm of the list to plan a problem; it declines with a reason a user can read, or returns an
+// Execution: an immutable recipe that knows its cost, its workspace, the layout of the weights it wants and its tasks.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "kernels/kernel.h"
+#include "pack/weights.h"
+#include "problem/problem.h"
+#include "runtime/cpu.h"
+
+namespace convtranspose {
+
+// Facts about the raw weights, found once when a layer is made.
+struct WeightFacts {
+  bool finite = true;  // no infinity and no NaN
+};
+
+struct PlanRequest {
+  Problem original;   // as asked
+  Problem problem;    // canonical: what algorithms compute
+  const KernelTable* kernels;
+  CacheInfo caches;
+  WeightFacts weights;
+  // Channels accumulated in registers before a sum is added to the tile. One value for all algorithms that add products in
+  // (channel chunk, channel, tap) order, derived from the layer alone: so they agree to the bit with one another.
+  std::int64_t channel_chunk;
+  std::int64_t workspace_limit;  // bytes per thread
+};
+
+// Memory of one run. The pointers hold what the canonical problem describes.
+struct RunArgs {
+  const float* src;
+  float* dst;
+  const float* bias;     // [out_channels], or nullptr
+  const float* weights;  // packed by Execution::weight_layout(), or raw if it has none
+};
+
+// Per-thread scratch of a run. `tag` survives between the tasks that one thread runs for the same run, as long as no other
+// run used the memory in between; it is -1 otherwise. A task that leaves something reusable in `data` names it there.
+struct Workspace {
+  std::byte* data;  // 64-byte aligned, Execution::workspace_bytes() large
+  std::int64_t* tag;
+};
+
+class Execution {
+ public:
+  virtual ~Execution() = default;
+
+  virtual const WeightLayout* weight_layout() const = 0;  // nullptr: uses the raw weights
+  virtual std::int64_t tasks() const = 0;                 // independent; cut from the problem, never from the threads
+  virtual std::size_t workspace_bytes() const = 0;        // per thread
+  virtual void run_task(const RunArgs& args, std::int64_t task, Workspace workspace) const noexcept = 0;
+
+  double estimated_seconds = 0.0;                      // one thread, weights packed
+  std::vector<std::string> kernels;                    // tile kernels that run, by table name ("8x3")
+  std::vector<std::pair<std::string, std::int64_t>> blocking;  // for explain()
+  std::int64_t phases = 0;
+};
+
+class Algorithm {
+ public:
+  virtual ~Algorithm() = default;
+  virtual const char* name() const = 0;            // "direct-wide"
+  virtual AlgorithmChoice choice() const = 0;      // the option that forces it
+  // nullptr and a reason when it cannot or should not run the problem.
+  virtual std::unique_ptr<Execution> plan(const PlanRequest& request, std::string* reason) const = 0;
+};
+
+// The algorithms, best first where estimates tie, reference last.
+const Algorithm& direct_wide();
+const Algorithm& direct_channels();
+const Algorithm& gemm();
+const Algorithm& reference();
+
+}  // namespace convtranspose

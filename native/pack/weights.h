@@ -1,0 +1,79 @@
+// Packed weights: for every group, row of phases, panel of output channels and phase along the width, one contiguous run of
+// values in exactly the order in which a tile kernel reads them,
+//
+//   [group][depth residue][height residue][panel][width residue][channel chunk][channel][tap][panel width]
+//
+// Phases are named by residue (see phases.h), so one packed form serves every padding and every input size.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "problem/problem.h"
+
+namespace convtranspose {
+
+// 64-byte aligned floats; data() is nullptr when the allocation failed.
+class FloatArray {
+ public:
+  explicit FloatArray(std::int64_t count);
+  ~FloatArray();
+  FloatArray(const FloatArray&) = delete;
+  FloatArray& operator=(const FloatArray&) = delete;
+  float* data() const { return data_; }
+  std::int64_t count() const { return count_; }
+
+ private:
+  float* data_;
+  std::int64_t count_;
+};
+
+// Rows of output channels that one tile kernel call handles.
+struct Panel {
+  std::int64_t first;  // output channel within the group
+  std::int64_t rows;   // channels
+  std::int64_t width;  // rows as stored, zero-filled: rows <= width
+  std::int64_t begin;  // sum of the widths before it
+};
+
+// Where the values of one problem's layer stand. Depends on the layer and on the panels, not on sizes or padding.
+class WeightLayout {
+ public:
+  // `panel_widths`: rows and stored width of each panel, in order; their rows add up to the output channels of a group.
+  // `chunk`: channels that are accumulated in registers before they are added to the tile.
+  WeightLayout(const LayerSpec& layer, std::vector<Panel> panels, std::int64_t chunk);
+
+  const std::vector<Panel>& panels() const { return panels_; }
+  std::int64_t chunk() const { return chunk_; }
+  std::int64_t taps(std::int64_t residue_d, std::int64_t residue_h, std::int64_t residue_w) const;
+  std::int64_t elements() const { return layer_.groups * group_elements_; }
+
+  // Start of the run of a phase and panel. Channel c of it begins at + c * taps * panel.width.
+  std::int64_t offset(std::int64_t group, std::int64_t residue_d, std::int64_t residue_h, const Panel& panel,
+                      std::int64_t residue_w) const;
+
+  // Equal keys mean equal packed bytes for the same raw weights.
+  const std::string& key() const { return key_; }
+
+  // Fills elements() floats.
+  void pack(const float* weights, float* packed) const;
+
+ private:
+  LayerSpec layer_;
+  std::vector<Panel> panels_;
+  std::int64_t chunk_;
+  std::int64_t total_width_ = 0;      // of all panels
+  std::int64_t group_elements_ = 0;
+  std::vector<std::vector<std::int64_t>> taps_[kSpatialDims];  // [dimension][residue] -> weight positions
+  std::vector<std::int64_t> taps_before_w_;   // [residue_w]: taps along the width of all smaller residues
+  std::vector<std::int64_t> taps_before_dh_;  // [residue_d * stride_h + residue_h]: taps (d x h) of all smaller ones
+  std::string key_;
+};
+
+// Splits `channels` into panels of at most `widest` rows, as even as possible; widths are rounded up to `granule`.
+std::vector<Panel> split_panels(std::int64_t channels, std::int64_t widest, std::int64_t granule);
+
+}  // namespace convtranspose
