@@ -1,0 +1,102 @@
+// Vectors of eight floats: AVX2 and FMA. The names are those of baseline.h, which says what they mean.
+#pragma once
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "kernels/simd/unroll.h"
+
+namespace convtranspose::avx2 {
+namespace {
+
+constexpr int kLanes = 8;
+typedef __m256 Vec;
+
+CONVTRANSPOSE_INLINE Vec zero() { return _mm256_setzero_ps(); }
+CONVTRANSPOSE_INLINE Vec broadcast(float value) { return _mm256_set1_ps(value); }
+CONVTRANSPOSE_INLINE Vec load(const float* p) { return _mm256_loadu_ps(p); }
+CONVTRANSPOSE_INLINE void store(float* p, Vec v) { _mm256_storeu_ps(p, v); }
+
+CONVTRANSPOSE_INLINE Vec load_partial(const float* p, int64_t count) {
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_maskload_ps(p, _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), lane));
+}
+// In pieces, because masked stores are slow on AMD processors.
+CONVTRANSPOSE_INLINE void store_partial(float* p, Vec v, int64_t count) {
+  if (count >= kLanes) {
+    store(p, v);
+    return;
+  }
+  __m128 rest = _mm256_castps256_ps128(v);
+  if (count & 4) {
+    _mm_storeu_ps(p, rest);
+    rest = _mm256_extractf128_ps(v, 1);
+    p += 4;
+  }
+  if (count & 2) {
+    _mm_storel_pi(reinterpret_cast<__m64*>(p), rest);
+    rest = _mm_movehl_ps(rest, rest);
+    p += 2;
+  }
+  if (count & 1) _mm_store_ss(p, rest);
+}
+
+CONVTRANSPOSE_INLINE Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
+
+// The instructions return their second operand when one is a NaN or both are zeros.
+CONVTRANSPOSE_INLINE Vec at_least(Vec v, Vec lower) { return _mm256_max_ps(lower, v); }
+CONVTRANSPOSE_INLINE Vec at_most(Vec v, Vec upper) { return _mm256_min_ps(upper, v); }
+
+template <int kCount>
+struct Factors {
+  const float* first;
+};
+template <int kCount>
+CONVTRANSPOSE_INLINE Factors<kCount> load_factors(const float* p) {
+  return {p};
+}
+template <int kIndex, int kCount>
+CONVTRANSPOSE_INLINE Vec madd(Factors<kCount> factors, Vec v, Vec sum) {
+  return _mm256_fmadd_ps(_mm256_broadcast_ss(factors.first + kIndex), v, sum);
+}
+
+CONVTRANSPOSE_INLINE void interleave2(Vec a, Vec b, Vec* low, Vec* high) {
+  const Vec even = _mm256_unpacklo_ps(a, b);
+  const Vec odd = _mm256_unpackhi_ps(a, b);
+  *low = _mm256_permute2f128_ps(even, odd, 0x20);
+  *high = _mm256_permute2f128_ps(even, odd, 0x31);
+}
+
+template <class Map>
+CONVTRANSPOSE_INLINE Vec permute(Vec v) {
+  return _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(Map::source(0), Map::source(1), Map::source(2), Map::source(3),
+                                                       Map::source(4), Map::source(5), Map::source(6), Map::source(7)));
+}
+
+template <unsigned kMask>
+CONVTRANSPOSE_INLINE Vec select(Vec a, Vec b) {
+  return _mm256_blend_ps(a, b, kMask);
+}
+
+CONVTRANSPOSE_INLINE void transpose_square(Vec (&v)[kLanes]) {
+  // 4x4 within each 128-bit half: quad[4*g + k] holds column k (low half) and 4 + k (high half) of rows 4g .. 4g+3.
+  Vec quad[kLanes];
+  unroll<2>([&](auto group) CONVTRANSPOSE_INLINE_LAMBDA {
+    constexpr int g = 4 * group;
+    const __m256d low01 = _mm256_castps_pd(_mm256_unpacklo_ps(v[g], v[g + 1]));
+    const __m256d high01 = _mm256_castps_pd(_mm256_unpackhi_ps(v[g], v[g + 1]));
+    const __m256d low23 = _mm256_castps_pd(_mm256_unpacklo_ps(v[g + 2], v[g + 3]));
+    const __m256d high23 = _mm256_castps_pd(_mm256_unpackhi_ps(v[g + 2], v[g + 3]));
+    quad[g] = _mm256_castpd_ps(_mm256_unpacklo_pd(low01, low23));
+    quad[g + 1] = _mm256_castpd_ps(_mm256_unpackhi_pd(low01, low23));
+    quad[g + 2] = _mm256_castpd_ps(_mm256_unpacklo_pd(high01, high23));
+    quad[g + 3] = _mm256_castpd_ps(_mm256_unpackhi_pd(high01, high23));
+  });
+  unroll<4>([&](auto k) CONVTRANSPOSE_INLINE_LAMBDA {
+    v[k] = _mm256_permute2f128_ps(quad[k], quad[k + 4], 0x20);
+    v[k + 4] = _mm256_permute2f128_ps(quad[k], quad[k + 4], 0x31);
+  });
+}
+
+}  // namespace
+}  // namespace convtranspose::avx2

@@ -1,0 +1,98 @@
+// Vectors of sixteen floats: AVX-512 F, BW, VL, DQ. The names are those of baseline.h, which says what they mean.
+#pragma once
+
+// GCC's own header passes on a deliberately undefined vector in most intrinsics and then warns of it where it is inlined.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+#include <immintrin.h>
+#include <stdint.h>
+
+#include "kernels/simd/unroll.h"
+
+namespace convtranspose::avx512 {
+namespace {
+
+constexpr int kLanes = 16;
+typedef __m512 Vec;
+
+CONVTRANSPOSE_INLINE Vec zero() { return _mm512_setzero_ps(); }
+CONVTRANSPOSE_INLINE Vec broadcast(float value) { return _mm512_set1_ps(value); }
+CONVTRANSPOSE_INLINE Vec load(const float* p) { return _mm512_loadu_ps(p); }
+CONVTRANSPOSE_INLINE void store(float* p, Vec v) { _mm512_storeu_ps(p, v); }
+
+CONVTRANSPOSE_INLINE __mmask16 first_lanes(int64_t count) { return static_cast<__mmask16>((1u << count) - 1u); }
+CONVTRANSPOSE_INLINE Vec load_partial(const float* p, int64_t count) { return _mm512_maskz_loadu_ps(first_lanes(count), p); }
+CONVTRANSPOSE_INLINE void store_partial(float* p, Vec v, int64_t count) { _mm512_mask_storeu_ps(p, first_lanes(count), v); }
+
+CONVTRANSPOSE_INLINE Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
+
+// The instructions return their second operand when one is a NaN or both are zeros.
+CONVTRANSPOSE_INLINE Vec at_least(Vec v, Vec lower) { return _mm512_max_ps(lower, v); }
+CONVTRANSPOSE_INLINE Vec at_most(Vec v, Vec upper) { return _mm512_min_ps(upper, v); }
+
+template <int kCount>
+struct Factors {
+  const float* first;
+};
+template <int kCount>
+CONVTRANSPOSE_INLINE Factors<kCount> load_factors(const float* p) {
+  return {p};
+}
+template <int kIndex, int kCount>
+CONVTRANSPOSE_INLINE Vec madd(Factors<kCount> factors, Vec v, Vec sum) {
+  return _mm512_fmadd_ps(_mm512_set1_ps(factors.first[kIndex]), v, sum);
+}
+
+CONVTRANSPOSE_INLINE void interleave2(Vec a, Vec b, Vec* low, Vec* high) {
+  const __m512i first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
+  const __m512i second = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+  *low = _mm512_permutex2var_ps(a, first, b);
+  *high = _mm512_permutex2var_ps(a, second, b);
+}
+
+template <class Map>
+CONVTRANSPOSE_INLINE Vec permute(Vec v) {
+  const __m512i lanes =
+      _mm512_setr_epi32(Map::source(0), Map::source(1), Map::source(2), Map::source(3), Map::source(4), Map::source(5),
+                        Map::source(6), Map::source(7), Map::source(8), Map::source(9), Map::source(10), Map::source(11),
+                        Map::source(12), Map::source(13), Map::source(14), Map::source(15));
+  return _mm512_permutexvar_ps(lanes, v);
+}
+
+template <unsigned kMask>
+CONVTRANSPOSE_INLINE Vec select(Vec a, Vec b) {
+  return _mm512_mask_blend_ps(static_cast<__mmask16>(kMask), a, b);
+}
+
+CONVTRANSPOSE_INLINE void transpose_square(Vec (&v)[kLanes]) {
+  // 4x4 within each 128-bit quarter: quad[4*g + k] holds columns k, 4 + k, 8 + k, 12 + k of rows 4g .. 4g+3.
+  Vec quad[kLanes];
+  unroll<4>([&](auto group) CONVTRANSPOSE_INLINE_LAMBDA {
+    constexpr int g = 4 * group;
+    const __m512d low01 = _mm512_castps_pd(_mm512_unpacklo_ps(v[g], v[g + 1]));
+    const __m512d high01 = _mm512_castps_pd(_mm512_unpackhi_ps(v[g], v[g + 1]));
+    const __m512d low23 = _mm512_castps_pd(_mm512_unpacklo_ps(v[g + 2], v[g + 3]));
+    const __m512d high23 = _mm512_castps_pd(_mm512_unpackhi_ps(v[g + 2], v[g + 3]));
+    quad[g] = _mm512_castpd_ps(_mm512_unpacklo_pd(low01, low23));
+    quad[g + 1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low01, low23));
+    quad[g + 2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high01, high23));
+    quad[g + 3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high01, high23));
+  });
+  // Then a 4x4 transpose of whole quarters.
+  unroll<4>([&](auto k) CONVTRANSPOSE_INLINE_LAMBDA {
+    const Vec low01 = _mm512_shuffle_f32x4(quad[k], quad[k + 4], 0x44);
+    const Vec high01 = _mm512_shuffle_f32x4(quad[k], quad[k + 4], 0xee);
+    const Vec low23 = _mm512_shuffle_f32x4(quad[k + 8], quad[k + 12], 0x44);
+    const Vec high23 = _mm512_shuffle_f32x4(quad[k + 8], quad[k + 12], 0xee);
+    v[k] = _mm512_shuffle_f32x4(low01, low23, 0x88);
+    v[k + 4] = _mm512_shuffle_f32x4(low01, low23, 0xdd);
+    v[k + 8] = _mm512_shuffle_f32x4(high01, high23, 0x88);
+    v[k + 12] = _mm512_shuffle_f32x4(high01, high23, 0xdd);
+  });
+}
+
+}  // namespace
+}  // namespace convtranspose::avx512

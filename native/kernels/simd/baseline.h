@@ -1,0 +1,94 @@
+// Vectors of four floats in the compiler's own vector extension: SSE2 on x86-64, the plain vector unit elsewhere. There is
+// no fused multiply-add at this level, so a product is rounded before it is added (the build forbids contraction).
+//
+// The vector headers of all instruction sets define the same names; this one says what they mean.
+#pragma once
+
+#include <stdint.h>
+
+#include "kernels/simd/unroll.h"
+
+namespace convtranspose::baseline {
+namespace {
+
+constexpr int kLanes = 4;
+typedef float Vec __attribute__((vector_size(16)));
+typedef float UnalignedVec __attribute__((vector_size(16), aligned(4), may_alias));
+typedef int32_t LaneMask __attribute__((vector_size(16)));
+
+#if defined(__clang__)
+#define CONVTRANSPOSE_SHUFFLE(a, b, l0, l1, l2, l3) __builtin_shufflevector(a, b, l0, l1, l2, l3)
+#else
+#define CONVTRANSPOSE_SHUFFLE(a, b, l0, l1, l2, l3) __builtin_shuffle(a, b, LaneMask{l0, l1, l2, l3})
+#endif
+
+CONVTRANSPOSE_INLINE Vec zero() { return Vec{}; }
+CONVTRANSPOSE_INLINE Vec broadcast(float value) { return Vec{value, value, value, value}; }
+
+// Any alignment of a float will do.
+CONVTRANSPOSE_INLINE Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
+CONVTRANSPOSE_INLINE void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
+
+// The first `count` lanes, 0 <= count <= kLanes; memory of the others is not touched, and their loaded value is zero.
+CONVTRANSPOSE_INLINE Vec load_partial(const float* p, int64_t count) {
+  return Vec{count > 0 ? p[0] : 0.0f, count > 1 ? p[1] : 0.0f, count > 2 ? p[2] : 0.0f, count > 3 ? p[3] : 0.0f};
+}
+CONVTRANSPOSE_INLINE void store_partial(float* p, Vec v, int64_t count) {
+  if (count > 0) p[0] = v[0];
+  if (count > 1) p[1] = v[1];
+  if (count > 2) p[2] = v[2];
+  if (count > 3) p[3] = v[3];
+}
+
+CONVTRANSPOSE_INLINE Vec add(Vec a, Vec b) { return a + b; }
+
+// Limits of v; a NaN of v stays, and so does the zero of v when the limit is the other zero.
+CONVTRANSPOSE_INLINE Vec at_least(Vec v, Vec lower) { return v < lower ? lower : v; }
+CONVTRANSPOSE_INLINE Vec at_most(Vec v, Vec upper) { return v > upper ? upper : v; }
+
+// kCount consecutive floats, each of which multiplies whole vectors. Where an instruction can multiply by one lane of a
+// register, they are loaded as vectors; here each one is broadcast when it is used.
+template <int kCount>
+struct Factors {
+  const float* first;
+};
+template <int kCount>
+CONVTRANSPOSE_INLINE Factors<kCount> load_factors(const float* p) {
+  return {p};
+}
+// sum + factor[kIndex] * v
+template <int kIndex, int kCount>
+CONVTRANSPOSE_INLINE Vec madd(Factors<kCount> factors, Vec v, Vec sum) {
+  return sum + broadcast(factors.first[kIndex]) * v;
+}
+
+// a0 b0 a1 b1 ... over two vectors.
+CONVTRANSPOSE_INLINE void interleave2(Vec a, Vec b, Vec* low, Vec* high) {
+  *low = CONVTRANSPOSE_SHUFFLE(a, b, 0, 4, 1, 5);
+  *high = CONVTRANSPOSE_SHUFFLE(a, b, 2, 6, 3, 7);
+}
+
+// result[lane] = v[Map::source(lane)]
+template <class Map>
+CONVTRANSPOSE_INLINE Vec permute(Vec v) {
+  return CONVTRANSPOSE_SHUFFLE(v, v, Map::source(0), Map::source(1), Map::source(2), Map::source(3));
+}
+
+// result[lane] = bit `lane` of kMask ? b[lane] : a[lane]
+template <unsigned kMask>
+CONVTRANSPOSE_INLINE Vec select(Vec a, Vec b) {
+  constexpr int k0 = kMask & 1 ? 4 : 0, k1 = kMask & 2 ? 5 : 1, k2 = kMask & 4 ? 6 : 2, k3 = kMask & 8 ? 7 : 3;
+  return CONVTRANSPOSE_SHUFFLE(a, b, k0, k1, k2, k3);
+}
+
+// Transposes the square of kLanes vectors in place.
+CONVTRANSPOSE_INLINE void transpose_square(Vec (&v)[kLanes]) {
+  Vec low02, high02, low13, high13;
+  interleave2(v[0], v[2], &low02, &high02);
+  interleave2(v[1], v[3], &low13, &high13);
+  interleave2(low02, low13, &v[0], &v[1]);
+  interleave2(high02, high13, &v[2], &v[3]);
+}
+
+}  // namespace
+}  // namespace convtranspose::baseline

@@ -1,0 +1,130 @@
+// The epilogues of kernel.h, written once: each instruction set includes this file inside its own unnamed namespace, after
+// its vector header and transpose.inl.h.
+
+// Where the elements of phase kPhase go when an odd number of phases is interleaved: element j to position j*kPhases +
+// kPhase, of which the lane is the remainder by kLanes. The number of lanes is a power of two, so all lanes are distinct.
+template <int kPhases, int kPhase>
+struct PhaseSpread {
+  static constexpr int source(int lane) {
+    for (int j = 0; j < kLanes; ++j) {
+      if ((j * kPhases + kPhase) % kLanes == lane) return j;
+    }
+    return 0;
+  }
+};
+
+// The lanes of interleaved vector `vector` that come from `phase`.
+constexpr unsigned phase_lanes(int phases, int phase, int vector) {
+  unsigned mask = 0;
+  for (int lane = 0; lane < kLanes; ++lane) {
+    if ((vector * kLanes + lane) % phases == phase) mask |= 1u << lane;
+  }
+  return mask;
+}
+
+// out, read as one sequence, is in[0][0], in[1][0], ..., in[kPhases - 1][0], in[0][1], ...
+template <int kPhases>
+CONVTRANSPOSE_INLINE void interleave(const Vec (&in)[kPhases], Vec (&out)[kPhases]) {
+  if constexpr (kPhases == 1) {
+    out[0] = in[0];
+  } else if constexpr (kPhases % 2 == 0) {
+    // Phases that are kHalf apart alternate first; that leaves kHalf sequences to interleave, each two vectors long.
+    constexpr int kHalf = kPhases / 2;
+    Vec low[kHalf], high[kHalf], first[kHalf], second[kHalf];
+    unroll<kHalf>([&](auto f) CONVTRANSPOSE_INLINE_LAMBDA { interleave2(in[f], in[f + kHalf], &low[f], &high[f]); });
+    interleave(low, first);
+    interleave(high, second);
+    unroll<kHalf>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA {
+      out[v] = first[v];
+      out[v + kHalf] = second[v];
+    });
+  } else {
+    Vec spread[kPhases];
+    unroll<kPhases>([&](auto f) CONVTRANSPOSE_INLINE_LAMBDA { spread[f] = permute<PhaseSpread<kPhases, f>>(in[f]); });
+    unroll<kPhases>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA {
+      out[v] = spread[0];
+      unroll<kPhases>([&](auto f)
+                          CONVTRANSPOSE_INLINE_LAMBDA { out[v] = select<phase_lanes(kPhases, f, v)>(out[v], spread[f]); });
+    });
+  }
+}
+
+CONVTRANSPOSE_INLINE Vec clamp(Vec v, Vec lower, Vec upper) { return at_most(at_least(v, lower), upper); }
+
+template <int kPhases, class Finish>
+CONVTRANSPOSE_INLINE void row_store_phases(const RowStoreArgs* args, const Finish& finish) {
+  const float* tile = args->tile;
+  float* dst = args->dst;
+  for (int64_t left = args->count; left > 0; left -= kPhases * kLanes, tile += kLanes, dst += kPhases * kLanes) {
+    Vec in[kPhases], out[kPhases];
+    unroll<kPhases>([&](auto f) CONVTRANSPOSE_INLINE_LAMBDA { in[f] = finish(load(tile + f * args->phase_stride)); });
+    interleave(in, out);
+    if (left >= kPhases * kLanes) {
+      unroll<kPhases>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { store(dst + v * kLanes, out[v]); });
+    } else {
+      unroll<kPhases>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA {
+        const int64_t count = left - v * kLanes;
+        if (count >= kLanes) {
+          store(dst + v * kLanes, out[v]);
+        } else if (count > 0) {
+          store_partial(dst + v * kLanes, out[v], count);
+        }
+      });
+    }
+  }
+}
+
+// Any number of phases: the tile, a row per phase, transposed.
+template <class Finish>
+CONVTRANSPOSE_INLINE void row_store_transposed(const RowStoreArgs* args, const Finish& finish) {
+  const int64_t whole = args->count / args->phases;
+  transpose_with(
+      TransposeArgs{args->tile, args->phase_stride, args->dst, static_cast<ptrdiff_t>(args->phases), args->phases, whole},
+      finish);
+  for (int64_t f = 0; f < args->count - whole * args->phases; ++f) {
+    const Vec v = load_partial(args->tile + f * args->phase_stride + whole, 1);
+    store_partial(args->dst + whole * args->phases + f, finish(v), 1);
+  }
+}
+
+void row_store(const RowStoreArgs* args) {
+  const Vec bias = broadcast(args->bias), lower = broadcast(args->lower), upper = broadcast(args->upper);
+  const auto finish = [=](Vec v) CONVTRANSPOSE_INLINE_LAMBDA { return clamp(add(v, bias), lower, upper); };
+  switch (args->phases) {
+    case 1:
+      return row_store_phases<1>(args, finish);
+    case 2:
+      return row_store_phases<2>(args, finish);
+    case 3:
+      return row_store_phases<3>(args, finish);
+    case 4:
+      return row_store_phases<4>(args, finish);
+    case 5:
+      return row_store_phases<5>(args, finish);
+    case 6:
+      return row_store_phases<6>(args, finish);
+    case 7:
+      return row_store_phases<7>(args, finish);
+    case 8:
+      return row_store_phases<8>(args, finish);
+    default:
+      return row_store_transposed(args, finish);
+  }
+}
+
+void pixel_store(const PixelStoreArgs* args) {
+  const Vec lower = broadcast(args->lower), upper = broadcast(args->upper);
+  const float* tile = args->tile;
+  float* dst = args->dst;
+  for (int64_t i = 0; i < args->rows; ++i, tile += args->tile_stride, dst += args->dst_stride) {
+    int64_t j = 0;
+    for (; j + kLanes <= args->columns; j += kLanes) {
+      store(dst + j, clamp(add(load(tile + j), load(args->bias + j)), lower, upper));
+    }
+    if (j < args->columns) {
+      const int64_t count = args->columns - j;
+      const Vec v = add(load_partial(tile + j, count), load_partial(args->bias + j, count));
+      store_partial(dst + j, clamp(v, lower, upper), count);
+    }
+  }
+}

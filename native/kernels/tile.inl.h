@@ -1,0 +1,122 @@
+// The tile kernels of kernel.h, written once: each instruction set includes this file inside its own unnamed namespace,
+// after its vector header. kRows x kVectors accumulators stay in registers over the whole loop.
+
+template <int kRows, int kVectors>
+CONVTRANSPOSE_INLINE void clear(Vec (&sum)[kRows][kVectors]) {
+  unroll<kRows>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA {
+    unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { sum[i][v] = zero(); });
+  });
+}
+
+template <int kRows, int kVectors>
+CONVTRANSPOSE_INLINE void finish_tile(const TileArgs* args, const Vec (&sum)[kRows][kVectors]) {
+  float* row = args->tile;
+  if (args->accumulate) {
+    unroll<kRows>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA {
+      unroll<kVectors>([&](auto v)
+                           CONVTRANSPOSE_INLINE_LAMBDA { store(row + v * kLanes, add(load(row + v * kLanes), sum[i][v])); });
+      row += args->tile_stride;
+    });
+  } else {
+    unroll<kRows>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA {
+      unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { store(row + v * kLanes, sum[i][v]); });
+      row += args->tile_stride;
+    });
+  }
+}
+
+// One channel of one tap of a wide tile: kRows weights times kVectors vectors of pixels.
+template <int kRows, int kVectors>
+CONVTRANSPOSE_INLINE void wide_step(const float* weights, const float* pixels, Vec (&sum)[kRows][kVectors]) {
+  Vec pixel[kVectors];
+  unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { pixel[v] = load(pixels + v * kLanes); });
+  const auto weight = load_factors<kRows>(weights);
+  unroll<kRows>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA {
+    unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { sum[i][v] = madd<i>(weight, pixel[v], sum[i][v]); });
+  });
+}
+
+template <int kRows, int kVectors>
+void tile_wide(const TileArgs* args) {
+  Vec sum[kRows][kVectors];
+  clear(sum);
+  const ptrdiff_t* const taps_end = args->tap_offset + args->taps;
+  const float* weights = args->weights;
+  const float* src = args->src;
+  if (args->taps == 1) {
+    src += args->tap_offset[0];
+    for (int64_t c = args->channels; c > 0; --c, src += args->src_channel_stride, weights += kRows) {
+      wide_step(weights, src, sum);
+    }
+  } else {
+    for (int64_t c = args->channels; c > 0; --c, src += args->src_channel_stride) {
+      for (const ptrdiff_t* tap = args->tap_offset; tap != taps_end; ++tap, weights += kRows) {
+        wide_step(weights, src + *tap, sum);
+      }
+    }
+  }
+  finish_tile(args, sum);
+}
+
+// With few pixels the weights come from memory, each used once: asking for them this many floats ahead reaches the
+// memory's bandwidth. (A prefetch beyond the end of the weights is harmless.)
+constexpr int kWeightsAhead = 1024;
+
+// One channel of one tap of a channels tile: kRows pixels, row[i][position], times kVectors vectors of weights.
+template <int kRows, int kVectors>
+CONVTRANSPOSE_INLINE void channels_step(const float* weights, const float* const (&row)[kRows], ptrdiff_t position,
+                                        Vec (&sum)[kRows][kVectors]) {
+  constexpr int kFloatsPerLine = 16;
+  constexpr int kColumns = kVectors * kLanes;
+  unroll<(kColumns + kFloatsPerLine - 1) / kFloatsPerLine>(
+      [&](auto line) CONVTRANSPOSE_INLINE_LAMBDA { __builtin_prefetch(weights + kWeightsAhead + line * kFloatsPerLine); });
+  Vec weight[kVectors];
+  unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { weight[v] = load(weights + v * kLanes); });
+  unroll<kRows>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA {
+    const auto pixel = load_factors<1>(row[i] + position);
+    unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { sum[i][v] = madd<0>(pixel, weight[v], sum[i][v]); });
+  });
+}
+
+template <int kRows, int kVectors>
+void tile_channels(const TileArgs* args) {
+  constexpr int kColumns = kVectors * kLanes;
+  Vec sum[kRows][kVectors];
+  clear(sum);
+  const float* row[kRows];
+  unroll<kRows>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA { row[i] = args->src + args->row_offset[i]; });
+  const ptrdiff_t* const taps_end = args->tap_offset + args->taps;
+  const float* weights = args->weights;
+  if (args->taps == 1) {
+    const ptrdiff_t end = args->tap_offset[0] + args->channels;
+    for (ptrdiff_t position = args->tap_offset[0]; position != end; ++position, weights += kColumns) {
+      channels_step(weights, row, position, sum);
+    }
+  } else {
+    for (int64_t c = 0; c < args->channels; ++c) {
+      for (const ptrdiff_t* tap = args->tap_offset; tap != taps_end; ++tap, weights += kColumns) {
+        channels_step(weights, row, *tap + c, sum);
+      }
+    }
+  }
+  finish_tile(args, sum);
+}
+
+// "8x3": rows x vectors, up to 99 rows and 9 vectors.
+template <int kRows, int kVectors>
+struct TileName {
+  static_assert(kRows < 100 && kVectors < 10);
+  static constexpr bool kTwoDigits = kRows >= 10;
+  static constexpr char text[] = {kTwoDigits ? '0' + kRows / 10 : '0' + kRows, kTwoDigits ? '0' + kRows % 10 : 'x',
+                                  kTwoDigits ? 'x' : '0' + kVectors, kTwoDigits ? '0' + kVectors : '\0', '\0'};
+};
+
+// Rows of a kernel table.
+template <int kRows, int kVectors>
+constexpr TileKernel wide() {
+  return {TileName<kRows, kVectors>::text, kRows, kVectors * kLanes, tile_wide<kRows, kVectors>};
+}
+template <int kRows, int kVectors>
+constexpr TileKernel channels() {
+  return {TileName<kRows, kVectors>::text, kRows, kVectors * kLanes, tile_channels<kRows, kVectors>};
+}

@@ -1,0 +1,45 @@
+// The transpose of kernel.h, written once: each instruction set includes this file inside its own unnamed namespace, after
+// its vector header.
+
+// One square of kLanes x kLanes, or what is left of it at an edge: rows and columns <= kLanes. Every value passes through
+// `finish` on its way.
+template <class Finish>
+CONVTRANSPOSE_INLINE void transpose_block(const float* src, ptrdiff_t src_stride, float* dst, ptrdiff_t dst_stride,
+                                          int64_t rows, int64_t columns, const Finish& finish) {
+  Vec v[kLanes];
+  if (rows == kLanes && columns == kLanes) {
+    unroll<kLanes>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA { v[i] = finish(load(src + i * src_stride)); });
+    transpose_square(v);
+    unroll<kLanes>([&](auto j) CONVTRANSPOSE_INLINE_LAMBDA { store(dst + j * dst_stride, v[j]); });
+  } else {
+    unroll<kLanes>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA {
+      v[i] = i < rows ? finish(load_partial(src + i * src_stride, columns)) : zero();
+    });
+    transpose_square(v);
+    unroll<kLanes>([&](auto j) CONVTRANSPOSE_INLINE_LAMBDA {
+      if (j < columns) store_partial(dst + j * dst_stride, v[j], rows);
+    });
+  }
+}
+
+template <class Finish>
+CONVTRANSPOSE_INLINE void transpose_with(const TransposeArgs& args, const Finish& finish) {
+  // In squares of a cache line, so that lines on both sides are used up whole while they are near.
+  constexpr int64_t kLine = 16;
+  for (int64_t i0 = 0; i0 < args.rows; i0 += kLine) {
+    const int64_t i1 = i0 + kLine < args.rows ? i0 + kLine : args.rows;
+    for (int64_t j0 = 0; j0 < args.columns; j0 += kLine) {
+      const int64_t j1 = j0 + kLine < args.columns ? j0 + kLine : args.columns;
+      for (int64_t i = i0; i < i1; i += kLanes) {
+        for (int64_t j = j0; j < j1; j += kLanes) {
+          transpose_block(args.src + i * args.src_stride + j, args.src_stride, args.dst + j * args.dst_stride + i,
+                          args.dst_stride, i1 - i < kLanes ? i1 - i : kLanes, j1 - j < kLanes ? j1 - j : kLanes, finish);
+        }
+      }
+    }
+  }
+}
+
+void transpose(const TransposeArgs* args) {
+  transpose_with(*args, [](Vec v) CONVTRANSPOSE_INLINE_LAMBDA { return v; });
+}

@@ -1,0 +1,354 @@
+// Every kernel of every instruction set that this machine can run, against plain loops over the definitions of kernel.h.
+#include <doctest/doctest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <limits>
+#include <random>
+#include <string>
+#include <vector>
+
+#include "kernels/kernel.h"
+#include "kernels/registry.h"
+#include "runtime/cpu.h"
+
+using namespace convtranspose;
+
+namespace {
+
+constexpr float kNaN = std::numeric_limits<float>::quiet_NaN();
+constexpr float kInfinity = std::numeric_limits<float>::infinity();
+
+bool same_bits(float a, float b) {
+  if (std::isnan(a) || std::isnan(b)) return std::isnan(a) && std::isnan(b);
+  return std::memcmp(&a, &b, sizeof(float)) == 0;
+}
+
+void for_each_table(const std::function<void(const KernelTable&)>& body) {
+  for (Isa isa : cpu_info().supported) {
+    const KernelTable* table = kernel_table(isa);
+    if (table == nullptr) continue;
+    INFO("instruction set " << table->isa);
+    body(*table);
+  }
+}
+
+// Memory between guard regions, `offset` floats beyond a 64-byte boundary.
+class Guarded {
+ public:
+  Guarded(std::size_t size, std::size_t offset) : size_(size), storage_(size + 2 * kGuard + 16, kMark) {
+    std::size_t start = kGuard;
+    while (reinterpret_cast<std::uintptr_t>(storage_.data() + start) % 64 != 0) ++start;
+    start_ = start + offset;
+    REQUIRE(start_ + size + 16 <= storage_.size());
+  }
+  float* data() { return storage_.data() + start_; }
+  const float* data() const { return storage_.data() + start_; }
+  float& operator[](std::size_t i) { return storage_[start_ + i]; }
+  std::size_t size() const { return size_; }
+  void fill(float value) { std::fill(data(), data() + size_, value); }
+  bool guards_intact() const {
+    for (std::size_t i = 0; i < storage_.size(); ++i) {
+      if ((i < start_ || i >= start_ + size_) && !same_bits(storage_[i], kMark)) return false;
+    }
+    return true;
+  }
+  static constexpr float kMark = -12345.675f;
+
+ private:
+  static constexpr std::size_t kGuard = 64;
+  std::size_t size_;
+  std::size_t start_ = 0;
+  std::vector<float> storage_;
+};
+
+using Random = std::mt19937;
+
+void randomize(Guarded& values, Random& random) {
+  std::normal_distribution<float> normal;
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = normal(random);
+}
+
+// What a kernel does to one sum: a fused product where the instruction set has one.
+float add_product(const KernelTable& table, float a, float b, float sum) {
+  if (std::string(table.isa) != "baseline") return std::fma(a, b, sum);
+  const volatile float product = a * b;  // rounded by itself, whatever the compiler would like
+  return sum + product;
+}
+
+struct TileCase {
+  int channels;
+  int taps;
+  std::size_t src_offset;  // floats beyond an aligned address
+  bool accumulate;
+};
+
+const TileCase kTileCases[] = {{1, 1, 0, false},  {1, 1, 3, true},    {2, 1, 5, false}, {7, 1, 1, true},
+                               {33, 1, 7, false}, {1, 2, 2, false},   {3, 3, 1, true},  {5, 4, 9, false},
+                               {16, 4, 0, true},  {17, 5, 11, false}, {2, 27, 13, true}};
+
+void check_tile(const KernelTable& table, const TileKernel& kernel, bool wide, const TileCase& shape, Random& random) {
+  const std::int64_t weights_width = wide ? kernel.mr : kernel.nr;
+  const std::int64_t steps = std::int64_t{shape.channels} * shape.taps;
+  Guarded weights(steps * weights_width, 0);
+  randomize(weights, random);
+
+  // Offsets in any order, two of them equal, and beginning below zero: src points into the middle of its buffer.
+  std::vector<ptrdiff_t> tap_offset(shape.taps), row_offset(kernel.mr);
+  for (int t = 0; t < shape.taps; ++t) tap_offset[t] = (t * 19) % 31 - 11;
+  for (int i = 0; i < kernel.mr; ++i) row_offset[i] = ((i * 7) % 5) * 41 - 50;
+  const ptrdiff_t channel_stride = kernel.nr + 37;
+  ptrdiff_t lowest = 0, highest = 0;  // of the src elements that the definition reads
+  bool first = true;
+  auto reads = [&](ptrdiff_t at) {
+    lowest = first ? at : std::min(lowest, at);
+    highest = first ? at : std::max(highest, at);
+    first = false;
+  };
+  for (int t = 0; t < shape.taps; ++t) {
+    if (wide) {
+      reads(tap_offset[t]);
+      reads((shape.channels - 1) * channel_stride + tap_offset[t] + kernel.nr - 1);
+    } else {
+      for (int i = 0; i < kernel.mr; ++i) {
+        reads(row_offset[i] + tap_offset[t]);
+        reads(row_offset[i] + tap_offset[t] + shape.channels - 1);
+      }
+    }
+  }
+  // The guards of src hold a value that would spoil any sum that read it by mistake.
+  Guarded src(highest - lowest + 1, shape.src_offset);
+  randomize(src, random);
+  const float* origin = src.data() - lowest;
+
+  const ptrdiff_t tile_stride = kernel.nr + 16;
+  Guarded tile(kernel.mr * tile_stride, 0);
+  randomize(tile, random);
+  std::vector<float> before(tile.data(), tile.data() + tile.size());
+
+  TileArgs args{};
+  args.src = origin;
+  args.tap_offset = tap_offset.data();
+  args.row_offset = wide ? nullptr : row_offset.data();
+  args.src_channel_stride = wide ? channel_stride : 0;
+  args.weights = weights.data();
+  args.channels = shape.channels;
+  args.taps = shape.taps;
+  args.tile = tile.data();
+  args.tile_stride = tile_stride;
+  args.accumulate = shape.accumulate;
+  kernel.fn(&args);
+
+  bool exact = true, close = true, untouched = true;
+  for (int i = 0; i < kernel.mr; ++i) {
+    for (int j = 0; j < kernel.nr; ++j) {
+      float sum = 0.0f;
+      double precise = 0.0, magnitude = 0.0;
+      for (int c = 0; c < shape.channels; ++c) {
+        for (int t = 0; t < shape.taps; ++t) {
+          const std::int64_t step = std::int64_t{c} * shape.taps + t;
+          const float w = weights[step * weights_width + (wide ? i : j)];
+          const float x = origin[wide ? c * channel_stride + tap_offset[t] + j : row_offset[i] + tap_offset[t] + c];
+          sum = add_product(table, w, x, sum);
+          precise += double{w} * double{x};
+          magnitude += std::fabs(double{w} * double{x});
+        }
+      }
+      const float old = before[i * tile_stride + j];
+      if (shape.accumulate) {
+        sum = old + sum;
+        precise += double{old};
+        magnitude += std::fabs(double{old});
+      }
+      const float got = tile[i * tile_stride + j];
+      exact = exact && same_bits(got, sum);
+      close = close && std::fabs(double{got} - precise) <= std::ldexp(double(steps + 1), -24) * magnitude;
+    }
+    for (ptrdiff_t j = kernel.nr; j < tile_stride; ++j) {
+      untouched = untouched && same_bits(tile[i * tile_stride + j], before[i * tile_stride + j]);
+    }
+  }
+  CHECK(exact);
+  CHECK(close);
+  CHECK(untouched);
+  CHECK(tile.guards_intact());
+}
+
+float reference_clamp(float v, float lower, float upper) {
+  if (v < lower) v = lower;
+  if (v > upper) v = upper;
+  return v;
+}
+
+struct Limits {
+  float lower;
+  float upper;
+};
+const Limits kLimits[] = {{-kInfinity, kInfinity}, {0.0f, kInfinity}, {-0.5f, 0.75f}, {0.0f, 0.0f}};
+
+// Normal values, now and then a special one.
+void randomize_special(Guarded& values, Random& random) {
+  randomize(values, random);
+  const float special[] = {
+      kNaN, kInfinity, -kInfinity, -0.0f, 0.0f, std::numeric_limits<float>::denorm_min(), std::numeric_limits<float>::max()};
+  for (std::size_t i = random() % 3; i < values.size(); i += 1 + random() % 7) values[i] = special[random() % 7];
+}
+
+}  // namespace
+
+TEST_CASE("every instruction set that the processor supports and the compiler knows has a table") {
+  CHECK(kernel_table(Isa::kBaseline) != nullptr);
+  for_each_table([](const KernelTable& table) {
+    CHECK(table.lanes >= 4);
+    CHECK(table.wide_count > 0);
+    CHECK(table.channels_count > 0);
+  });
+#if defined(__x86_64__)
+  CHECK(kernel_table(Isa::kNeon) == nullptr);
+  CHECK(std::string(kernel_table(Isa::kAvx2)->isa) == "avx2");
+  CHECK(std::string(kernel_table(Isa::kAvx512)->isa) == "avx512");
+#elif defined(__aarch64__)
+  CHECK(kernel_table(Isa::kAvx2) == nullptr);
+  CHECK(kernel_table(Isa::kAvx512) == nullptr);
+  CHECK(std::string(kernel_table(Isa::kNeon)->isa) == "neon");
+#endif
+}
+
+TEST_CASE("the active table belongs to the active instruction set") {
+  Isa isa = Isa::kBaseline;
+  REQUIRE(active_isa(&isa).ok());
+  CHECK(&active_kernels() == kernel_table(isa));
+}
+
+TEST_CASE("tables keep their order and have a kernel for every number of rows") {
+  for_each_table([](const KernelTable& table) {
+    auto ordered = [&](const TileKernel* kernels, int count) {
+      for (int i = 0; i < count; ++i) {
+        INFO("kernel " << kernels[i].name);
+        CHECK(kernels[i].nr % table.lanes == 0);
+        CHECK(kernels[i].name == std::to_string(kernels[i].mr) + "x" + std::to_string(kernels[i].nr / table.lanes));
+        if (i == 0) continue;
+        const bool descends =
+            kernels[i - 1].mr > kernels[i].mr || (kernels[i - 1].mr == kernels[i].mr && kernels[i - 1].nr > kernels[i].nr);
+        CHECK(descends);
+      }
+    };
+    auto has = [](const TileKernel* kernels, int count, int mr, int nr) {
+      return std::any_of(kernels, kernels + count, [&](const TileKernel& k) { return k.mr == mr && k.nr == nr; });
+    };
+    ordered(table.wide, table.wide_count);
+    for (int mr = 1; mr <= table.wide[0].mr; ++mr) CHECK(has(table.wide, table.wide_count, mr, table.lanes));
+    ordered(table.channels, table.channels_count);
+    for (int i = 0; i < table.channels_count; ++i) {
+      for (int mr = 1; mr <= table.channels[0].mr; ++mr) {
+        CHECK(has(table.channels, table.channels_count, mr, table.channels[i].nr));
+      }
+    }
+  });
+}
+
+TEST_CASE("tile kernels give the bits of one sum in order of channels and taps") {
+  Random random(1);
+  for_each_table([&](const KernelTable& table) {
+    for (bool wide : {true, false}) {
+      const TileKernel* kernels = wide ? table.wide : table.channels;
+      for (int k = 0; k < (wide ? table.wide_count : table.channels_count); ++k) {
+        for (const TileCase& shape : kTileCases) {
+          INFO((wide ? "wide " : "channels ")
+               << kernels[k].name << " channels " << shape.channels << " taps " << shape.taps);
+          check_tile(table, kernels[k], wide, shape, random);
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("row_store interleaves phases, adds the bias and clamps") {
+  Random random(2);
+  for_each_table([&](const KernelTable& table) {
+    for (int phases : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 17, 33}) {
+      for (int count = 0; count <= 70 + 8 * phases; count += count < 70 ? 1 : 37) {
+        const int per_phase = (count + phases - 1) / phases;
+        const ptrdiff_t phase_stride = per_phase + table.lanes + count % 5;
+        Guarded tile(phases * phase_stride, count % 4);
+        randomize_special(tile, random);
+        Guarded dst(count, count % 16);
+        dst.fill(7.0f);
+        const Limits& limits = kLimits[count % 4];
+        const float bias = count % 3 == 0 ? 0.0f : 0.375f;
+        const RowStoreArgs args{tile.data(), phase_stride, phases, count, dst.data(), bias, limits.lower, limits.upper};
+        table.row_store(&args);
+        int wrong = 0;
+        for (int o = 0; o < count; ++o) {
+          const float sum = tile[(o % phases) * phase_stride + o / phases] + bias;
+          wrong += !same_bits(dst[o], reference_clamp(sum, limits.lower, limits.upper));
+        }
+        INFO("phases " << phases << " count " << count);
+        CHECK(wrong == 0);
+        CHECK(dst.guards_intact());
+      }
+    }
+  });
+}
+
+TEST_CASE("pixel_store adds the bias of each column and clamps") {
+  Random random(3);
+  for_each_table([&](const KernelTable& table) {
+    for (int rows : {0, 1, 3, 8}) {
+      for (int columns = 0; columns <= 70; ++columns) {
+        const ptrdiff_t tile_stride = columns + columns % 3, dst_stride = columns + columns % 5;
+        const std::size_t tile_size = rows == 0 ? 0 : (rows - 1) * tile_stride + columns;
+        const std::size_t dst_size = rows == 0 ? 0 : (rows - 1) * dst_stride + columns;
+        Guarded tile(tile_size, columns % 7), bias(columns, columns % 3), dst(dst_size, columns % 16);
+        randomize_special(tile, random);
+        randomize(bias, random);
+        dst.fill(7.0f);
+        const Limits& limits = kLimits[columns % 4];
+        const PixelStoreArgs args{tile.data(), tile_stride, rows,         columns,     dst.data(),
+                                  dst_stride,  bias.data(), limits.lower, limits.upper};
+        table.pixel_store(&args);
+        int wrong = 0;
+        for (int i = 0; i < rows; ++i) {
+          for (int j = 0; j < dst_stride && std::size_t(i * dst_stride + j) < dst_size; ++j) {
+            float expected = 7.0f;  // between the rows nothing is written
+            if (j < columns) expected = reference_clamp(tile[i * tile_stride + j] + bias[j], limits.lower, limits.upper);
+            wrong += !same_bits(dst[i * dst_stride + j], expected);
+          }
+        }
+        INFO("rows " << rows << " columns " << columns);
+        CHECK(wrong == 0);
+        CHECK(dst.guards_intact());
+      }
+    }
+  });
+}
+
+TEST_CASE("transpose moves every value once") {
+  for_each_table([&](const KernelTable& table) {
+    auto check = [&](int rows, int columns) {
+      const ptrdiff_t src_stride = columns + rows % 3, dst_stride = rows + columns % 4;
+      Guarded src((rows - 1) * src_stride + columns, rows % 5), dst((columns - 1) * dst_stride + rows, columns % 16);
+      for (std::size_t i = 0; i < src.size(); ++i) src[i] = static_cast<float>(i);
+      dst.fill(-1.0f);
+      const TransposeArgs args{src.data(), src_stride, dst.data(), dst_stride, rows, columns};
+      table.transpose(&args);
+      int wrong = 0;
+      for (int j = 0; j < columns; ++j) {
+        for (int i = 0; i < dst_stride && std::size_t(j * dst_stride + i) < dst.size(); ++i) {
+          wrong += dst[j * dst_stride + i] != (i < rows ? src[i * src_stride + j] : -1.0f);
+        }
+      }
+      INFO("rows " << rows << " columns " << columns);
+      CHECK(wrong == 0);
+      CHECK(dst.guards_intact());
+    };
+    for (int rows = 1; rows <= 40; ++rows) {
+      for (int columns = 1; columns <= 40; ++columns) check(rows, columns);
+    }
+    check(64, 130);
+    check(129, 65);
+  });
+}
