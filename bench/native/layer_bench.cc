@@ -1,0 +1,294 @@
+// Runs layers through the public C++ interface and prints their speed: the bench to tune and profile with.
+//
+//   layer_bench [options] [layer | "problem"]...
+//
+// A layer is a name of the suite, with * and ? as wildcards; a problem is text as problem_text.h describes it (it holds a
+// space). Without either, the whole suite runs.
+#include <fnmatch.h>
+#include <getopt.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <optional>
+#include <random>
+#include <span>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "include/convtranspose.h"
+#include "peak.h"
+#include "problem_text.h"
+
+namespace convtranspose::bench {
+namespace {
+
+using Clock = std::chrono::steady_clock;
+
+constexpr const char* kUsage =
+    "usage: layer_bench [options] [layer | \"problem\"]...\n"
+    "  a layer is a name of the suite (* and ? match), a problem is \"n1 c64 o32 i16x16 k4 s2 p1 op0 d1 g1\"\n"
+    "  --threads N        threads that a run may use (1)\n"
+    "  --seconds S        time for each measurement (1)\n"
+    "  --isa NAME         as CONVTRANSPOSE_ISA: baseline, avx2, avx512, neon\n"
+    "  --algorithm NAME   auto, direct, gemm, winograd, depthwise, reference; all: each that accepts, reference excepted\n"
+    "  --precision NAME   highest, high, medium\n"
+    "  --channels-last    input and output in [N, ..., C] order\n"
+    "  --bias             with a bias\n"
+    "  --check            compare with the reference algorithm (slow on large layers)\n"
+    "  --suite FILE       lines of \"name problem\"\n";
+
+constexpr std::pair<const char*, AlgorithmChoice> kAlgorithms[] = {
+    {"auto", AlgorithmChoice::kAuto},           {"direct", AlgorithmChoice::kDirect},
+    {"gemm", AlgorithmChoice::kGemm},           {"winograd", AlgorithmChoice::kWinograd},
+    {"depthwise", AlgorithmChoice::kDepthwise}, {"reference", AlgorithmChoice::kReference},
+};
+constexpr std::pair<const char*, Precision> kPrecisions[] = {
+    {"highest", Precision::kHighest}, {"high", Precision::kHigh}, {"medium", Precision::kMedium}};
+
+struct Options {
+  int threads = 1;
+  double seconds = 1;
+  std::vector<AlgorithmChoice> algorithms{AlgorithmChoice::kAuto};
+  Precision precision = Precision::kHighest;
+  MemoryFormat format = MemoryFormat::kContiguous;
+  bool bias = false;
+  bool check = false;
+  std::string suite = CONVTRANSPOSE_SUITE;
+};
+
+[[noreturn]] void fail(const std::string& message) {
+  std::fprintf(stderr, "layer_bench: %s\n", message.c_str());
+  std::exit(1);
+}
+
+template <typename Value, std::size_t size>
+Value named(const std::pair<const char*, Value> (&names)[size], const char* option, const char* text) {
+  for (const auto& [name, value] : names) {
+    if (std::strcmp(name, text) == 0) return value;
+  }
+  fail(std::string(option) + ": unknown name \"" + text + "\"");
+}
+
+// Aligned memory of the package's own pool, filled with normal deviates (or left as it is).
+struct Floats {
+  std::shared_ptr<Buffer> buffer;
+  std::span<float> values;
+
+  explicit Floats(std::int64_t count) {
+    buffer = allocate_buffer(static_cast<std::size_t>(count) * sizeof(float));
+    if (buffer == nullptr) fail("not enough memory for " + std::to_string(count) + " values");
+    values = {reinterpret_cast<float*>(buffer->data()), static_cast<std::size_t>(count)};
+  }
+  Floats(std::int64_t count, unsigned seed) : Floats(count) {
+    std::mt19937 generator(seed);
+    std::normal_distribution<float> normal;
+    for (float& value : values) value = normal(generator);
+  }
+  float* data() const { return values.data(); }
+};
+
+struct Timing {
+  double min_seconds;
+  double median_seconds;
+  std::size_t runs;
+  double peak_gflops;
+};
+
+Timing measure(Layer& layer, const CallSpec& call, const float* src, float* dst, const std::string& isa,
+               const Options& options) {
+  constexpr double kPeakSeconds = 0.004;
+  constexpr double kPeakEvery = 0.1;
+  constexpr std::size_t kLeastRuns = 5;
+  std::vector<double> seconds;
+  const auto run = [&] {
+    const Clock::time_point start = Clock::now();
+    if (const Status status = layer.run(call, src, dst, options.threads); !status.ok()) fail(status.message);
+    return std::chrono::duration<double>(Clock::now() - start).count();
+  };
+  run();
+  run();
+  double peak = measure_peak(isa, options.threads, kPeakSeconds);
+  double total = 0, since_peak = 0;
+  while (total < options.seconds || seconds.size() < kLeastRuns) {
+    seconds.push_back(run());
+    total += seconds.back();
+    since_peak += seconds.back();
+    if (since_peak > kPeakEvery) {
+      peak = std::max(peak, measure_peak(isa, options.threads, kPeakSeconds));
+      since_peak = 0;
+    }
+  }
+  std::sort(seconds.begin(), seconds.end());
+  return {seconds.front(), seconds[seconds.size() / 2], seconds.size(), peak};
+}
+
+// RMS and largest difference from the reference algorithm, both relative to the RMS of its result.
+std::string check(Layer& layer, CallSpec call, const float* src, std::span<const float> dst, int threads) {
+  Floats expected(static_cast<std::int64_t>(dst.size()));
+  call.algorithm = AlgorithmChoice::kReference;
+  if (const Status status = layer.run(call, src, expected.data(), threads); !status.ok()) return status.message;
+  double squares = 0, error_squares = 0, largest = 0;
+  for (std::size_t i = 0; i < dst.size(); ++i) {
+    const double error = std::abs(static_cast<double>(dst[i]) - expected.values[i]);
+    squares += static_cast<double>(expected.values[i]) * expected.values[i];
+    error_squares += error * error;
+    if (!(error <= largest)) largest = error;  // a NaN stays
+  }
+  const double scale = std::sqrt(squares / static_cast<double>(dst.size()));
+  char text[80];
+  std::snprintf(text, sizeof text, "error rms %.1e max %.1e",
+                std::sqrt(error_squares / static_cast<double>(dst.size())) / scale, largest / scale);
+  return text;
+}
+
+std::string joined(const std::vector<std::string>& words) {
+  std::string text;
+  for (const std::string& word : words) text += (text.empty() ? "" : " ") + word;
+  return text;
+}
+
+void bench(const NamedProblem& problem, const std::string& isa, const Options& options) {
+  Problem sizes{problem.layer, problem.call};
+  LayerSpec spec = problem.layer;
+  spec.has_bias = options.bias;
+  const Floats src(sizes.src_elements(), 1), weights(sizes.weights_elements(), 2), bias(spec.out_channels, 3);
+  Floats dst(sizes.dst_elements());
+  std::shared_ptr<Layer> layer;
+  if (const Status status = Layer::create(spec, weights.data(), options.bias ? bias.data() : nullptr, &layer);
+      !status.ok()) {
+    fail(problem.name + ": " + status.message);
+  }
+  for (const AlgorithmChoice algorithm : options.algorithms) {
+    CallSpec call = problem.call;
+    call.algorithm = algorithm;
+    call.precision = options.precision;
+    call.format = options.format;
+    Explanation explanation;
+    Status status = layer->prepare(call);
+    if (status.ok()) status = layer->explain(call, &explanation);
+    if (status.code == StatusCode::kUnsupported) {
+      std::printf("%-19s declined: %s\n", problem.name.c_str(), status.message.c_str());
+      continue;
+    }
+    if (!status.ok()) fail(problem.name + ": " + status.message);
+    const Timing timing = measure(*layer, call, src.data(), dst.data(), isa, options);
+    const double gflops = sizes.flops() / timing.min_seconds * 1e-9;
+    std::printf("%-19s %9.3f %9.3f %6zu %8.1f %7.1f %6.1f  %s  [%s]", problem.name.c_str(), timing.min_seconds * 1e3,
+                timing.median_seconds * 1e3, timing.runs, gflops, timing.peak_gflops, 100 * gflops / timing.peak_gflops,
+                explanation.algorithm.c_str(), joined(explanation.kernels).c_str());
+    if (options.check) {
+      std::printf("  %s", check(*layer, call, src.data(), dst.values, options.threads).c_str());
+    }
+    std::printf("\n");
+    std::fflush(stdout);
+  }
+}
+
+Options parse_options(int argc, char** argv) {
+  enum { kThreads = 1, kSeconds, kIsa, kAlgorithm, kPrecision, kChannelsLast, kBias, kCheck, kSuite, kHelp };
+  const option known[] = {{"threads", required_argument, nullptr, kThreads},
+                          {"seconds", required_argument, nullptr, kSeconds},
+                          {"isa", required_argument, nullptr, kIsa},
+                          {"algorithm", required_argument, nullptr, kAlgorithm},
+                          {"precision", required_argument, nullptr, kPrecision},
+                          {"channels-last", no_argument, nullptr, kChannelsLast},
+                          {"bias", no_argument, nullptr, kBias},
+                          {"check", no_argument, nullptr, kCheck},
+                          {"suite", required_argument, nullptr, kSuite},
+                          {"help", no_argument, nullptr, kHelp},
+                          {nullptr, 0, nullptr, 0}};
+  Options options;
+  for (int key; (key = getopt_long(argc, argv, "", known, nullptr)) != -1;) {
+    switch (key) {
+      case kThreads:
+        options.threads = std::max(1, std::atoi(optarg));
+        break;
+      case kSeconds:
+        options.seconds = std::atof(optarg);
+        break;
+      case kIsa:
+        setenv("CONVTRANSPOSE_ISA", optarg, 1);
+        break;  // read by the core at its first use, which is later
+      case kAlgorithm:
+        if (std::strcmp(optarg, "all") == 0) {
+          options.algorithms.clear();
+          for (const auto& [name, value] : kAlgorithms) {
+            if (value != AlgorithmChoice::kReference) options.algorithms.push_back(value);
+          }
+        } else {
+          options.algorithms = {named(kAlgorithms, "--algorithm", optarg)};
+        }
+        break;
+      case kPrecision:
+        options.precision = named(kPrecisions, "--precision", optarg);
+        break;
+      case kChannelsLast:
+        options.format = MemoryFormat::kChannelsLast;
+        break;
+      case kBias:
+        options.bias = true;
+        break;
+      case kCheck:
+        options.check = true;
+        break;
+      case kSuite:
+        options.suite = optarg;
+        break;
+      case kHelp:
+        std::fputs(kUsage, stdout);
+        std::exit(0);
+      default:
+        std::fputs(kUsage, stderr);
+        std::exit(1);
+    }
+  }
+  return options;
+}
+
+// The problems that the arguments name, in their order.
+std::vector<NamedProblem> select_problems(const Options& options, std::span<char*> arguments) {
+  std::vector<NamedProblem> suite;
+  if (const std::string error = read_suite(options.suite, &suite); !error.empty()) fail(error);
+  if (arguments.empty()) return suite;
+  std::vector<NamedProblem> selected;
+  for (const char* argument : arguments) {
+    if (std::strchr(argument, ' ') != nullptr) {
+      NamedProblem own;
+      own.name = own.text = argument;
+      if (const std::string error = parse_problem(&own); !error.empty()) fail(error);
+      selected.push_back(std::move(own));
+      continue;
+    }
+    const std::size_t before = selected.size();
+    for (const NamedProblem& problem : suite) {
+      if (fnmatch(argument, problem.name.c_str(), 0) == 0) selected.push_back(problem);
+    }
+    if (selected.size() == before) fail(std::string("no layer of the suite is called \"") + argument + "\"");
+  }
+  return selected;
+}
+
+int main(int argc, char** argv) {
+  const Options options = parse_options(argc, argv);
+  const std::vector<NamedProblem> problems =
+      select_problems(options, std::span(argv + optind, static_cast<std::size_t>(argc - optind)));
+  Isa active;
+  if (const Status status = active_isa(&active); !status.ok()) fail(status.message);
+  const std::string isa = isa_name(active);
+  ThreadPool::process().set_size(options.threads);
+  std::printf("%s, %s, %d thread%s\n", cpu_info().model.c_str(), isa.c_str(), options.threads,
+              options.threads == 1 ? "" : "s");
+  std::printf("%-19s %9s %9s %6s %8s %7s %6s\n", "layer", "min ms", "median", "runs", "GFLOP/s", "peak", "%");
+  for (const NamedProblem& problem : problems) bench(problem, isa, options);
+  return 0;
+}
+
+}  // namespace
+}  // namespace convtranspose::bench
+
+int main(int argc, char** argv) { return convtranspose::bench::main(argc, argv); }
