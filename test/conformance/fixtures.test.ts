@@ -1,0 +1,85 @@
+import { beforeAll, describe, expect, test } from '@jest/globals';
+
+import { cpuInfo } from '../../lib/index';
+import { runChildForJson } from '../support/child';
+import { loadFixtures } from '../support/fixtures';
+import { algorithmChoices, forms, runForm } from '../support/forms';
+import { memoryFormats } from '../support/problem';
+import { isGemm, runFixtures } from './run-fixtures';
+import type { FixtureReport } from './run-fixtures';
+
+const fixtures = loadFixtures();
+const timeout = 300_000;
+
+function check(report: () => FixtureReport): void {
+  test('every result is within the promised bound', () => {
+    expect(report().failures).toEqual([]);
+  });
+
+  test('every form, memory format and algorithm was compared', () => {
+    for (const form of forms) {
+      for (const format of memoryFormats) {
+        for (const algorithm of ['auto', 'direct', 'reference']) {
+          const key = `${form}/${format}/${algorithm}`;
+          expect([key, report().runs[key]]).toEqual([key, fixtures.length]);
+        }
+        expect(report().runs[`${form}/${format}/gemm`]).toBeGreaterThan(20);
+      }
+    }
+  });
+
+  test('gemm runs wherever kernel and stride are equal', () => {
+    const declined = new Set(report().declined['gemm']);
+    expect(fixtures.filter((f) => isGemm(f) && declined.has(f.number)).map((f) => f.number)).toEqual([]);
+  });
+
+  test('only gemm declined', () => {
+    expect(Object.keys(report().declined)).toEqual(['gemm']);
+  });
+
+  test('the kernels were those of the instruction set', () => {
+    const { isa, counters } = report();
+    const names = Object.keys(counters);
+    for (const algorithm of ['direct-wide', 'direct-channels', 'gemm']) {
+      expect(names).toContainEqual(expect.stringMatching(`^${algorithm}/${isa}/`));
+    }
+    expect(names).toContainEqual(expect.stringMatching('^reference/'));
+    const others = cpuInfo().supported.filter((other) => other !== isa);
+    expect(names.filter((name) => others.some((other) => name.split('/')[1] === other && !name.startsWith('reference/')))).toEqual([]);
+  });
+}
+
+describe('fixtures in this process', () => {
+  let report: FixtureReport;
+  beforeAll(async () => {
+    report = await runFixtures();
+  }, timeout);
+  check(() => report);
+});
+
+describe.each(cpuInfo().supported)('fixtures with CONVTRANSPOSE_ISA=%s', (isa) => {
+  let report: FixtureReport;
+  beforeAll(async () => {
+    report = await runChildForJson<FixtureReport>('conformance/fixtures.child', { CONVTRANSPOSE_ISA: isa });
+  }, timeout);
+
+  test('the instruction set is the forced one', () => {
+    expect(report.isa).toBe(isa);
+  });
+  check(() => report);
+});
+
+describe('algorithms without kernels', () => {
+  const unavailable = algorithmChoices.filter((a) => a === 'winograd' || a === 'depthwise');
+
+  test.each(unavailable)('%s is refused with a reason', async (algorithm) => {
+    const fixture = fixtures.find((f) => f.family === 'depthwise');
+    if (fixture === undefined) throw new Error('no depthwise fixture');
+    const data = { input: fixture.input, weight: fixture.weight, bias: fixture.biasData };
+    for (const form of forms) {
+      await expect(runForm(form, fixture, data, { algorithm })).rejects.toMatchObject({
+        code: 'ERR_CONVTRANSPOSE_UNSUPPORTED', argument: 'algorithm', message: expect.stringContaining(algorithm) as unknown,
+      });
+    }
+  });
+});

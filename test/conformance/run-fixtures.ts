@@ -1,0 +1,78 @@
+/** Holds every stored PyTorch result against every form, memory format and algorithm, in the process's instruction set. */
+import { cpuInfo } from '../../lib/index';
+import { loadNative } from '../../lib/native';
+import { compare } from '../support/bound';
+import { oneSided } from '../support/data';
+import { define } from '../support/definition';
+import { loadFixtures, nameOf } from '../support/fixtures';
+import type { Fixture } from '../support/fixtures';
+import { forms, runForm } from '../support/forms';
+import type { AlgorithmChoice, Form } from '../support/forms';
+import { memoryFormats, product } from '../support/problem';
+import type { MemoryFormat } from '../support/problem';
+
+export interface FixtureReport {
+  isa: string;
+  /** Runs that were compared, by form, memory format and algorithm: 'module/channelsLast/direct'. */
+  runs: Record<string, number>;
+  /** Runs that were refused, with their fixtures: by algorithm. */
+  declined: Record<string, number[]>;
+  /** Native counters of the kernels that ran. */
+  counters: Record<string, number>;
+  /** The largest error as a fraction of what is allowed, by algorithm. */
+  worst: Record<string, number>;
+  failures: string[];
+}
+
+/** The first failures tell the story; thousands more would hide it. */
+const maxFailures = 25;
+
+const implemented: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'reference'];
+
+/** True where the gemm algorithm promises to run: every output is reached by one tap at most. */
+export function isGemm(f: Fixture): boolean {
+  return f.groups === 1 && product(f.kernel) > 0 && f.kernel.every((k, d) => k === f.stride[d] && f.dilation[d] === 1);
+}
+
+/** The values that float32 data gives have to hold in float64 too, or the fixture says nothing about the package. */
+function exactData(f: Fixture): boolean {
+  return f.data === 'integers' || f.data === 'ones';
+}
+
+export async function runFixtures(): Promise<FixtureReport> {
+  const native = loadNative();
+  const report: FixtureReport = { isa: cpuInfo().isa, runs: {}, declined: {}, counters: {}, worst: {}, failures: [] };
+  native.resetCounters();
+  for (const fixture of loadFixtures()) {
+    const { magnitude, terms } = define(fixture, fixture.input, fixture.weight, fixture.biasData);
+    const expected = { y: fixture.expected, magnitude, terms };
+    const data = { input: fixture.input, weight: fixture.weight, bias: fixture.biasData };
+    for (const format of memoryFormats) {
+      for (const form of forms) {
+        for (const algorithm of implemented) await runOne(fixture, form, format, algorithm);
+      }
+    }
+
+    async function runOne(f: Fixture, form: Form, format: MemoryFormat, algorithm: AlgorithmChoice): Promise<void> {
+      const fail = (what: string) => {
+        if (report.failures.length < maxFailures) report.failures.push(`${nameOf(f)} ${form} ${format} ${algorithm}: ${what}`);
+      };
+      try {
+        const actual = await runForm(form, f, data, { algorithm, memoryFormat: format });
+        const { worst, failure } = compare(actual, expected, !oneSided(f.data), exactData(f));
+        if (failure !== null) fail(failure);
+        report.worst[algorithm] = Math.max(report.worst[algorithm] ?? 0, worst);
+        const key = `${form}/${format}/${algorithm}`;
+        report.runs[key] = (report.runs[key] ?? 0) + 1;
+      } catch (error) {
+        if ((error as { code?: string }).code === 'ERR_CONVTRANSPOSE_UNSUPPORTED') {
+          (report.declined[algorithm] ??= []).push(f.number);
+        } else {
+          fail(error instanceof Error ? (error.stack ?? error.message) : String(error));
+        }
+      }
+    }
+  }
+  report.counters = native.counters();
+  return report;
+}

@@ -1,0 +1,58 @@
+import { beforeAll, describe, expect, test } from '@jest/globals';
+
+import { cpuInfo } from '../../lib/index';
+import { runChildForJson } from '../support/child';
+import { memoryFormats } from '../support/problem';
+import { countedAlgorithms, wantedCases } from './run-random-cases';
+import type { RandomReport } from './run-random-cases';
+
+const isas = cpuInfo().supported;
+const timeout = 600_000;
+
+describe('random problems', () => {
+  const reports = new Map<string, RandomReport>();
+
+  // Two processes at a time: each uses few threads, and one alone would leave processors idle.
+  beforeAll(async () => {
+    const waiting = [...isas];
+    const worker = async () => {
+      for (let isa = waiting.pop(); isa !== undefined; isa = waiting.pop()) {
+        reports.set(isa, await runChildForJson<RandomReport>('property/random-cases.child', { CONVTRANSPOSE_ISA: isa }));
+      }
+    };
+    await Promise.all([worker(), worker()]);
+    const counts = isas.flatMap((isa) => Object.entries(reports.get(isa)?.runs ?? {}).map(([key, count]) => `${isa} ${key}: ${count}`));
+    process.stdout.write(`random problems compared with the definition:\n  ${counts.sort().join('\n  ')}\n`);
+  }, timeout);
+
+  describe.each(isas)('CONVTRANSPOSE_ISA=%s', (isa) => {
+    const report = () => {
+      const found = reports.get(isa);
+      if (found === undefined) throw new Error(`no report for ${isa}`);
+      return found;
+    };
+
+    test('every result is within the promised bound', () => {
+      expect(report().failures).toEqual([]);
+    });
+
+    test(`at least ${wantedCases} of every algorithm, dimension and memory format`, () => {
+      expect(report().isa).toBe(isa);
+      const few: string[] = [];
+      for (const algorithm of countedAlgorithms) {
+        for (const rank of [1, 2, 3]) {
+          for (const format of memoryFormats) {
+            const count = report().runs[`${algorithm}/${rank}d/${format}`] ?? 0;
+            if (count < wantedCases) few.push(`${algorithm}/${rank}d/${format}: ${count}`);
+          }
+        }
+      }
+      expect(few).toEqual([]);
+    });
+
+    test('kernels of this instruction set alone', () => {
+      const foreign = report().kernels.filter((name) => !name.startsWith('reference/') && name.split('/')[1] !== isa);
+      expect(foreign).toEqual([]);
+    });
+  });
+});

@@ -1,0 +1,151 @@
+import { cpuInfo } from '../../lib/index';
+import { loadNative } from '../../lib/native';
+import { compare } from '../support/bound';
+import type { Clamp } from '../support/bound';
+import { Random, oneSided, values } from '../support/data';
+import { define } from '../support/definition';
+import { callFunctional, contiguousOutput, inputTensor, makeModule, tensor } from '../support/forms';
+import type { AlgorithmChoice, Data, RunOptions } from '../support/forms';
+import { inputShape, memoryFormats, outputShape, problemText, product, weightShape } from '../support/problem';
+import type { Problem } from '../support/problem';
+import { randomCase } from '../support/random-cases';
+
+export interface RandomReport {
+  isa: string;
+  /** Problems that were run, by dimensions. */
+  problems: Record<number, number>;
+  /** Runs by what the native counters saw: 'direct-wide/2d/channelsLast'. */
+  runs: Record<string, number>;
+  /** Names of the kernels that ran. */
+  kernels: string[];
+  /** The largest error as a fraction of what is allowed, by algorithm. */
+  worst: Record<string, number>;
+  failures: string[];
+}
+
+/** Algorithms as the counters name them. */
+export const countedAlgorithms = ['direct-wide', 'direct-channels', 'gemm', 'reference'] as const;
+
+/** Cases of every (algorithm, dimension, memory format). */
+export const wantedCases = 300;
+
+/** Problems of a dimension after which the search for rarely chosen algorithms ends. */
+const maxProblems = 1500;
+const maxFailures = 10;
+
+const choices: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'reference'];
+
+export function runRandomCases(): RandomReport {
+  const report: RandomReport = { isa: cpuInfo().isa, problems: {}, runs: {}, kernels: [], worst: {}, failures: [] };
+  const kernels = new Set<string>();
+  for (const rank of [1, 2, 3]) {
+    const enough = () => countedAlgorithms.every((algorithm) =>
+      memoryFormats.every((format) => (report.runs[`${algorithm}/${rank}d/${format}`] ?? 0) >= wantedCases));
+    let seed = 0;
+    while (!enough() && seed < maxProblems && report.failures.length < maxFailures) runInto(report, kernels, rank, seed++);
+    report.problems[rank] = seed;
+  }
+  report.kernels = [...kernels].sort();
+  return report;
+}
+
+/** One case alone, to repeat a failure. */
+export function runRandomCase(rank: number, seed: number): RandomReport & { problem: Problem } {
+  const report: RandomReport = { isa: cpuInfo().isa, problems: { [rank]: 1 }, runs: {}, kernels: [], worst: {}, failures: [] };
+  const kernels = new Set<string>();
+  runInto(report, kernels, rank, seed);
+  return { ...report, kernels: [...kernels].sort(), problem: randomCase(rank, seed).problem };
+}
+
+function runInto(report: RandomReport, kernels: Set<string>, rank: number, seed: number): void {
+  const native = loadNative();
+  const { problem, data: kind } = randomCase(rank, seed);
+  const stream = 16 * seed + 4 * rank;
+  const data: Data = {
+    input: values(kind, stream, product(inputShape(problem))),
+    weight: values(kind, stream + 1, product(weightShape(problem))),
+    bias: problem.bias ? values(kind, stream + 2, problem.outChannels) : null,
+  };
+  const expected = define(problem, data.input, data.weight, data.bias);
+  const random = new Random(stream + 3);
+  for (const memoryFormat of memoryFormats) {
+    for (const algorithm of choices) {
+      const { options, clamp } = randomOptions(random);
+      const run: RunOptions = { ...options, memoryFormat, algorithm };
+      const style = random.pick(['functional', 'module', 'view'] as const);
+      native.resetCounters();
+      let actual: Float32Array;
+      try {
+        actual = runStyle(style, problem, data, run);
+      } catch (error) {
+        if ((error as { code?: string }).code === 'ERR_CONVTRANSPOSE_UNSUPPORTED' && algorithm === 'gemm') continue;
+        report.failures.push(`${(error as Error).message}: ${failureText(rank, seed, problem, run)}`);
+        continue;
+      }
+      const { worst, failure } = compare(actual, expected, !oneSided(kind), kind === 'integers', clamp);
+      if (failure !== null) report.failures.push(`${failure}: ${kind} data, ${style}, ${failureText(rank, seed, problem, run)}`);
+      const ran = new Set<string>();
+      for (const name of Object.keys(native.counters())) {
+        const counted = countedAlgorithms.find((a) => name.startsWith(`${a}/`));
+        if (counted === undefined) continue;
+        ran.add(counted);
+        kernels.add(name);
+      }
+      for (const counted of ran) {
+        const key = `${counted}/${rank}d/${memoryFormat}`;
+        report.runs[key] = (report.runs[key] ?? 0) + 1;
+        report.worst[counted] = Math.max(report.worst[counted] ?? 0, worst);
+      }
+      // What ran must be what was asked for.
+      const wrong = [...ran].filter((name) => algorithm !== 'auto' && !name.startsWith(algorithm));
+      if (wrong.length > 0 || ran.size === 0) {
+        report.failures.push(`ran ${[...ran].join() || 'nothing'}: ${failureText(rank, seed, problem, run)}`);
+      }
+    }
+  }
+}
+
+function failureText(rank: number, seed: number, problem: Problem, run: RunOptions): string {
+  return `CONVTRANSPOSE_ISA=${cpuInfo().isa}, arguments ${rank} ${seed}, options ${JSON.stringify(run)}, problem ${problemText(problem)}`;
+}
+
+function randomOptions(random: Random): { options: RunOptions; clamp: Clamp | null } {
+  const options: RunOptions = { numThreads: random.int(1, 3) };
+  if (random.chance(0.2)) options.invariant = true;
+  let clamp: Clamp | null = null;
+  if (random.chance(0.15)) {
+    options.activation = 'relu';
+    clamp = { lower: 0, upper: Infinity };
+  } else if (random.chance(0.15)) {
+    options.activation = { type: 'clamp', min: -1, max: 0.5 };
+    clamp = { lower: -1, upper: 0.5 };
+  }
+  return { options, clamp };
+}
+
+/** An unaligned view in the middle of guard values. */
+function unaligned(values: Float32Array): Float32Array {
+  const whole = new Float32Array(values.length + 8).fill(NaN);
+  whole.set(values, 3);
+  return whole.subarray(3, 3 + values.length);
+}
+
+/** 'view': a module that reads from and writes to unaligned views, whose surroundings must stay as they are. */
+function runStyle(style: 'functional' | 'module' | 'view', p: Problem, data: Data, run: RunOptions): Float32Array {
+  const format = run.memoryFormat ?? 'contiguous';
+  if (style === 'functional') return contiguousOutput(p, callFunctional(p, data, run).data, format);
+  const layer = makeModule(p, data, run);
+  try {
+    const input = inputTensor(p, data.input, format);
+    if (style === 'module') return contiguousOutput(p, layer.forward(input).data, format);
+    const shape = outputShape(p, format);
+    const view = unaligned(new Float32Array(product(shape)));
+    layer.forward(tensor(unaligned(input.data), input.shape), { out: tensor(view, shape) });
+    const around = new Float32Array(view.buffer);
+    const intact = around.subarray(0, 3).every(Number.isNaN) && around.subarray(3 + view.length).every(Number.isNaN);
+    if (!intact) throw new Error('values around `out` were overwritten');
+    return contiguousOutput(p, view, format);
+  } finally {
+    layer.dispose();
+  }
+}

@@ -1,0 +1,129 @@
+/** Random problems: small odd ones, and larger ones that cross the block boundaries of the kernels. */
+import { Random } from './data';
+import type { DataKind } from './data';
+import { outputSize, product } from './problem';
+import type { Problem } from './problem';
+
+export interface RandomCase {
+  seed: number;
+  problem: Problem;
+  data: DataKind;
+}
+
+/** Most products of a case: the float64 definition takes some nanoseconds for each. */
+const maxProducts = 1_500_000;
+const maxOutputs = 60_000;
+
+type Sizes = Pick<Problem, 'in' | 'kernel' | 'stride' | 'dilation'> & { inPerGroup: number; outPerGroup: number; groups: number };
+
+/** `last` for the innermost dimension, `others` for the rest. */
+function perDimension(rank: number, last: () => number, others: () => number): number[] {
+  return Array.from({ length: rank }, (_, d) => (d === rank - 1 ? last() : others()));
+}
+
+/** Kernel, stride and dilation; a third of them with kernel == stride, where the gemm algorithm runs. */
+function taps(random: Random, rank: number, maxKernel: number): Pick<Sizes, 'kernel' | 'stride' | 'dilation'> {
+  if (random.chance(0.35)) {
+    const kernel = perDimension(rank, () => random.int(1, Math.min(4, maxKernel)), () => random.int(1, Math.min(3, maxKernel)));
+    return { kernel, stride: [...kernel], dilation: kernel.map(() => 1) };
+  }
+  const kernel = perDimension(rank, () => random.int(1, maxKernel), () => random.int(1, maxKernel));
+  const stride = kernel.map(() => random.pick([1, 1, 2, 2, 2, 3, 4]));
+  const dilation = kernel.map(() => random.pick([1, 1, 1, 1, 2, 3]));
+  return { kernel, stride, dilation };
+}
+
+/** Few and odd channels, tiny images, groups, every parameter. */
+function small(random: Random, rank: number): Sizes {
+  return {
+    ...taps(random, rank, rank === 3 ? 3 : 5),
+    in: perDimension(rank, () => random.int(1, rank === 1 ? 40 : 12), () => random.int(1, rank === 2 ? 7 : 3)),
+    groups: random.pick([1, 1, 1, 2, 3, 5]),
+    inPerGroup: random.pick([1, 1, 2, 3, 4, 7]),
+    outPerGroup: random.pick([1, 1, 2, 3, 5, 8, 9]),
+  };
+}
+
+/** Rows longer than two blocks of columns, few channels. */
+function wide(random: Random, rank: number): Sizes {
+  return {
+    ...taps(random, rank, rank === 3 ? 2 : 4),
+    in: perDimension(rank, () => random.int(60, [0, 600, 300, 150][rank] as number), () => random.int(1, 3)),
+    groups: random.pick([1, 1, 1, 2]),
+    inPerGroup: random.int(1, 6),
+    outPerGroup: random.int(1, 19),
+  };
+}
+
+/** Long sums: channels times taps above two chunks of them; few pixels. */
+function deep(random: Random, rank: number): Sizes {
+  const taken = taps(random, rank, rank === 1 ? 5 : 3);
+  return {
+    ...taken,
+    in: perDimension(rank, () => random.int(1, rank === 1 ? 9 : 4), () => random.int(1, 2)),
+    groups: 1,
+    inPerGroup: random.int(100, 300),
+    outPerGroup: random.pick([1, 3, 8, 13, 17, 33, 50]),
+  };
+}
+
+/** More output channels than two blocks of them. */
+function broad(random: Random, rank: number): Sizes {
+  return {
+    ...taps(random, rank, rank === 1 ? 5 : 3),
+    in: perDimension(rank, () => random.int(1, rank === 1 ? 30 : 6), () => random.int(1, 3)),
+    groups: random.pick([1, 1, 2]),
+    inPerGroup: random.int(1, 24),
+    outPerGroup: random.int(40, 300),
+  };
+}
+
+/** Many rows and images of moderate width: tasks and row blocks. */
+function tall(random: Random, rank: number): Sizes {
+  return {
+    ...taps(random, rank, 3),
+    in: perDimension(rank, () => random.int(1, rank === 1 ? 150 : 20), () => random.int(4, rank === 2 ? 60 : 12)),
+    groups: random.pick([1, 1, 3]),
+    inPerGroup: random.int(1, 10),
+    outPerGroup: random.int(1, 12),
+  };
+}
+
+const kinds = [small, small, wide, deep, broad, tall];
+
+/** The case of a seed: always the same. */
+export function randomCase(rank: number, seed: number): RandomCase {
+  const random = new Random(Math.imul(seed, 4) + rank);
+  for (;;) {
+    const { inPerGroup, outPerGroup, ...sizes } = random.pick(kinds)(random, rank);
+    const problem: Problem = {
+      rank,
+      batch: random.pick([null, 1, 1, 1, 2, 3]),
+      inChannels: inPerGroup * sizes.groups,
+      outChannels: outPerGroup * sizes.groups,
+      ...sizes,
+      padding: sizes.in.map((): [number, number] => [0, 0]),
+      outputPadding: sizes.in.map(() => 0),
+      bias: random.chance(0.7),
+    };
+    const style = random.int(0, 3);
+    problem.padding = problem.kernel.map((kernel, d): [number, number] => {
+      const extent = (problem.dilation[d] as number) * (kernel - 1);
+      if (style === 0) return [0, 0];
+      if (style < 3) {
+        const both = random.int(0, extent);
+        return [both, both];
+      }
+      return [random.int(0, extent + 1), random.int(-2, extent + 1)];
+    });
+    if (random.chance(0.3)) {
+      problem.outputPadding = problem.stride.map((stride, d) => random.int(0, Math.max(stride, problem.dilation[d] as number) - 1));
+    }
+    const out = outputSize(problem);
+    const images = problem.batch ?? 1;
+    const products = images * problem.inChannels * outPerGroup * product(problem.in) * product(problem.kernel);
+    if (Math.min(...out) >= 1 && products <= maxProducts && images * problem.outChannels * product(out) <= maxOutputs) {
+      return { seed, problem, data: random.pick(['mixed', 'mixed', 'mixed', 'mixed', 'mixed', 'integers', 'positive', 'sparse', 'ranged'] as const) };
+    }
+  }
+}
