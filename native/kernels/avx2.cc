@@ -10,28 +10,36 @@ namespace {
 
 #include "kernels/store.inl.h"
 #include "kernels/tile.inl.h"
-#include "kernels/transpose.inl.h"
 
 // A product takes four cycles or so and two start in each, so at least eight accumulators are needed to keep the units busy;
 // few rows therefore come with many vectors.
+// clang-format off
 constexpr TileKernel kWide[] = {
-    wide<6, 2>(), wide<6, 1>(), wide<5, 2>(), wide<5, 1>(), wide<4, 3>(), wide<4, 2>(), wide<4, 1>(), wide<3, 4>(),
-    wide<3, 3>(), wide<3, 2>(), wide<3, 1>(), wide<2, 6>(), wide<2, 4>(), wide<2, 3>(), wide<2, 2>(), wide<2, 1>(),
+    wide<6, 2>(), wide<6, 1>(),
+    wide<5, 2>(), wide<5, 1>(),
+    wide<4, 3>(), wide<4, 2>(), wide<4, 1>(),
+    wide<3, 4>(), wide<3, 3>(), wide<3, 2>(), wide<3, 1>(),
+    wide<2, 6>(), wide<2, 4>(), wide<2, 3>(), wide<2, 2>(), wide<2, 1>(),
     wide<1, 8>(), wide<1, 6>(), wide<1, 4>(), wide<1, 3>(), wide<1, 2>(), wide<1, 1>(),
 };
 
 constexpr TileKernel kChannels[] = {
-    channels<6, 2>(), channels<6, 1>(), channels<5, 2>(), channels<5, 1>(), channels<4, 2>(), channels<4, 1>(),
-    channels<3, 2>(), channels<3, 1>(), channels<2, 2>(), channels<2, 1>(), channels<1, 2>(), channels<1, 1>(),
+    channels<6, 2>(), channels<6, 1>(),
+    channels<5, 2>(), channels<5, 1>(),
+    channels<4, 2>(), channels<4, 1>(),
+    channels<3, 2>(), channels<3, 1>(),
+    channels<2, 2>(), channels<2, 1>(),
+    channels<1, 2>(), channels<1, 1>(),
 };
+// clang-format on
 
 }  // namespace
 }  // namespace avx2
 
 const KernelTable kAvx2Kernels = {
     "avx2",          avx2::kLanes,
-    avx2::kWide,     sizeof(avx2::kWide) / sizeof(avx2::kWide[0]),
-    avx2::kChannels, sizeof(avx2::kChannels) / sizeof(avx2::kChannels[0]),
+    avx2::kWide,     sizeof(avx2::kWide) / sizeof(TileKernel),
+    avx2::kChannels, sizeof(avx2::kChannels) / sizeof(TileKernel),
     avx2::row_store, avx2::pixel_store,
     avx2::transpose,
 };

@@ -10,27 +10,35 @@ namespace {
 
 #include "kernels/store.inl.h"
 #include "kernels/tile.inl.h"
-#include "kernels/transpose.inl.h"
 
 // Without a fused multiply-add each product needs a register of its own before it is added, and a broadcast one more.
+// clang-format off
 constexpr TileKernel kWide[] = {
-    wide<6, 2>(), wide<6, 1>(), wide<5, 2>(), wide<5, 1>(), wide<4, 2>(), wide<4, 1>(),
-    wide<3, 3>(), wide<3, 2>(), wide<3, 1>(), wide<2, 4>(), wide<2, 3>(), wide<2, 2>(),
-    wide<2, 1>(), wide<1, 6>(), wide<1, 4>(), wide<1, 3>(), wide<1, 2>(), wide<1, 1>(),
+    wide<6, 2>(), wide<6, 1>(),
+    wide<5, 2>(), wide<5, 1>(),
+    wide<4, 2>(), wide<4, 1>(),
+    wide<3, 3>(), wide<3, 2>(), wide<3, 1>(),
+    wide<2, 4>(), wide<2, 3>(), wide<2, 2>(), wide<2, 1>(),
+    wide<1, 6>(), wide<1, 4>(), wide<1, 3>(), wide<1, 2>(), wide<1, 1>(),
 };
 
 constexpr TileKernel kChannels[] = {
-    channels<6, 2>(), channels<6, 1>(), channels<5, 2>(), channels<5, 1>(), channels<4, 2>(), channels<4, 1>(),
-    channels<3, 2>(), channels<3, 1>(), channels<2, 2>(), channels<2, 1>(), channels<1, 2>(), channels<1, 1>(),
+    channels<6, 2>(), channels<6, 1>(),
+    channels<5, 2>(), channels<5, 1>(),
+    channels<4, 2>(), channels<4, 1>(),
+    channels<3, 2>(), channels<3, 1>(),
+    channels<2, 2>(), channels<2, 1>(),
+    channels<1, 2>(), channels<1, 1>(),
 };
+// clang-format on
 
 }  // namespace
 }  // namespace baseline
 
 const KernelTable kBaselineKernels = {
     "baseline",          baseline::kLanes,
-    baseline::kWide,     sizeof(baseline::kWide) / sizeof(baseline::kWide[0]),
-    baseline::kChannels, sizeof(baseline::kChannels) / sizeof(baseline::kChannels[0]),
+    baseline::kWide,     sizeof(baseline::kWide) / sizeof(TileKernel),
+    baseline::kChannels, sizeof(baseline::kChannels) / sizeof(TileKernel),
     baseline::row_store, baseline::pixel_store,
     baseline::transpose,
 };

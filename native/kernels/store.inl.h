@@ -1,5 +1,8 @@
 // The epilogues of kernel.h, written once: each instruction set includes this file inside its own unnamed namespace, after
-// its vector header and transpose.inl.h.
+// its vector header.
+#pragma once
+
+#include "kernels/transpose.inl.h"
 
 // Where the elements of phase kPhase go when an odd number of phases is interleaved: element j to position j*kPhases +
 // kPhase, of which the lane is the remainder by kLanes. The number of lanes is a power of two, so all lanes are distinct.

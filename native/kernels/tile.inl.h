@@ -1,5 +1,6 @@
 // The tile kernels of kernel.h, written once: each instruction set includes this file inside its own unnamed namespace,
 // after its vector header. kRows x kVectors accumulators stay in registers over the whole loop.
+#pragma once
 
 template <int kRows, int kVectors>
 CONVTRANSPOSE_INLINE void clear(Vec (&sum)[kRows][kVectors]) {
@@ -25,15 +26,23 @@ CONVTRANSPOSE_INLINE void finish_tile(const TileArgs* args, const Vec (&sum)[kRo
   }
 }
 
-// One channel of one tap of a wide tile: kRows weights times kVectors vectors of pixels.
+// One channel of one tap of a wide tile: kRows weights times kVectors vectors of pixels. Whichever of the two are fewer wait
+// in registers while the others pass through one: all of them at once would not leave enough for the sums.
 template <int kRows, int kVectors>
 CONVTRANSPOSE_INLINE void wide_step(const float* weights, const float* pixels, Vec (&sum)[kRows][kVectors]) {
-  Vec pixel[kVectors];
-  unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { pixel[v] = load(pixels + v * kLanes); });
   const auto weight = load_factors<kRows>(weights);
-  unroll<kRows>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA {
-    unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { sum[i][v] = madd<i>(weight, pixel[v], sum[i][v]); });
-  });
+  if constexpr (kRows < kVectors) {
+    unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA {
+      const Vec pixel = load(pixels + v * kLanes);
+      unroll<kRows>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA { sum[i][v] = madd<i>(weight, pixel, sum[i][v]); });
+    });
+  } else {
+    Vec pixel[kVectors];
+    unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { pixel[v] = load(pixels + v * kLanes); });
+    unroll<kRows>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA {
+      unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { sum[i][v] = madd<i>(weight, pixel[v], sum[i][v]); });
+    });
+  }
 }
 
 template <int kRows, int kVectors>

@@ -1,5 +1,6 @@
 // The transpose of kernel.h, written once: each instruction set includes this file inside its own unnamed namespace, after
 // its vector header.
+#pragma once
 
 // One square of kLanes x kLanes, or what is left of it at an edge: rows and columns <= kLanes. Every value passes through
 // `finish` on its way.

@@ -1,0 +1,50 @@
+// The kernels for Advanced SIMD of armv8.0: 32 registers of 4 floats.
+#include "kernels/simd/neon.h"
+
+#include "kernels/kernel.h"
+#include "kernels/tables.h"
+
+namespace convtranspose {
+namespace neon {
+namespace {
+
+#include "kernels/store.inl.h"
+#include "kernels/tile.inl.h"
+
+// Big cores start two to four products in each cycle and take four for one: sixteen accumulators and more keep them busy.
+// clang-format off
+constexpr TileKernel kWide[] = {
+    wide<8, 3>(), wide<8, 2>(), wide<8, 1>(),
+    wide<7, 3>(), wide<7, 2>(), wide<7, 1>(),
+    wide<6, 4>(), wide<6, 3>(), wide<6, 2>(), wide<6, 1>(),
+    wide<5, 4>(), wide<5, 3>(), wide<5, 2>(), wide<5, 1>(),
+    wide<4, 6>(), wide<4, 4>(), wide<4, 3>(), wide<4, 2>(), wide<4, 1>(),
+    wide<3, 8>(), wide<3, 6>(), wide<3, 4>(), wide<3, 3>(), wide<3, 2>(), wide<3, 1>(),
+    wide<2, 8>(), wide<2, 6>(), wide<2, 4>(), wide<2, 3>(), wide<2, 2>(), wide<2, 1>(),
+    wide<1, 8>(), wide<1, 6>(), wide<1, 4>(), wide<1, 3>(), wide<1, 2>(), wide<1, 1>(),
+};
+
+constexpr TileKernel kChannels[] = {
+    channels<8, 3>(), channels<8, 2>(), channels<8, 1>(),
+    channels<7, 3>(), channels<7, 2>(), channels<7, 1>(),
+    channels<6, 3>(), channels<6, 2>(), channels<6, 1>(),
+    channels<5, 3>(), channels<5, 2>(), channels<5, 1>(),
+    channels<4, 3>(), channels<4, 2>(), channels<4, 1>(),
+    channels<3, 3>(), channels<3, 2>(), channels<3, 1>(),
+    channels<2, 3>(), channels<2, 2>(), channels<2, 1>(),
+    channels<1, 3>(), channels<1, 2>(), channels<1, 1>(),
+};
+// clang-format on
+
+}  // namespace
+}  // namespace neon
+
+const KernelTable kNeonKernels = {
+    "neon",          neon::kLanes,
+    neon::kWide,     sizeof(neon::kWide) / sizeof(TileKernel),
+    neon::kChannels, sizeof(neon::kChannels) / sizeof(TileKernel),
+    neon::row_store, neon::pixel_store,
+    neon::transpose,
+};
+
+}  // namespace convtranspose

@@ -1,0 +1,103 @@
+// Vectors of four floats: Advanced SIMD of armv8.0, which has 32 registers and a fused multiply-add by one lane. The names
+// are those of baseline.h, which says what they mean.
+#pragma once
+
+#include <arm_neon.h>
+#include <stdint.h>
+
+// GCC would move many loads ahead of the products to hide their latency, which leaves too few registers for the sums; the
+// processors that matter reorder by themselves.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("no-schedule-insns")
+#endif
+
+#include "kernels/simd/unroll.h"
+
+namespace convtranspose::neon {
+namespace {
+
+constexpr int kLanes = 4;
+typedef float32x4_t Vec;
+
+CONVTRANSPOSE_INLINE Vec zero() { return vdupq_n_f32(0.0f); }
+CONVTRANSPOSE_INLINE Vec broadcast(float value) { return vdupq_n_f32(value); }
+CONVTRANSPOSE_INLINE Vec load(const float* p) { return vld1q_f32(p); }
+CONVTRANSPOSE_INLINE void store(float* p, Vec v) { vst1q_f32(p, v); }
+
+CONVTRANSPOSE_INLINE Vec load_partial(const float* p, int64_t count) {
+  Vec v = zero();
+  if (count > 0) v = vld1q_lane_f32(p, v, 0);
+  if (count > 1) v = vld1q_lane_f32(p + 1, v, 1);
+  if (count > 2) v = vld1q_lane_f32(p + 2, v, 2);
+  if (count > 3) v = vld1q_lane_f32(p + 3, v, 3);
+  return v;
+}
+CONVTRANSPOSE_INLINE void store_partial(float* p, Vec v, int64_t count) {
+  if (count > 0) vst1q_lane_f32(p, v, 0);
+  if (count > 1) vst1q_lane_f32(p + 1, v, 1);
+  if (count > 2) vst1q_lane_f32(p + 2, v, 2);
+  if (count > 3) vst1q_lane_f32(p + 3, v, 3);
+}
+
+CONVTRANSPOSE_INLINE Vec add(Vec a, Vec b) { return vaddq_f32(a, b); }
+
+// Not vmaxq and vminq: those would order the two zeros.
+CONVTRANSPOSE_INLINE Vec at_least(Vec v, Vec lower) { return vbslq_f32(vcltq_f32(v, lower), lower, v); }
+CONVTRANSPOSE_INLINE Vec at_most(Vec v, Vec upper) { return vbslq_f32(vcgtq_f32(v, upper), upper, v); }
+
+// Four to a register, then what is left of them; each multiplies straight from its lane.
+template <int kCount>
+struct Factors {
+  Vec quad[kCount / 4 + 1];
+  float32x2_t pair;
+  float single;
+};
+template <int kCount>
+CONVTRANSPOSE_INLINE Factors<kCount> load_factors(const float* p) {
+  Factors<kCount> factors;
+  unroll<kCount / 4>([&](auto q) CONVTRANSPOSE_INLINE_LAMBDA { factors.quad[q] = vld1q_f32(p + 4 * q); });
+  if constexpr (kCount % 4 >= 2) factors.pair = vld1_f32(p + kCount / 4 * 4);
+  if constexpr (kCount % 2 == 1) factors.single = p[kCount - 1];
+  return factors;
+}
+template <int kIndex, int kCount>
+CONVTRANSPOSE_INLINE Vec madd(const Factors<kCount>& factors, Vec v, Vec sum) {
+  if constexpr (kIndex < kCount / 4 * 4) {
+    return vfmaq_laneq_f32(sum, v, factors.quad[kIndex / 4], kIndex % 4);
+  } else if constexpr (kIndex < kCount / 2 * 2) {
+    return vfmaq_lane_f32(sum, v, factors.pair, kIndex % 2);
+  } else {
+    return vfmaq_n_f32(sum, v, factors.single);
+  }
+}
+
+CONVTRANSPOSE_INLINE void interleave2(Vec a, Vec b, Vec* low, Vec* high) {
+  *low = vzip1q_f32(a, b);
+  *high = vzip2q_f32(a, b);
+}
+
+template <class Map>
+CONVTRANSPOSE_INLINE Vec permute(Vec v) {
+  constexpr auto word = [](int lane) { return 0x03020100u + 0x04040404u * static_cast<uint32_t>(Map::source(lane)); };
+  const uint32x4_t bytes = {word(0), word(1), word(2), word(3)};
+  return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(v), vreinterpretq_u8_u32(bytes)));
+}
+
+template <unsigned kMask>
+CONVTRANSPOSE_INLINE Vec select(Vec a, Vec b) {
+  constexpr auto lanes = [](int lane) { return (kMask >> lane & 1u) != 0 ? ~uint32_t{0} : uint32_t{0}; };
+  const uint32x4_t mask = {lanes(0), lanes(1), lanes(2), lanes(3)};
+  return vbslq_f32(mask, b, a);
+}
+
+CONVTRANSPOSE_INLINE void transpose_square(Vec (&v)[kLanes]) {
+  const Vec low02 = vzip1q_f32(v[0], v[2]), high02 = vzip2q_f32(v[0], v[2]);
+  const Vec low13 = vzip1q_f32(v[1], v[3]), high13 = vzip2q_f32(v[1], v[3]);
+  v[0] = vzip1q_f32(low02, low13);
+  v[1] = vzip2q_f32(low02, low13);
+  v[2] = vzip1q_f32(high02, high13);
+  v[3] = vzip2q_f32(high02, high13);
+}
+
+}  // namespace
+}  // namespace convtranspose::neon
