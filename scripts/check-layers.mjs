@@ -19,6 +19,7 @@ const nativeOutsiders = ['include', 'test']
 
 /** Parts of lib/, lowest first; the parts of one row do not know each other unless `together` says so. */
 const libLayers = [
+  { parts: ['typed-array'] },
   { parts: ['errors', 'native'], together: true },
   { parts: ['tensor', 'shape', 'options', 'random'], together: true },
   { parts: ['functional'] },
@@ -57,7 +58,7 @@ function checkNative(root) {
     const isOutsider = nativeOutsiders.includes(layer)
     if (rank < 0 && !isOutsider) report(`folder '${layer}' has no place among the layers`)
     for (const { local, name } of includesOf(readFileSync(path.join(dir, file), 'utf8'))) {
-      if (/^(napi|node|uv|v8)\b.*\.h$|^js_native_api/.test(name) && layer !== 'binding') report(`includes <${name}>: only native/binding knows Node`)
+      if (/^(napi(-inl)?|node|node_api|js_native_api|uv|v8)\.h$/.test(name) && layer !== 'binding') report(`includes <${name}>: only native/binding knows Node`)
       if (isInstructionSetSource(file)) {
         if (local && !isInstructionSetSource(name)) report(`includes "${name}": instruction-set units see only kernel.h, tables.h, simd/ and *.inl.h`)
         if (!local && !name.endsWith('.h')) report(`includes <${name}>: instruction-set units see only C headers`)
