@@ -22,6 +22,7 @@ const libLayers = [
   { parts: ['typed-array'] },
   { parts: ['errors', 'native'], together: true },
   { parts: ['tensor', 'shape', 'options', 'random'], together: true },
+  { parts: ['call'] },
   { parts: ['functional'] },
   { parts: ['modules', 'compat', 'io'] },
   { parts: ['index'] },

@@ -64,11 +64,11 @@ module.exports = { testEnvironment: 'node', testMatch: ['<rootDir>/test/**/*.tes
 CONFIG
 
 echo '--- algorithms'
-list() { "$@" test/support/list-algorithms.js; }
+list() { "$@" test/arm64/list-algorithms.js; }
 (cd "$work" && list "${node_arm64[@]}") >"$build/algorithms-arm64.txt"
 echo "cpuInfo().isa: $(head -1 "$build/algorithms-arm64.txt")"
 [ "$(head -1 "$build/algorithms-arm64.txt")" = neon ]
-node --require ./test/support/register.cjs test/support/list-algorithms.ts >"$build/algorithms-here.txt"
+node --require ./test/support/register.cjs test/arm64/list-algorithms.ts >"$build/algorithms-here.txt"
 diff <(tail -n +2 "$build/algorithms-here.txt") <(tail -n +2 "$build/algorithms-arm64.txt")
 echo "$(($(wc -l <"$build/algorithms-arm64.txt") - 1)) problems ran the same algorithms as here"
 
