@@ -21,7 +21,7 @@ const nativeOutsiders = ['include', 'test']
 const libLayers = [
   { parts: ['typed-array'] },
   { parts: ['errors', 'native'], together: true },
-  { parts: ['tensor', 'shape', 'options', 'random'], together: true },
+  { parts: ['tensor', 'shape', 'options', 'init'], together: true },
   { parts: ['call'] },
   { parts: ['functional'] },
   { parts: ['modules', 'compat', 'io'] },
