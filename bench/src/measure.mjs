@@ -1,0 +1,60 @@
+// @ts-check
+/** Times several runners in turn, so that whatever else the machine does hits all of them alike. */
+import { setTimeout as sleep } from 'node:timers/promises';
+import { summarize } from './statistics.mjs';
+
+/**
+ * One implementation of one layer, ready to run: weights are packed, sessions are made.
+ * @typedef {object} Runner
+ * @property {() => void | Promise<void>} run one call
+ * @property {() => Float32Array} output what the last call gave, contiguous
+ * @property {() => void | Promise<void>} close
+ */
+
+/** A runner's turn: calls until this much time has passed, at least one. */
+const TURN_MILLISECONDS = 25;
+const LEAST_ROUNDS = 4;
+/** Between turns when several threads run: pools of the other side spin for a while after their last task. */
+const REST_MILLISECONDS = 5;
+
+/**
+ * @param {Runner} runner
+ * @returns {Promise<number>} milliseconds of one call
+ */
+async function timeCall(runner) {
+  const start = process.hrtime.bigint();
+  const pending = runner.run();
+  if (pending) await pending;
+  return Number(process.hrtime.bigint() - start) / 1e6;
+}
+
+/**
+ * @param {Map<string, Runner>} runners
+ * @param {{ seconds: number, threads: number, betweenRounds: (round: number) => void }} options `seconds` is a budget for
+ *   all runners together, overrun where few rounds take longer
+ * @returns {Promise<Map<string, import('./statistics.mjs').Times>>}
+ */
+export async function measureInterleaved(runners, { seconds, threads, betweenRounds }) {
+  /** @type {Map<string, number[]>} */
+  const samples = new Map([...runners.keys()].map((name) => [name, []]));
+  for (const runner of runners.values()) {
+    for (let warmUp = 0; warmUp < 3; warmUp++) await runner.run();
+  }
+  let spent = 0;
+  for (let round = 0; round < LEAST_ROUNDS || spent < seconds * 1000; round++) {
+    betweenRounds(round);
+    const order = [...runners];
+    if (round % 2 === 1) order.reverse();
+    for (const [name, runner] of order) {
+      if (threads > 1) await sleep(REST_MILLISECONDS);
+      let turn = 0;
+      do {
+        const milliseconds = await timeCall(runner);
+        samples.get(name)?.push(milliseconds);
+        turn += milliseconds;
+      } while (turn < TURN_MILLISECONDS);
+      spent += turn;
+    }
+  }
+  return new Map([...samples].map(([name, milliseconds]) => [name, summarize(milliseconds)]));
+}
