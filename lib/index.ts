@@ -1,0 +1,16 @@
+/** The public API. */
+export type { ConvTransposeError, ErrorCode } from './errors';
+export {
+  convTranspose1d, convTranspose1dAsync, convTranspose2d, convTranspose2dAsync, convTranspose3d, convTranspose3dAsync,
+} from './functional';
+export type { ConvTransposeOptions, FunctionalAsyncOptions, FunctionalOptions } from './functional';
+export { cpuInfo, getNumThreads, setNumThreads, version } from './info';
+export type { CpuInfo } from './info';
+export { ConvTranspose1d, ConvTranspose2d, ConvTranspose3d } from './modules';
+export type {
+  ConvTransposeModule, Explanation, ForwardAsyncOptions, ForwardOptions, ModuleOptions, PrepareAsyncOptions, ShapeOptions, StateDict,
+  StateDictLike,
+} from './modules';
+export type { Activation, Algorithm, MemoryFormat, Precision } from './options';
+export { Tensor } from './tensor';
+export type { TensorLike } from './tensor';

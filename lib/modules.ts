@@ -1,0 +1,581 @@
+/** The modules: layers that own their weights. Semantics of torch.nn.ConvTranspose1d/2d/3d. */
+import { randomInt } from 'node:crypto';
+
+import {
+  callNative, checkOverlap, encodeLayer, makeCall, readOut, resultFor, sameSizes, settled, type Call,
+} from './call';
+import { argumentError, list, typeError } from './errors';
+import {
+  geometryOptionNames, readGeometryOptions, type ConvTransposeOptions, type GeometryOptionName,
+} from './functional';
+import { initialize } from './init';
+import type { NativeExplanation, NativeLayer } from './native';
+import {
+  algorithms, memoryFormats, parseRunOptions, precisions, readOptions, readPerDimension, readShape, readSignal, readThreads,
+  runOptionNames, toInteger, type Algorithm, type MemoryFormat, type Precision, type RawOptions, type RunOptionName, type RunOptions,
+} from './options';
+import { checkGeometry, elementCount, resolveSizes, weightShape, type Geometry } from './shape';
+import { allocateLocal, checkLength, makeTensor, readTensor, type Tensor, type TensorLike, type TensorView } from './tensor';
+
+/** Options of the constructors of {@link ConvTranspose1d}, {@link ConvTranspose2d} and {@link ConvTranspose3d}. */
+export interface ModuleOptions extends ConvTransposeOptions {
+  /**
+   * A tensor [out], copied; `true` for PyTorch's default initialisation; `false` or `null` for none. Left out: default-initialised if
+   * no `weight` is given, none if one is.
+   */
+  readonly bias?: boolean | null | TensorLike | undefined;
+  /** The weights [in, out/groups, ...kernel], copied. Left out: PyTorch's default initialisation. */
+  readonly weight?: TensorLike | undefined;
+  /**
+   * Seed of the default initialisation, an unsigned 32-bit integer: gives bit for bit the tensors of `torch.manual_seed(seed)` followed
+   * by `nn.ConvTransposeNd(...)`. Left out: random.
+   */
+  readonly seed?: number | undefined;
+}
+
+/** What a call may ask for besides its input. */
+export interface ShapeOptions {
+  /**
+   * Spatial sizes of the output, a number or one per dimension, from those without output padding to max(stride, dilation) - 1 more.
+   * The module's `outputPadding` is then ignored, as in PyTorch's `forward(input, output_size)`.
+   */
+  readonly outputSize?: number | readonly number[] | undefined;
+}
+
+/** Options of `forward`. */
+export interface ForwardOptions extends ShapeOptions {
+  /** Where the result is written: exactly its shape, and no memory in common with the input. Default: new memory. */
+  readonly out?: TensorLike | undefined;
+  /** Threads of this call, from 1 to 1024, instead of the module's. */
+  readonly numThreads?: number | undefined;
+}
+
+/** Options of `forwardAsync`. */
+export interface ForwardAsyncOptions extends ForwardOptions {
+  /** Aborts the call: the promise rejects with `signal.reason`. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** Options of `prepareAsync`. */
+export interface PrepareAsyncOptions extends ShapeOptions {
+  /** Aborts the preparation: the promise rejects with `signal.reason`. */
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** The weights of a module by PyTorch's names; `bias` is absent if there is none. */
+export interface StateDict {
+  /** [in, out/groups, ...kernel] */
+  readonly weight: Tensor;
+  /** [out] */
+  readonly bias?: Tensor;
+}
+
+/** What {@link StateDict} may be when it is loaded. */
+export interface StateDictLike {
+  readonly weight: TensorLike;
+  readonly bias?: TensorLike | null | undefined;
+}
+
+/** What will run for a shape, and why; read from the plan that runs. */
+export interface Explanation {
+  /** The kernels' family, for instance `'direct-wide'`. */
+  readonly algorithm: string;
+  /** The word of the `algorithm` option that forces it. */
+  readonly choice: string;
+  /** The instruction set in use, for instance `'avx512'`. */
+  readonly isa: string;
+  /** Names of the kernels that run. */
+  readonly kernels: readonly string[];
+  /** Why this one. */
+  readonly reason: string;
+  /** The algorithms that come before it, with what speaks against each. */
+  readonly rejected: readonly { readonly name: string; readonly reason: string }[];
+  /** The precision that runs. */
+  readonly precision: string;
+  /** Remarks, for instance that a precision has no kernels of its own here. */
+  readonly notes: readonly string[];
+  /** Effective operations: 2 * batch * in * out/groups * input points * kernel points. */
+  readonly flops: number;
+  /** What the planner's model expects for one thread, in seconds. */
+  readonly estimatedSeconds: number;
+  /** Groups of outputs that the same taps reach. */
+  readonly phases: number;
+  /** Independent pieces of work, whatever the number of threads. */
+  readonly tasks: number;
+  /** Scratch memory per thread, in bytes. */
+  readonly workspaceBytes: number;
+  /** Packed forms of the weights that the module holds now: bytes by layout. */
+  readonly packedWeights: Readonly<Record<string, number>>;
+  /** Sizes of the blocks, by name. */
+  readonly blocking: Readonly<Record<string, number>>;
+  /** All of this in a few lines of text. */
+  readonly summary: string;
+}
+
+type ModuleOptionName = GeometryOptionName | RunOptionName | 'bias' | 'weight' | 'seed';
+const constructorNames: ReadonlySet<ModuleOptionName> =
+  new Set<ModuleOptionName>([...geometryOptionNames, 'bias', 'weight', 'seed', ...runOptionNames]);
+const shapeNames = new Set(['outputSize'] as const);
+const prepareAsyncNames = new Set(['outputSize', 'signal'] as const);
+const forwardNames = new Set(['outputSize', 'out', 'numThreads'] as const);
+const forwardAsyncNames = new Set(['outputSize', 'out', 'numThreads', 'signal'] as const);
+const stateNames = new Set(['weight', 'bias'] as const);
+
+/** Shapes of inputs whose calls a module keeps encoded. */
+const maxCachedCalls = 64;
+
+/** A call with what it was made for. */
+interface CachedCall extends Call {
+  readonly inputShape: readonly number[];
+  readonly outputSize: readonly number[] | undefined;
+}
+
+/** The calls made last by their shapes, the oldest dropped first; the latest is found without a look-up. */
+class CallCache {
+  readonly #calls = new Map<string, CachedCall>();
+  #latest: CachedCall | undefined;
+
+  find(inputShape: readonly number[], outputSize: readonly number[] | undefined): CachedCall | undefined {
+    const latest = this.#latest;
+    if (latest !== undefined && sameSizes(latest.inputShape, inputShape) && sameOutputSize(latest.outputSize, outputSize)) {
+      return latest;
+    }
+    const key = cacheKey(inputShape, outputSize);
+    const found = this.#calls.get(key);
+    if (found !== undefined) {
+      this.#calls.delete(key);
+      this.#calls.set(key, found);
+      this.#latest = found;
+    }
+    return found;
+  }
+
+  add(call: CachedCall): void {
+    const oldest = this.#calls.keys().next();
+    if (this.#calls.size >= maxCachedCalls && oldest.done !== true) this.#calls.delete(oldest.value);
+    this.#calls.set(cacheKey(call.inputShape, call.outputSize), call);
+    this.#latest = call;
+  }
+}
+
+function cacheKey(inputShape: readonly number[], outputSize: readonly number[] | undefined): string {
+  return `${inputShape.join()}:${outputSize === undefined ? '' : outputSize.join()}`;
+}
+
+function sameOutputSize(a: readonly number[] | undefined, b: readonly number[] | undefined): boolean {
+  return a === undefined || b === undefined ? a === b : sameSizes(a, b);
+}
+
+function frozenCopy<T>(values: readonly T[]): readonly T[] {
+  return Object.freeze([...values]);
+}
+
+/** Weights and bias of a module: its own memory. */
+interface Parameters {
+  readonly weight: Float32Array;
+  readonly bias: Float32Array | null;
+}
+
+/** Checks a parameter of the user against the shape that it must have. */
+function checkParameter(view: TensorView, shape: readonly number[], name: string): void {
+  if (!sameSizes(view.shape, shape)) throw argumentError('ERR_CONVTRANSPOSE_SHAPE', name, `shape ${list(shape)}`, list(view.shape));
+  checkLength(view, elementCount(shape, name), name);
+}
+
+/** A copy, in memory of JavaScript, of a tensor whose length was checked. */
+function copyOf(view: TensorView, name: string): Float32Array {
+  const copy = allocateLocal(elementCount(view.shape, name), name);
+  copy.set(view.data);
+  return copy;
+}
+
+/** What a constructor was given as `bias`. */
+type GivenBias = boolean | TensorView;
+
+function readBiasOption(value: unknown, hasWeight: boolean): GivenBias {
+  if (value === undefined) return !hasWeight;
+  if (value === null) return false;
+  if (typeof value === 'boolean') return value;
+  if (typeof value !== 'object') throw typeError('bias', 'true, false, null or a tensor', value);
+  return readTensor(value, 'bias');
+}
+
+/** Copies of the given parameters, and PyTorch's default initialisation of the others. */
+function makeParameters(geometry: Geometry, weight: TensorView | undefined, bias: GivenBias, seed: number | undefined): Parameters {
+  const shape = weightShape(geometry);
+  if (weight !== undefined) checkParameter(weight, shape, 'weight');
+  if (typeof bias === 'object') checkParameter(bias, [geometry.outChannels], 'bias');
+  const isDrawn = weight === undefined || bias === true;
+  // A given weight is drawn as well if the bias is: the bias that PyTorch makes comes after it in the random sequence.
+  const drawnWeight = isDrawn ? allocateLocal(elementCount(shape, 'weight'), 'weight') : undefined;
+  const drawnBias = bias === true ? allocateLocal(geometry.outChannels, 'bias') : null;
+  if (drawnWeight !== undefined) {
+    initialize(drawnWeight, drawnBias, elementCount(shape.slice(1), 'weight'), seed ?? randomInt(2 ** 32));
+  }
+  return {
+    weight: weight === undefined && drawnWeight !== undefined ? drawnWeight : copyOf(weight as TensorView, 'weight'),
+    bias: typeof bias === 'object' ? copyOf(bias, 'bias') : drawnBias,
+  };
+}
+
+/** The padding as given: numbers where both ends are equal throughout, pairs otherwise. */
+function publicPadding({ begin, end }: Geometry['padding']): readonly number[] | readonly (readonly [number, number])[] {
+  if (sameSizes(begin, end)) return frozenCopy(begin);
+  return Object.freeze(begin.map((first, i) => Object.freeze([first, end[i] ?? first] as const)));
+}
+
+function summarize(name: string, inputShape: readonly number[], outputShape: readonly number[], native: NativeExplanation): string {
+  const sizes = (values: Record<string, number>) => Object.entries(values).map(([key, value]) => `${key} ${value}`).join(', ') || 'none';
+  return [
+    `${name} ${list(inputShape)} -> ${list(outputShape)}: ${native.algorithm} (${native.isa})`,
+    `  because ${native.reason}`,
+    ...native.rejected.map((other) => `  not ${other.name}: ${other.reason}`),
+    `  kernels: ${native.kernels.join(', ') || 'none'}`,
+    `  precision: ${native.precision}`,
+    `  ${native.flops} operations in ${native.phases} phases and ${native.tasks} tasks, expected ${native.estimatedSeconds} s on one thread`,
+    `  workspace: ${native.workspaceBytes} bytes per thread; packed weights in bytes: ${sizes(native.packedWeights)}`,
+    `  blocking: ${sizes(native.blocking)}`,
+    ...native.notes.map((note) => `  note: ${note}`),
+  ].join('\n');
+}
+
+/**
+ * What the three modules have in common. Not to be constructed: use {@link ConvTranspose1d}, {@link ConvTranspose2d} or
+ * {@link ConvTranspose3d}.
+ */
+export abstract class ConvTransposeModule {
+  /** Channels of the input. */
+  readonly inChannels: number;
+  /** Channels of the output. */
+  readonly outChannels: number;
+  /** One size per spatial dimension. */
+  readonly kernelSize: readonly number[];
+  /** One per spatial dimension. */
+  readonly stride: readonly number[];
+  /** One number per spatial dimension, or one `[begin, end]` pair if the two ends differ anywhere. */
+  readonly padding: readonly number[] | readonly (readonly [number, number])[];
+  /** One per spatial dimension. */
+  readonly outputPadding: readonly number[];
+  /** One per spatial dimension. */
+  readonly dilation: readonly number[];
+  readonly groups: number;
+  readonly memoryFormat: MemoryFormat;
+  readonly precision: Precision;
+  readonly algorithm: Algorithm;
+  readonly invariant: boolean;
+  /** `dispose`, for `using`. Absent where the runtime has no Symbol.dispose. */
+  declare readonly [Symbol.dispose]: () => void;
+
+  readonly #geometry: Geometry;
+  readonly #run: RunOptions;
+  readonly #layerDescriptor: Float64Array;
+  readonly #calls = new CallCache();
+  #parameters: Parameters;
+  /** undefined once disposed */
+  #layer: NativeLayer | undefined;
+
+  protected constructor(dims: number, inChannels: unknown, outChannels: unknown, kernelSize: unknown, options: unknown) {
+    const raw: RawOptions<ModuleOptionName> = readOptions(options, 'options', constructorNames);
+    const geometry: Geometry = {
+      inChannels: toInteger(inChannels, 'inChannels', 0),
+      outChannels: toInteger(outChannels, 'outChannels', 0),
+      kernel: readPerDimension(kernelSize, 'kernelSize', dims, 1),
+      ...readGeometryOptions(raw, dims),
+    };
+    const run = parseRunOptions(raw);
+    const weight = raw.weight === undefined ? undefined : readTensor(raw.weight, 'weight');
+    const bias = readBiasOption(raw.bias, weight !== undefined);
+    const seed = raw.seed === undefined ? undefined : toInteger(raw.seed, 'seed', 0, 2 ** 32 - 1, 'an integer from 0 to 2^32 - 1');
+    checkGeometry(geometry);
+    this.#geometry = geometry;
+    this.#run = run;
+    this.#parameters = makeParameters(geometry, weight, bias, seed);
+    this.#layerDescriptor = encodeLayer(geometry, this.#parameters.bias !== null);
+    this.#layer = this.#createLayer(this.#parameters);
+    this.inChannels = geometry.inChannels;
+    this.outChannels = geometry.outChannels;
+    this.kernelSize = frozenCopy(geometry.kernel);
+    this.stride = frozenCopy(geometry.stride);
+    this.padding = publicPadding(geometry.padding);
+    this.outputPadding = frozenCopy(geometry.outputPadding);
+    this.dilation = frozenCopy(geometry.dilation);
+    this.groups = geometry.groups;
+    this.memoryFormat = memoryFormats[run.format] ?? 'contiguous';
+    this.precision = precisions[run.precision] ?? 'highest';
+    this.algorithm = algorithms[run.algorithm] ?? 'auto';
+    this.invariant = run.invariant;
+  }
+
+  #createLayer({ weight, bias }: Parameters): NativeLayer {
+    return callNative((native) => native.createLayer(this.#layerDescriptor, weight, bias));
+  }
+
+  /** The layer, or ERR_CONVTRANSPOSE_DISPOSED. */
+  #alive(): NativeLayer {
+    if (this.#layer === undefined) {
+      throw argumentError('ERR_CONVTRANSPOSE_DISPOSED', 'this', 'a module that is not disposed', 'a disposed one');
+    }
+    return this.#layer;
+  }
+
+  /** The call for checked sizes. */
+  #callFor(inputShape: readonly number[], outputSize: readonly number[] | undefined, argument: string): Call {
+    const cached = this.#calls.find(inputShape, outputSize);
+    if (cached !== undefined) return cached;
+    const call = { ...makeCall(this.#geometry, this.#run, true, inputShape, outputSize, argument), inputShape, outputSize };
+    this.#calls.add(call);
+    return call;
+  }
+
+  #readOutputSize(value: unknown): readonly number[] | undefined {
+    return value === undefined ? undefined : readPerDimension(value, 'outputSize', this.#geometry.kernel.length, 0);
+  }
+
+  /** Checks one forward call and provides the memory of its result. */
+  #prepareForward(
+    input: TensorView, outputSize: readonly number[] | undefined, outValue: unknown, out: TensorView | undefined,
+  ): { call: Call; result: Tensor } {
+    const call = this.#callFor(input.shape, outputSize, 'input');
+    checkLength(input, call.sizes.inputCount, 'input');
+    checkOverlap(out, input.data, 'input');
+    return { call, result: resultFor(call.sizes, outValue, out) };
+  }
+
+  /**
+   * Computes the transposed convolution of `input`, synchronously.
+   *
+   * The first call for a shape plans it, and packs the weights if they are not packed that way yet; later ones only compute, and with
+   * `out` they allocate nothing.
+   *
+   * @param input float32 [N, in, ...spatial] or [in, ...spatial]; channelsLast: [N, ...spatial, in] or [...spatial, in]
+   * @returns float32 in the layout of the input, with a batch dimension if the input has one; `out` if that is a Tensor
+   * @throws TypeError or RangeError with `code` and `argument` (see {@link ErrorCode}) before any memory is allocated
+   */
+  forward(input: TensorLike, options?: ForwardOptions): Tensor {
+    const layer = this.#alive();
+    const raw = readOptions(options, 'options', forwardNames);
+    const view = readTensor(input, 'input');
+    const threads = raw.numThreads === undefined ? this.#run.threads : readThreads(raw.numThreads);
+    const outputSize = this.#readOutputSize(raw.outputSize);
+    const { call, result } = this.#prepareForward(view, outputSize, raw.out, readOut(raw.out));
+    if (call.sizes.outputCount > 0) {
+      callNative((native) => {
+        native.forward(layer, call.descriptor, view.data, result.data, threads);
+      });
+    }
+    return result;
+  }
+
+  /**
+   * {@link forward} on the package's own threads: the event loop is never blocked, and several calls may be in flight.
+   *
+   * Until the promise settles, the input and `out` must not be written, moved or shrunk. SharedArrayBuffers and memory of this package
+   * (`Tensor.empty`, every result) are used in place; other memory is copied when the call's turn comes.
+   *
+   * @returns a promise of the result; every error rejects it, an abort with `signal.reason`. A promise that has settled no longer
+   * touches any memory.
+   */
+  async forwardAsync(input: TensorLike, options?: ForwardAsyncOptions): Promise<Tensor> {
+    const raw = readOptions(options, 'options', forwardAsyncNames);
+    const signal = readSignal(raw.signal);
+    const view = readTensor(input, 'input');
+    const threads = raw.numThreads === undefined ? this.#run.threads : readThreads(raw.numThreads);
+    const outputSize = this.#readOutputSize(raw.outputSize);
+    const out = readOut(raw.out);
+    if (signal?.aborted === true) throw signal.reason as Error;
+    const layer = this.#alive();
+    const { call, result } = this.#prepareForward(view, outputSize, raw.out, out);
+    if (call.sizes.outputCount > 0) {
+      await settled(signal, (native, done) =>
+        native.forwardAsync(layer, call.descriptor, view.data, result.data, threads, done));
+    }
+    return result;
+  }
+
+  /**
+   * Packs the weights and plans for inputs of a shape, so that the first `forward` does not have to.
+   *
+   * @param inputShape as that of the input of `forward`
+   * @throws as `forward`, with `argument` `'inputShape'`
+   */
+  prepare(inputShape: readonly number[], options?: ShapeOptions): void {
+    const layer = this.#alive();
+    const { outputSize } = readOptions(options, 'options', shapeNames);
+    const call = this.#callFor(readShape(inputShape, 'inputShape'), this.#readOutputSize(outputSize), 'inputShape');
+    callNative((native) => {
+      native.prepare(layer, call.descriptor);
+    });
+  }
+
+  /** {@link prepare} on the package's own threads. */
+  async prepareAsync(inputShape: readonly number[], options?: PrepareAsyncOptions): Promise<void> {
+    const raw = readOptions(options, 'options', prepareAsyncNames);
+    const signal = readSignal(raw.signal);
+    const shape = readShape(inputShape, 'inputShape');
+    const outputSize = this.#readOutputSize(raw.outputSize);
+    if (signal?.aborted === true) throw signal.reason as Error;
+    const layer = this.#alive();
+    const call = this.#callFor(shape, outputSize, 'inputShape');
+    await settled(signal, (native, done) => native.prepareAsync(layer, call.descriptor, done));
+  }
+
+  /**
+   * The shape that `forward` gives for an input of shape `inputShape`; nothing is computed. Works after `dispose`, too.
+   *
+   * ```js
+   * import { ConvTranspose2d } from 'convtranspose';
+   * const up = new ConvTranspose2d(3, 8, 4, { stride: 2, padding: 1 });
+   * console.log(up.outputShape([1, 3, 16, 16])); // [ 1, 8, 32, 32 ]
+   * ```
+   */
+  outputShape(inputShape: readonly number[], options?: ShapeOptions): number[] {
+    const { outputSize } = readOptions(options, 'options', shapeNames);
+    const shape = readShape(inputShape, 'inputShape');
+    return [...resolveSizes(this.#geometry, this.#run.format, shape, this.#readOutputSize(outputSize), 'inputShape').outputShape];
+  }
+
+  /** What `forward` runs for an input of shape `inputShape`, and why; `summary` is readable text. Nothing is computed. */
+  explain(inputShape: readonly number[], options?: ShapeOptions): Explanation {
+    const layer = this.#alive();
+    const { outputSize } = readOptions(options, 'options', shapeNames);
+    const shape = readShape(inputShape, 'inputShape');
+    const call = this.#callFor(shape, this.#readOutputSize(outputSize), 'inputShape');
+    const native = callNative((addon) => addon.explain(layer, call.descriptor));
+    const name = `ConvTranspose${this.#geometry.kernel.length}d`;
+    return { ...native, summary: summarize(name, shape, call.sizes.outputShape, native) };
+  }
+
+  /** Copies of the weights: `weight` [in, out/groups, ...kernel], and `bias` [out] if there is one. */
+  stateDict(): StateDict {
+    this.#alive();
+    const { weight, bias } = this.#parameters;
+    const copy = (data: Float32Array, shape: readonly number[], name: string) =>
+      makeTensor(copyOf({ data, shape }, name), Object.freeze(shape));
+    const state = { weight: copy(weight, weightShape(this.#geometry), 'weight') };
+    return bias === null ? state : { ...state, bias: copy(bias, [this.outChannels], 'bias') };
+  }
+
+  /**
+   * Replaces the weights by copies of others of exactly the same shapes. Strict as in PyTorch: `bias` must be there if the module has
+   * one, and must not be there (or be null) otherwise. Calls in flight finish with the old weights; if this throws, nothing has changed.
+   */
+  loadStateDict(state: StateDictLike): void {
+    const old = this.#alive();
+    if (state === undefined) throw typeError('state', '{ weight, bias }', state);
+    const raw = readOptions(state, 'state', stateNames);
+    if (raw.weight === undefined) throw typeError('weight', 'a tensor', undefined);
+    const weight = readTensor(raw.weight, 'weight');
+    const bias = raw.bias === undefined || raw.bias === null ? null : readTensor(raw.bias, 'bias');
+    checkParameter(weight, weightShape(this.#geometry), 'weight');
+    const hasBias = this.#parameters.bias !== null;
+    if (hasBias !== (bias !== null)) {
+      throw typeError('bias', hasBias ? `a tensor of shape [${this.outChannels}]` : 'none, as the module has none', raw.bias);
+    }
+    if (bias !== null) checkParameter(bias, [this.outChannels], 'bias');
+    const parameters = { weight: copyOf(weight, 'weight'), bias: bias === null ? null : copyOf(bias, 'bias') };
+    this.#layer = this.#createLayer(parameters);
+    this.#parameters = parameters;
+    callNative((native) => {
+      native.disposeLayer(old);
+    });
+  }
+
+  /**
+   * Frees the weights now instead of at garbage collection. Calls in flight finish; later ones throw `ERR_CONVTRANSPOSE_DISPOSED`.
+   * May be called again, without effect.
+   */
+  dispose(): void {
+    const layer = this.#layer;
+    if (layer === undefined) return;
+    this.#layer = undefined;
+    this.#parameters = { weight: new Float32Array(0), bias: null };
+    callNative((native) => {
+      native.disposeLayer(layer);
+    });
+  }
+}
+
+// Node 18 before 18.18 has no Symbol.dispose.
+if (typeof Symbol.dispose === 'symbol') {
+  Object.defineProperty(ConvTransposeModule.prototype, Symbol.dispose, {
+    value: function dispose(this: ConvTransposeModule) {
+      this.dispose();
+    },
+    writable: true,
+    configurable: true,
+  });
+}
+
+/**
+ * `torch.nn.ConvTranspose1d`: inputs [N, in, L] or [in, L].
+ *
+ * ```js
+ * import { ConvTranspose1d, Tensor } from 'convtranspose';
+ * const up = new ConvTranspose1d(2, 4, 8, { stride: 4, padding: 2, seed: 0 });
+ * console.log(up.forward(Tensor.zeros([1, 2, 10])).shape); // [ 1, 4, 40 ]
+ * up.dispose();
+ * ```
+ *
+ * @see https://pytorch.org/docs/stable/generated/torch.nn.ConvTranspose1d.html
+ */
+export class ConvTranspose1d extends ConvTransposeModule {
+  /**
+   * @param inChannels channels of the input: a multiple of `groups`
+   * @param outChannels channels of the output: a multiple of `groups`
+   * @param kernelSize an integer of at least 1, or an array of one
+   * @throws TypeError or RangeError with `code` and `argument` (see {@link ErrorCode})
+   */
+  constructor(inChannels: number, outChannels: number, kernelSize: number | readonly number[], options?: ModuleOptions) {
+    super(1, inChannels, outChannels, kernelSize, options);
+  }
+}
+
+/**
+ * `torch.nn.ConvTranspose2d`: inputs [N, in, H, W] or [in, H, W].
+ *
+ * ```js
+ * import { ConvTranspose2d, Tensor } from 'convtranspose';
+ * const up = new ConvTranspose2d(3, 3, 3, { stride: 2, padding: 1, outputPadding: 1, seed: 0 });
+ * const y = up.forward(Tensor.zeros([1, 3, 32, 32]));
+ * console.log(y.shape); // [ 1, 3, 64, 64 ]
+ * up.forward(Tensor.zeros([1, 3, 32, 32]), { outputSize: [63, 64] }); // [ 1, 3, 63, 64 ]
+ * up.dispose();
+ * ```
+ *
+ * @see https://pytorch.org/docs/stable/generated/torch.nn.ConvTranspose2d.html
+ */
+export class ConvTranspose2d extends ConvTransposeModule {
+  /**
+   * @param inChannels channels of the input: a multiple of `groups`
+   * @param outChannels channels of the output: a multiple of `groups`
+   * @param kernelSize an integer of at least 1, or one per dimension (height, width)
+   * @throws TypeError or RangeError with `code` and `argument` (see {@link ErrorCode})
+   */
+  constructor(inChannels: number, outChannels: number, kernelSize: number | readonly number[], options?: ModuleOptions) {
+    super(2, inChannels, outChannels, kernelSize, options);
+  }
+}
+
+/**
+ * `torch.nn.ConvTranspose3d`: inputs [N, in, D, H, W] or [in, D, H, W].
+ *
+ * ```js
+ * import { ConvTranspose3d, Tensor } from 'convtranspose';
+ * const up = new ConvTranspose3d(4, 2, 2, { stride: 2, seed: 0 });
+ * console.log(up.forward(Tensor.zeros([1, 4, 3, 3, 3])).shape); // [ 1, 2, 6, 6, 6 ]
+ * up.dispose();
+ * ```
+ *
+ * @see https://pytorch.org/docs/stable/generated/torch.nn.ConvTranspose3d.html
+ */
+export class ConvTranspose3d extends ConvTransposeModule {
+  /**
+   * @param inChannels channels of the input: a multiple of `groups`
+   * @param outChannels channels of the output: a multiple of `groups`
+   * @param kernelSize an integer of at least 1, or one per dimension (depth, height, width)
+   * @throws TypeError or RangeError with `code` and `argument` (see {@link ErrorCode})
+   */
+  constructor(inChannels: number, outChannels: number, kernelSize: number | readonly number[], options?: ModuleOptions) {
+    super(3, inChannels, outChannels, kernelSize, options);
+  }
+}
