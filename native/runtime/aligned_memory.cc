@@ -1,11 +1,11 @@
 #include "runtime/aligned_memory.h"
 
+#include <cstdint>
 #include <cstdlib>
 
 #if defined(_WIN32)
 #include <malloc.h>
-#endif
-#if defined(__linux__)
+#elif defined(__linux__)
 #include <sys/mman.h>
 #endif
 
@@ -14,32 +14,57 @@ namespace {
 
 constexpr std::size_t kAlignment = 64;
 
+#if defined(__linux__)
+
+constexpr std::size_t kHugePage = std::size_t{2} << 20;
+
+// Blocks from here on are mapped on their own: touching fresh huge pages costs about a quarter of touching small ones, and
+// freeing such a block really returns it, whatever the allocator's thresholds have become.
+constexpr std::size_t kMapped = 2 * kHugePage;
+
+std::size_t mapped_size(std::size_t bytes) { return (bytes + kHugePage - 1) / kHugePage * kHugePage; }
+
+std::byte* map_block(std::size_t bytes) {
+  if (bytes > SIZE_MAX / 2) return nullptr;
+  const std::size_t size = mapped_size(bytes);
+  // One huge page more than needed, of which what lies before and behind the aligned block is given back.
+  void* mapping = mmap(nullptr, size + kHugePage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (mapping == MAP_FAILED) return nullptr;
+  std::byte* const begin = static_cast<std::byte*>(mapping);
+  const std::size_t before = (kHugePage - reinterpret_cast<std::uintptr_t>(begin) % kHugePage) % kHugePage;
+  std::byte* const block = begin + before;
+  if (before != 0) munmap(begin, before);
+  munmap(block + size, kHugePage - before);
+  madvise(block, size, MADV_HUGEPAGE);  // advice: failing changes nothing but speed
+  return block;
+}
+
+#endif
+
 }  // namespace
 
 std::byte* allocate_aligned(std::size_t bytes) {
 #if defined(_WIN32)
   return static_cast<std::byte*>(_aligned_malloc(bytes, kAlignment));
 #else
-  std::size_t alignment = kAlignment;
 #if defined(__linux__)
-  constexpr std::size_t kHugePage = std::size_t{2} << 20;
-  const bool huge = bytes >= 2 * kHugePage;
-  if (huge) alignment = kHugePage;
+  if (bytes >= kMapped) return map_block(bytes);
 #endif
   void* data = nullptr;
-  if (posix_memalign(&data, alignment, bytes) != 0) return nullptr;
-#if defined(__linux__)
-  // Whole pages only, so that neighbours on the heap are left alone. Advice: failing changes nothing but speed.
-  if (huge) madvise(data, bytes / kHugePage * kHugePage, MADV_HUGEPAGE);
-#endif
-  return static_cast<std::byte*>(data);
+  return posix_memalign(&data, kAlignment, bytes) == 0 ? static_cast<std::byte*>(data) : nullptr;
 #endif
 }
 
-void free_aligned(std::byte* data, std::size_t) {
+void free_aligned(std::byte* data, [[maybe_unused]] std::size_t bytes) {
 #if defined(_WIN32)
   _aligned_free(data);
 #else
+#if defined(__linux__)
+  if (bytes >= kMapped) {
+    munmap(data, mapped_size(bytes));
+    return;
+  }
+#endif
   std::free(data);
 #endif
 }
