@@ -24,8 +24,8 @@ struct WeightFacts {
 };
 
 struct PlanRequest {
-  Problem original;   // as asked
-  Problem problem;    // canonical: what algorithms compute
+  Problem original;  // as asked
+  Problem problem;   // canonical: what algorithms compute
   const KernelTable* kernels;
   CacheInfo caches;
   WeightFacts weights;
@@ -45,9 +45,12 @@ struct RunArgs {
 
 // Per-thread scratch of a run. `tag` survives between the tasks that one thread runs for the same run, as long as no other
 // run used the memory in between; it is -1 otherwise. A task that leaves something reusable in `data` names it there.
+//
+// `used` collects which tile kernels were called: bit i for row i of the execution's kernel family.
 struct Workspace {
   std::byte* data;  // 64-byte aligned, Execution::workspace_bytes() large
   std::int64_t* tag;
+  std::uint64_t* used;
 };
 
 class Execution {
@@ -59,8 +62,10 @@ class Execution {
   virtual std::size_t workspace_bytes() const = 0;        // per thread
   virtual void run_task(const RunArgs& args, std::int64_t task, Workspace workspace) const noexcept = 0;
 
-  double estimated_seconds = 0.0;                      // one thread, weights packed
-  std::vector<std::string> kernels;                    // tile kernels that run, by table name ("8x3")
+  double estimated_seconds = 0.0;      // one thread, weights packed
+  const TileKernel* family = nullptr;  // the rows of the table that it picks from, at most 64
+  int family_count = 0;
+  std::uint64_t kernels = 0;                                   // those that run: bit i for row i
   std::vector<std::pair<std::string, std::int64_t>> blocking;  // for explain()
   std::int64_t phases = 0;
 };
@@ -68,8 +73,8 @@ class Execution {
 class Algorithm {
  public:
   virtual ~Algorithm() = default;
-  virtual const char* name() const = 0;            // "direct-wide"
-  virtual AlgorithmChoice choice() const = 0;      // the option that forces it
+  virtual const char* name() const = 0;        // "direct-wide"
+  virtual AlgorithmChoice choice() const = 0;  // the option that forces it
   // nullptr and a reason when it cannot or should not run the problem.
   virtual std::unique_ptr<Execution> plan(const PlanRequest& request, std::string* reason) const = 0;
 };

@@ -20,19 +20,19 @@ struct RejectedAlgorithm {
 
 // What will run and why; read from the very plan that runs.
 struct Explanation {
-  std::string algorithm;  // "direct-wide"
-  std::string choice;     // the word of the `algorithm` option that forces it: "direct"
-  std::string isa;        // "avx512"
-  std::vector<std::string> kernels;  // names as counted: "direct-wide/avx512/8x3"
-  std::string reason;     // why this one
+  std::string algorithm;                    // "direct-wide"
+  std::string choice;                       // the word of the `algorithm` option that forces it: "direct"
+  std::string isa;                          // "avx512"
+  std::vector<std::string> kernels;         // names as counted: "direct-wide/avx512/8x3"
+  std::string reason;                       // why this one
   std::vector<RejectedAlgorithm> rejected;  // in the order of the list
-  std::string precision;  // what runs: "highest"
-  std::vector<std::string> notes;  // "precision 'high' runs as 'highest': ..."
-  double flops = 0;              // effective
-  double estimated_seconds = 0;  // of the planner's model, one thread
+  std::string precision;                    // what runs: "highest"
+  std::vector<std::string> notes;           // "precision 'high' runs as 'highest': ..."
+  double flops = 0;                         // effective
+  double estimated_seconds = 0;             // of the planner's model, one thread
   std::int64_t phases = 0;
   std::int64_t tasks = 0;
-  std::int64_t workspace_bytes = 0;  // per thread
+  std::int64_t workspace_bytes = 0;                                  // per thread
   std::vector<std::pair<std::string, std::int64_t>> packed_weights;  // layout -> bytes, all that the layer holds now
   std::vector<std::pair<std::string, std::int64_t>> blocking;        // name -> size
 };
@@ -73,8 +73,11 @@ class Layer {
   std::int64_t packed_bytes() const;
 
  private:
+  friend class AsyncLayerJob;
   struct Impl;
   explicit Layer(std::unique_ptr<Impl> impl);
+  static Status make(const LayerSpec& spec, const float* weights, const float* bias, bool copy,
+                     std::shared_ptr<Layer>* layer);
   std::unique_ptr<Impl> impl_;
 };
 

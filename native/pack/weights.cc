@@ -1,5 +1,6 @@
 #include "pack/weights.h"
 
+#include <algorithm>
 #include <new>
 
 #include "problem/checked.h"
@@ -9,11 +10,11 @@ namespace convtranspose {
 
 FloatArray::FloatArray(std::int64_t count) : data_(nullptr), count_(count) {
   constexpr std::size_t kAlignment = 64;
-  data_ = static_cast<float*>(::operator new(static_cast<std::size_t>(count > 0 ? count : 1) * sizeof(float),
-                                             std::align_val_t{kAlignment}, std::nothrow));
+  data_ = static_cast<float*>(::operator new (static_cast<std::size_t>(count > 0 ? count : 1) * sizeof(float),
+                                              std::align_val_t{kAlignment}, std::nothrow));
 }
 
-FloatArray::~FloatArray() { ::operator delete(data_, std::align_val_t{64}); }
+FloatArray::~FloatArray() { ::operator delete (data_, std::align_val_t{64}); }
 
 std::vector<Panel> split_panels(std::int64_t channels, std::int64_t widest, std::int64_t granule) {
   std::vector<Panel> panels;
@@ -51,20 +52,23 @@ WeightLayout::WeightLayout(const LayerSpec& layer, std::vector<Panel> panels, st
       sum += static_cast<std::int64_t>(depth.size() * height.size());
     }
   }
-  for (const Panel& panel : panels_) total_width_ += panel.width;
+  for (const Panel& panel : panels_) {
+    total_width_ += panel.width;
+    widest_ = std::max(widest_, panel.width);
+  }
   const std::int64_t channels = layer.in_channels / layer.groups;
   group_elements_ = channels * total_width_ * layer.kernel[0] * layer.kernel[1] * layer.kernel[2];
 
   key_ = "chunk" + std::to_string(chunk_);
   for (int d = 0; d < kSpatialDims; ++d) {
-    key_ += (d == 0 ? " k" : "x") + std::to_string(layer.kernel[d]) + "s" + std::to_string(layer.stride[d]) + "d" +
-            std::to_string(layer.dilation[d]);
+    key_.append(d == 0 ? " k" : "x").append(std::to_string(layer.kernel[d]));
+    key_.append("s").append(std::to_string(layer.stride[d])).append("d").append(std::to_string(layer.dilation[d]));
   }
   key_ += " panels";
   for (std::size_t p = 0; p < panels_.size();) {  // run-length: "8*16"
     std::size_t end = p;
     while (end < panels_.size() && panels_[end].width == panels_[p].width) ++end;
-    key_ += (p == 0 ? " " : "+") + std::to_string(panels_[p].width) + "*" + std::to_string(end - p);
+    key_.append(p == 0 ? " " : "+").append(std::to_string(panels_[p].width)).append("*").append(std::to_string(end - p));
     p = end;
   }
 }

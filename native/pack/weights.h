@@ -48,6 +48,7 @@ class WeightLayout {
 
   const std::vector<Panel>& panels() const { return panels_; }
   std::int64_t chunk() const { return chunk_; }
+  std::int64_t widest_panel() const { return widest_; }
   std::int64_t taps(std::int64_t residue_d, std::int64_t residue_h, std::int64_t residue_w) const;
   std::int64_t elements() const { return layer_.groups * group_elements_; }
 
@@ -65,10 +66,11 @@ class WeightLayout {
   LayerSpec layer_;
   std::vector<Panel> panels_;
   std::int64_t chunk_;
-  std::int64_t total_width_ = 0;      // of all panels
+  std::int64_t total_width_ = 0;  // of all panels
+  std::int64_t widest_ = 0;       // panel, as stored
   std::int64_t group_elements_ = 0;
   std::vector<std::vector<std::int64_t>> taps_[kSpatialDims];  // [dimension][residue] -> weight positions
-  std::vector<std::int64_t> taps_before_w_;   // [residue_w]: taps along the width of all smaller residues
+  std::vector<std::int64_t> taps_before_w_;                    // [residue_w]: taps along the width of all smaller residues
   std::vector<std::int64_t> taps_before_dh_;  // [residue_d * stride_h + residue_h]: taps (d x h) of all smaller ones
   std::string key_;
 };

@@ -81,7 +81,8 @@ Status validate(const LayerSpec& layer, const CallSpec& call) {
     out_plane = out_plane * call.out[d];
   }
   // The planes are checked apart: an empty batch must not hide a product that overflows.
-  if (!(src * 4).fits() || !(in_plane * 4).fits()) return Status::invalid("input", "expected fewer than 2^53 bytes of input");
+  if (!(src * 4).fits() || !(in_plane * 4).fits())
+    return Status::invalid("input", "expected fewer than 2^53 bytes of input");
   if (!(dst * 4).fits() || !(out_plane * 4).fits()) {
     return Status::invalid("outputSize", "expected fewer than 2^53 bytes of output");
   }

@@ -59,8 +59,8 @@ struct CallSpec {
   PostOps post_ops;
   Precision precision = Precision::kHighest;
   AlgorithmChoice algorithm = AlgorithmChoice::kAuto;
-  bool invariant = false;       // the bits of an output depend on the values that reach it alone
-  bool weights_reused = true;   // false: this call alone pays for packing (functional form)
+  bool invariant = false;            // the bits of an output depend on the values that reach it alone
+  bool weights_reused = true;        // false: this call alone pays for packing (functional form)
   std::int64_t workspace_limit = 0;  // bytes per thread; 0: the planner's own limit
   bool operator==(const CallSpec&) const = default;
 };

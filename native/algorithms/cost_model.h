@@ -1,0 +1,35 @@
+// What a run is expected to cost, in cycles of one core: committed constants and arithmetic, never a measurement at run
+// time, so that a choice depends on the problem, the instruction set and the cache sizes alone. Only ratios between
+// algorithms matter; they were fitted to the native bench.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+
+#include "kernels/kernel.h"
+
+namespace convtranspose::cost {
+
+inline constexpr double kClock = 3.0e9;      // cycles a second, for explain()'s estimate only
+inline constexpr double kFmaPerCycle = 2.0;  // vector operations
+inline constexpr double kLoadsPerCycle = 2.0;
+inline constexpr double kFmaLatency = 4.0;     // a tile with fewer accumulators than latency * rate waits
+inline constexpr double kCallOverhead = 30.0;  // a tile kernel call: arguments, first loads, last stores
+inline constexpr double kCopyPerFloat = 0.25;  // packing by rows
+inline constexpr double kTransposePerFloat = 0.6;
+inline constexpr double kStorePerFloat = 0.3;        // epilogue in the layout of the tile
+inline constexpr double kStreamBytesPerCycle = 7.0;  // weights from beyond the second-level cache
+inline constexpr double kPackWeightPerFloat = 2.0;
+
+// One step (channel, tap) of a tile kernel of `rows` x `vectors` accumulators.
+inline double step(double rows, double vectors) {
+  return std::max({rows * vectors / kFmaPerCycle, (rows + vectors) / kLoadsPerCycle, kFmaLatency});
+}
+
+// A tile kernel call of `steps` steps.
+inline double call(const TileKernel& kernel, int lanes, double steps) {
+  const double vectors = static_cast<double>(kernel.nr) / lanes;
+  return kCallOverhead + kernel.mr * vectors + steps * step(kernel.mr, vectors);
+}
+
+}  // namespace convtranspose::cost

@@ -1,0 +1,435 @@
+// Direct, vectors along output channels: weight panels are streamed once for all pixels of a block, inputs are broadcast.
+// Pixels are addressed one by one, so images of any width and batches of tiny images leave no row of a tile idle. For layers
+// with more weights than pixels, and for channels-last tensors, where its tiles have the layout of the output.
+//
+// A block is some rows of one depth position, or several whole images of a batch when they are small.
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "algorithms/algorithm.h"
+#include "algorithms/cost_model.h"
+#include "algorithms/limits.h"
+#include "algorithms/tile_kernels.h"
+#include "pack/input.h"
+#include "problem/checked.h"
+#include "problem/phases.h"
+
+namespace convtranspose {
+namespace {
+
+constexpr std::int64_t kFloatsPerLine = 16;
+constexpr std::int64_t kTileBytes = 192 * 1024;
+constexpr std::int64_t kBlockBytes = 1280 * 1024;  // read once per panel, in chunks that fit the first-level cache
+constexpr std::int64_t kMaxPixels = 256;
+constexpr double kMaxPadding = 1.5;  // stored over true weights, so that all packed forms stay within their bound
+
+struct Blocking {
+  std::int64_t images = 1;
+  std::int64_t depths = 1;  // more than 1 only with all rows
+  std::int64_t rows = 1;
+  std::int64_t columns = 1;
+  Dims box{1, 1, 1};
+  std::int64_t stride_pixel = 0;
+  std::int64_t block_floats = 0;
+
+  std::int64_t pixels() const { return images * depths * rows * columns; }
+};
+
+class DirectChannelsExecution final : public Execution {
+ public:
+  DirectChannelsExecution(const PlanRequest& request, const PhaseSet& phase_set, TileKernels kernels, WeightLayout layout,
+                          const Blocking& blocking)
+      : problem_(request.problem),
+        table_(request.kernels),
+        phases_(phase_set),
+        kernels_(std::move(kernels)),
+        layout_(std::move(layout)),
+        b_(blocking) {
+    blocks_n_ = ceil_div(problem_.call.batch, b_.images);
+    blocks_d_ = ceil_div(phases_.dim[0].max_size(), b_.depths);
+    blocks_h_ = ceil_div(phases_.dim[1].max_size(), b_.rows);
+    blocks_w_ = ceil_div(phases_.dim[2].max_size(), b_.columns);
+    const std::int64_t blocks = problem_.layer.groups * blocks_n_ * blocks_d_ * blocks_h_ * blocks_w_;
+    units_ = phases_.dim[0].count() * phases_.dim[1].count() * static_cast<std::int64_t>(layout_.panels().size());
+    widest_ = layout_.widest_panel();
+    list_taps();
+
+    const double cycles = block_cycles(request);
+    parts_ = parts_per_block(blocks, cycles, units_);
+    const bool last = problem_.call.format == MemoryFormat::kChannelsLast;
+    const double store = static_cast<double>(problem_.dst_elements()) *
+                         (last ? cost::kStorePerFloat : cost::kTransposePerFloat + cost::kStorePerFloat);
+    estimated_seconds = (static_cast<double>(blocks) * cycles + store) / cost::kClock;
+    phases = phases_.dim[0].count() * phases_.dim[1].count() * phases_.dim[2].count();
+    list_kernels();
+    this->blocking = {{"images", b_.images},   {"depths", b_.depths}, {"rows", b_.rows},
+                      {"columns", b_.columns}, {"panel", widest_},    {"channelChunk", layout_.chunk()}};
+  }
+
+  const WeightLayout* weight_layout() const override { return &layout_; }
+  std::int64_t tasks() const override {
+    return problem_.layer.groups * blocks_n_ * blocks_d_ * blocks_h_ * blocks_w_ * parts_;
+  }
+  std::size_t workspace_bytes() const override {
+    return static_cast<std::size_t>(b_.block_floats + tile_floats() + transposed_floats() + offsets_floats()) *
+           sizeof(float);
+  }
+
+  void run_task(const RunArgs& args, std::int64_t task, Workspace workspace) const noexcept override {
+    const std::int64_t part = task % parts_;
+    const std::int64_t block = task / parts_;
+    Origin origin;
+    std::int64_t rest = block;
+    origin.jw = rest % blocks_w_ * b_.columns;
+    rest /= blocks_w_;
+    origin.jh = rest % blocks_h_ * b_.rows;
+    rest /= blocks_h_;
+    origin.jd = rest % blocks_d_ * b_.depths;
+    rest /= blocks_d_;
+    origin.image = rest % blocks_n_ * b_.images;
+    origin.group = rest / blocks_n_;
+
+    Scratch scratch;
+    scratch.packed = reinterpret_cast<float*>(workspace.data);
+    scratch.tile = scratch.packed + b_.block_floats;
+    scratch.transposed = scratch.tile + tile_floats();
+    scratch.offsets = reinterpret_cast<std::ptrdiff_t*>(scratch.transposed + transposed_floats());
+    scratch.used = workspace.used;
+    if (*workspace.tag != block) {
+      pack(args, origin, scratch.packed);
+      *workspace.tag = block;
+    }
+    const std::int64_t panels = static_cast<std::int64_t>(layout_.panels().size());
+    const std::int64_t begin = units_ * part / parts_;
+    const std::int64_t end = units_ * (part + 1) / parts_;
+    for (std::int64_t unit = begin; unit < end; ++unit) {
+      run_unit(args, origin, unit / panels, layout_.panels()[static_cast<std::size_t>(unit % panels)], scratch);
+    }
+  }
+
+ private:
+  struct Origin {
+    std::int64_t group, image, jd, jh, jw;
+  };
+  struct Scratch {
+    float* packed;
+    float* tile;              // [phase along the width][pixel][panel width]
+    float* transposed;        // [phase along the width][channel][pixel], contiguous output only
+    std::ptrdiff_t* offsets;  // [pixel]
+    std::uint64_t* used;
+  };
+
+  std::int64_t tile_floats() const { return phases_.dim[2].count() * b_.pixels() * widest_; }
+  std::int64_t pixel_stride() const { return round_up(b_.pixels(), kFloatsPerLine); }
+  std::int64_t transposed_floats() const {
+    if (problem_.call.format == MemoryFormat::kChannelsLast) return 0;
+    return phases_.dim[2].count() * widest_ * pixel_stride() + kFloatsPerLine * 4;  // row stores read a vector beyond
+  }
+  std::int64_t offsets_floats() const { return round_up(b_.pixels() * 2, kFloatsPerLine); }
+
+  void list_taps() {
+    const std::int64_t stride_h = b_.box[2] * b_.stride_pixel;
+    const std::int64_t stride_d = b_.box[1] * stride_h;
+    for (const Phase1d& d : phases_.dim[0].phases) {
+      for (const Phase1d& h : phases_.dim[1].phases) {
+        for (const Phase1d& w : phases_.dim[2].phases) {
+          std::vector<std::ptrdiff_t> offsets;
+          for (const Tap1d& td : d.taps) {
+            for (const Tap1d& th : h.taps) {
+              for (const Tap1d& tw : w.taps) {
+                offsets.push_back((td.offset - phases_.dim[0].min_offset) * stride_d +
+                                  (th.offset - phases_.dim[1].min_offset) * stride_h +
+                                  (tw.offset - phases_.dim[2].min_offset) * b_.stride_pixel);
+              }
+            }
+          }
+          tap_offsets_.push_back(std::move(offsets));
+        }
+      }
+    }
+  }
+
+  // Whole blocks and those at the end of every extent.
+  void list_kernels() {
+    family = table_->channels;
+    family_count = table_->channels_count;
+    const auto ends = [](std::int64_t extent, std::int64_t block) {
+      return std::array<std::int64_t, 2>{std::min(extent, block), (extent - 1) % block + 1};
+    };
+    for (const std::int64_t images : ends(problem_.call.batch, b_.images)) {
+      for (const std::int64_t columns : ends(phases_.dim[2].max_size(), b_.columns)) {
+        for (const Phase1d& depth : phases_.dim[0].phases) {
+          for (const std::int64_t depths : ends(depth.size, b_.depths)) {
+            for (const Phase1d& height : phases_.dim[1].phases) {
+              for (const std::int64_t rows : ends(height.size, b_.rows)) {
+                for_each_tile(images * depths * rows * columns, [&](std::int64_t, std::int64_t tile_rows) {
+                  for (const Panel& panel : layout_.panels()) {
+                    kernels |= kernels_.bit(kernels_.pick(tile_rows, panel.width));
+                  }
+                });
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+
+  // Calls visit(first pixel, rows) for even tiles over `pixels` pixels.
+  template <typename Visit>
+  void for_each_tile(std::int64_t pixels, Visit visit) const {
+    const std::int64_t most = kernels_.preferred_rows();
+    const std::int64_t count = ceil_div(pixels, most);
+    for (std::int64_t t = 0; t < count; ++t) {
+      const std::int64_t first = pixels * t / count;
+      visit(first, pixels * (t + 1) / count - first);
+    }
+  }
+
+  double block_cycles(const PlanRequest& request) const {
+    double compute = 0.0;
+    for (const auto& offsets : tap_offsets_) {
+      if (offsets.empty()) continue;
+      const double steps = static_cast<double>(offsets.size()) *
+                           static_cast<double>(std::min(layout_.chunk(), problem_.in_channels_per_group()));
+      const std::int64_t chunks = ceil_div(problem_.in_channels_per_group(), layout_.chunk());
+      double per_chunk = 0.0;
+      for (const Panel& panel : layout_.panels()) {
+        for_each_tile(b_.pixels(), [&](std::int64_t, std::int64_t rows) {
+          per_chunk += cost::call(kernels_.pick(rows, panel.width), kernels_.lanes(), steps);
+        });
+      }
+      compute += static_cast<double>(chunks) * per_chunk;
+    }
+    const double weight_bytes = static_cast<double>(layout_.elements() / problem_.layer.groups) * 4.0;
+    const double streamed = weight_bytes > static_cast<double>(request.caches.l2) / 2 ? weight_bytes : 0.0;
+    const bool last = problem_.call.format == MemoryFormat::kChannelsLast;
+    const double packed = static_cast<double>(b_.images * b_.box[0] * b_.box[1] * b_.box[2]) *
+                          static_cast<double>(problem_.in_channels_per_group());
+    return std::max(compute, streamed / cost::kStreamBytesPerCycle) +
+           packed * (last ? cost::kCopyPerFloat : cost::kTransposePerFloat);
+  }
+
+  void pack(const RunArgs& args, const Origin& origin, float* packed) const {
+    const std::int64_t images = std::min(b_.images, problem_.call.batch - origin.image);
+    InputBox box;
+    box.first = {origin.jd + phases_.dim[0].min_offset, origin.jh + phases_.dim[1].min_offset,
+                 origin.jw + phases_.dim[2].min_offset};
+    box.size = b_.box;
+    const std::int64_t image_floats = b_.box[0] * b_.box[1] * b_.box[2] * b_.stride_pixel;
+    for (std::int64_t i = 0; i < images; ++i) {
+      pack_pixels(input_view(problem_, args.src, origin.image + i, origin.group), box, b_.stride_pixel, table_->transpose,
+                  packed + i * image_floats);
+    }
+  }
+
+  // One panel for all phases along the width, for the row of phases `phase_row`.
+  void run_unit(const RunArgs& args, const Origin& origin, std::int64_t phase_row, const Panel& panel,
+                const Scratch& scratch) const {
+    const std::int64_t fd = phase_row / phases_.dim[1].count();
+    const std::int64_t fh = phase_row % phases_.dim[1].count();
+    const std::int64_t images = std::min(b_.images, problem_.call.batch - origin.image);
+    const std::int64_t depths = std::min(b_.depths, phases_.dim[0].phases[fd].size - origin.jd);
+    const std::int64_t rows = std::min(b_.rows, phases_.dim[1].phases[fh].size - origin.jh);
+    const std::int64_t columns = std::min(b_.columns, phases_.dim[2].max_size() - origin.jw);
+    if (depths <= 0 || rows <= 0) return;
+    const std::int64_t pixels = images * depths * rows * columns;
+
+    std::int64_t pixel = 0;
+    for (std::int64_t i = 0; i < images; ++i) {
+      for (std::int64_t d = 0; d < depths; ++d) {
+        for (std::int64_t h = 0; h < rows; ++h) {
+          const std::int64_t row = ((i * b_.box[0] + d) * b_.box[1] + h) * b_.box[2];
+          for (std::int64_t w = 0; w < columns; ++w) scratch.offsets[pixel++] = (row + w) * b_.stride_pixel;
+        }
+      }
+    }
+    for (std::int64_t fw = 0; fw < phases_.dim[2].count(); ++fw) {
+      compute(args, origin.group, fd, fh, fw, panel, pixels, scratch);
+    }
+    if (problem_.call.format == MemoryFormat::kContiguous) {
+      for (std::int64_t fw = 0; fw < phases_.dim[2].count(); ++fw) {
+        const TransposeArgs transpose{scratch.tile + fw * b_.pixels() * widest_,
+                                      panel.width,
+                                      scratch.transposed + fw * widest_ * pixel_stride(),
+                                      pixel_stride(),
+                                      pixels,
+                                      panel.rows};
+        table_->transpose(&transpose);
+      }
+    }
+    pixel = 0;
+    for (std::int64_t i = 0; i < images; ++i) {
+      for (std::int64_t d = 0; d < depths; ++d) {
+        for (std::int64_t h = 0; h < rows; ++h) {
+          const std::int64_t od = phases_.dim[0].phases[fd].first + problem_.layer.stride[0] * (origin.jd + d);
+          const std::int64_t oh = phases_.dim[1].phases[fh].first + problem_.layer.stride[1] * (origin.jh + h);
+          store(args, origin, origin.image + i, od, oh, panel, pixel, columns, scratch);
+          pixel += columns;
+        }
+      }
+    }
+  }
+
+  void compute(const RunArgs& args, std::int64_t group, std::int64_t fd, std::int64_t fh, std::int64_t fw,
+               const Panel& panel, std::int64_t pixels, const Scratch& scratch) const {
+    float* const tile = scratch.tile + fw * b_.pixels() * widest_;
+    const auto& offsets =
+        tap_offsets_[static_cast<std::size_t>((fd * phases_.dim[1].count() + fh) * phases_.dim[2].count() + fw)];
+    if (offsets.empty()) {
+      std::memset(tile, 0, static_cast<std::size_t>(pixels * panel.width) * sizeof(float));
+      return;
+    }
+    const std::int64_t taps = static_cast<std::int64_t>(offsets.size());
+    const float* const weights =
+        args.weights + layout_.offset(group, phases_.dim[0].phases[fd].residue, phases_.dim[1].phases[fh].residue, panel,
+                                      phases_.dim[2].phases[fw].residue);
+    TileArgs call;
+    call.tap_offset = offsets.data();
+    call.src_channel_stride = 1;
+    call.taps = taps;
+    call.tile_stride = panel.width;
+    const std::int64_t channels = problem_.in_channels_per_group();
+    for (std::int64_t c = 0; c < channels; c += layout_.chunk()) {
+      call.src = scratch.packed + c;
+      call.channels = std::min(layout_.chunk(), channels - c);
+      call.weights = weights + c * taps * panel.width;
+      call.accumulate = c > 0;
+      for_each_tile(pixels, [&](std::int64_t first, std::int64_t rows) {
+        call.row_offset = scratch.offsets + first;
+        call.tile = tile + first * panel.width;
+        const TileKernel& kernel = kernels_.pick(rows, panel.width);
+        kernel.fn(&call);
+        *scratch.used |= kernels_.bit(kernel);
+      });
+    }
+  }
+
+  // One output row part: `columns` pixels of every phase along the width, from pixel `first` of the tile.
+  void store(const RunArgs& args, const Origin& origin, std::int64_t image, std::int64_t od, std::int64_t oh,
+             const Panel& panel, std::int64_t first, std::int64_t columns, const Scratch& scratch) const {
+    const Dims& out = problem_.call.out;
+    const std::int64_t stride_w = problem_.layer.stride[2];
+    const std::int64_t first_channel = origin.group * problem_.out_channels_per_group() + panel.first;
+    const std::int64_t out_channels = problem_.layer.out_channels;
+    if (problem_.call.format == MemoryFormat::kContiguous) {
+      const std::int64_t plane = problem_.out_points();
+      RowStoreArgs row;
+      row.phase_stride = widest_ * pixel_stride();
+      row.phases = phases_.dim[2].count();
+      row.count = std::min(columns * stride_w, out[2] - origin.jw * stride_w);
+      row.lower = problem_.call.post_ops.lower;
+      row.upper = problem_.call.post_ops.upper;
+      float* const dst =
+          args.dst + (image * out_channels + first_channel) * plane + (od * out[1] + oh) * out[2] + origin.jw * stride_w;
+      for (std::int64_t c = 0; c < panel.rows; ++c) {
+        row.tile = scratch.transposed + c * pixel_stride() + first;
+        row.dst = dst + c * plane;
+        row.bias = args.bias == nullptr ? 0.0f : args.bias[first_channel + c];
+        table_->row_store(&row);
+      }
+      return;
+    }
+    static constexpr float kZeros[256] = {};
+    PixelStoreArgs store;
+    store.tile_stride = panel.width;
+    store.columns = panel.rows;
+    store.dst_stride = stride_w * out_channels;
+    store.bias = args.bias == nullptr ? kZeros : args.bias + first_channel;
+    store.lower = problem_.call.post_ops.lower;
+    store.upper = problem_.call.post_ops.upper;
+    float* const row = args.dst + ((image * out[0] + od) * out[1] + oh) * out[2] * out_channels + first_channel;
+    for (std::int64_t fw = 0; fw < phases_.dim[2].count(); ++fw) {
+      store.tile = scratch.tile + (fw * b_.pixels()) * widest_ + first * panel.width;
+      store.rows = std::min(columns, phases_.dim[2].phases[fw].size - origin.jw);
+      store.dst = row + (origin.jw * stride_w + fw) * out_channels;
+      if (store.rows > 0) table_->pixel_store(&store);
+    }
+  }
+
+  Problem problem_;
+  const KernelTable* table_;
+  PhaseSet phases_;
+  TileKernels kernels_;
+  WeightLayout layout_;
+  Blocking b_;
+  std::int64_t blocks_n_, blocks_d_, blocks_h_, blocks_w_;
+  std::int64_t units_;                                    // (phase row, panel) pairs of a block
+  std::int64_t parts_;                                    // tasks per block
+  std::int64_t widest_;                                   // panel, as stored
+  std::vector<std::vector<std::ptrdiff_t>> tap_offsets_;  // [phase]
+};
+
+void derive(const PlanRequest& request, const PhaseSet& phases, Blocking* b) {
+  b->box = {b->depths + phases.dim[0].halo(), b->rows + phases.dim[1].halo(), b->columns + phases.dim[2].halo()};
+  // An odd number of lines between pixels, so that neighbours do not share cache sets.
+  b->stride_pixel = round_up(request.problem.in_channels_per_group(), kFloatsPerLine);
+  if (b->stride_pixel / kFloatsPerLine % 2 == 0) b->stride_pixel += kFloatsPerLine;
+  b->block_floats = b->images * b->box[0] * b->box[1] * b->box[2] * b->stride_pixel;
+}
+
+// Grows one extent of the block after another, innermost first, while the block fits.
+Blocking choose(const PlanRequest& request, const PhaseSet& phases, std::int64_t widest) {
+  const std::int64_t max_pixels = std::clamp<std::int64_t>(kTileBytes / 4 / (widest * phases.dim[2].count()), 1, kMaxPixels);
+  const auto fits = [&](const Blocking& b) { return b.block_floats * 4 <= kBlockBytes && b.pixels() <= max_pixels; };
+  Blocking b;
+  const auto grow = [&](std::int64_t Blocking::*extent, std::int64_t limit) {
+    std::int64_t best = 1;
+    for (std::int64_t size = 2; size <= limit; ++size) {
+      Blocking larger = b;
+      larger.*extent = size;
+      derive(request, phases, &larger);
+      if (!fits(larger)) break;
+      best = size;
+    }
+    b.*extent = ceil_div(limit, ceil_div(limit, best));
+    return b.*extent == limit;
+  };
+  // The next extent grows only when this one is whole.
+  if (grow(&Blocking::columns, phases.dim[2].max_size()) && grow(&Blocking::rows, phases.dim[1].max_size()) &&
+      grow(&Blocking::depths, phases.dim[0].max_size())) {
+    grow(&Blocking::images, request.problem.call.batch);
+  }
+  derive(request, phases, &b);
+  return b;
+}
+
+class DirectChannels final : public Algorithm {
+ public:
+  const char* name() const override { return "direct-channels"; }
+  AlgorithmChoice choice() const override { return AlgorithmChoice::kDirect; }
+
+  std::unique_ptr<Execution> plan(const PlanRequest& request, std::string* reason) const override {
+    *reason = decline_phased(request);
+    if (!reason->empty()) return nullptr;
+    const KernelTable& table = *request.kernels;
+    TileKernels kernels(table.channels, table.channels_count, table.lanes);
+    const std::int64_t channels = request.problem.out_channels_per_group();
+    if (static_cast<double>(round_up(channels, table.lanes)) > kMaxPadding * static_cast<double>(channels)) {
+      *reason = "too few output channels per group (" + std::to_string(channels) + ") to fill vectors of " +
+                std::to_string(table.lanes);
+      return nullptr;
+    }
+    const PhaseSet phases = make_phases(request.problem);
+    WeightLayout layout(request.problem.layer, split_panels(channels, kernels.max_columns(), table.lanes),
+                        request.channel_chunk);
+    const Blocking blocking = choose(request, phases, layout.widest_panel());
+    auto execution = std::make_unique<DirectChannelsExecution>(request, phases, kernels, std::move(layout), blocking);
+    if (execution->workspace_bytes() > static_cast<std::size_t>(request.workspace_limit)) {
+      *reason = "one pixel of all input channels needs " + std::to_string(execution->workspace_bytes()) +
+                " bytes of workspace, more than the limit of " + std::to_string(request.workspace_limit);
+      return nullptr;
+    }
+    return execution;
+  }
+};
+
+}  // namespace
+
+const Algorithm& direct_channels() {
+  static const DirectChannels algorithm;
+  return algorithm;
+}
+
+}  // namespace convtranspose

@@ -1,0 +1,26 @@
+// Bounds that the blocked algorithms share.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "algorithms/algorithm.h"
+
+namespace convtranspose {
+
+// Phases and taps are listed, so their number is bounded by the layer alone (never by the sizes of a call).
+inline constexpr std::int64_t kMaxPhases = 65536;
+inline constexpr std::int64_t kMaxKernelPoints = std::int64_t{1} << 22;
+
+// Tasks to aim at when one would do: enough for many threads to share evenly, coarse enough to cost nothing.
+inline constexpr std::int64_t kWantedTasks = 16;
+inline constexpr double kMinTaskCycles = 30000.0;    // below this a task is not split: handing it out costs as much
+inline constexpr double kMaxTaskCycles = 3000000.0;  // about a millisecond: abort, fairness
+
+// A reason why no phase-by-phase algorithm should run the problem, or "".
+std::string decline_phased(const PlanRequest& request);
+
+// Into how many parts to cut each of `blocks` blocks of `cycles_per_block`, given at most `max_parts`.
+std::int64_t parts_per_block(std::int64_t blocks, double cycles_per_block, std::int64_t max_parts);
+
+}  // namespace convtranspose

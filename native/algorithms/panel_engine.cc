@@ -1,0 +1,168 @@
+#include "algorithms/panel_engine.h"
+
+#include <algorithm>
+#include <cstring>
+#include <string>
+#include <utility>
+
+#include "algorithms/cost_model.h"
+#include "problem/checked.h"
+
+namespace convtranspose {
+namespace {
+
+constexpr std::int64_t kTransposePixels = 64;  // pixels transposed at a time for channels-last output
+constexpr std::int64_t kTileSlack = 64;        // row stores read up to one vector beyond a phase
+
+}  // namespace
+
+PanelEngine::PanelEngine(const PlanRequest& request, const PhaseSet& phases, TileKernels kernels, WeightLayout layout)
+    : problem_(request.problem),
+      phases_(phases),
+      table_(request.kernels),
+      kernels_(std::move(kernels)),
+      layout_(std::move(layout)),
+      channels_(request.problem.in_channels_per_group()) {}
+
+void PanelEngine::set_source_strides(std::int64_t stride_d, std::int64_t stride_h, std::int64_t stride_c) {
+  stride_c_ = stride_c;
+  tap_offsets_.clear();
+  for (const Phase1d& d : phases_.dim[0].phases) {
+    for (const Phase1d& h : phases_.dim[1].phases) {
+      for (const Phase1d& w : phases_.dim[2].phases) {
+        std::vector<std::ptrdiff_t> offsets;
+        for (const Tap1d& td : d.taps) {
+          for (const Tap1d& th : h.taps) {
+            for (const Tap1d& tw : w.taps) {
+              offsets.push_back((td.offset - phases_.dim[0].min_offset) * stride_d +
+                                (th.offset - phases_.dim[1].min_offset) * stride_h + tw.offset - phases_.dim[2].min_offset);
+            }
+          }
+        }
+        tap_offsets_.push_back(std::move(offsets));
+      }
+    }
+  }
+}
+
+std::int64_t PanelEngine::tile_floats() const {
+  const std::int64_t rows = layout_.widest_panel();
+  return phases_.dim[2].count() * rows * pixel_stride_ + kTileSlack + rows * kTransposePixels;
+}
+
+void PanelEngine::compute(const float* weights, const float* block, std::int64_t group, std::int64_t phase_d,
+                          std::int64_t phase_h, const Panel& panel, const PixelSegment* segments, std::int64_t segment_count,
+                          float* tile, std::uint64_t* used) const {
+  const std::int64_t residue_d = phases_.dim[0].phases[phase_d].residue;
+  const std::int64_t residue_h = phases_.dim[1].phases[phase_h].residue;
+  for (std::int64_t fw = 0; fw < phases_.dim[2].count(); ++fw) {
+    float* const phase_tile = tile + fw * panel.rows * pixel_stride_;
+    const std::vector<std::ptrdiff_t>& offsets = taps(phase_d, phase_h, fw);
+    if (offsets.empty()) {
+      std::memset(phase_tile, 0, static_cast<std::size_t>(panel.rows * pixel_stride_) * sizeof(float));
+      continue;
+    }
+    const std::int64_t tap_count = static_cast<std::int64_t>(offsets.size());
+    const float* const panel_weights =
+        weights + layout_.offset(group, residue_d, residue_h, panel, phases_.dim[2].phases[fw].residue);
+    TileArgs args;
+    args.tap_offset = offsets.data();
+    args.row_offset = nullptr;
+    args.src_channel_stride = stride_c_;
+    args.taps = tap_count;
+    args.tile_stride = pixel_stride_;
+    for (std::int64_t c = 0; c < channels_; c += layout_.chunk()) {
+      args.channels = std::min(layout_.chunk(), channels_ - c);
+      args.weights = panel_weights + c * tap_count * panel.width;
+      args.accumulate = c > 0;
+      for (std::int64_t s = 0; s < segment_count; ++s) {
+        const PixelSegment& segment = segments[s];
+        const float* const src = block + segment.src + c * stride_c_;
+        for (std::int64_t pixel = 0; pixel < segment.pixels;) {
+          const TileKernel& kernel = kernels_.pick(panel.rows, segment.pixels - pixel);
+          args.src = src + pixel;
+          args.tile = phase_tile + segment.tile + pixel;
+          kernel.fn(&args);
+          *used |= kernels_.bit(kernel);
+          pixel += kernel.nr;
+        }
+      }
+    }
+  }
+}
+
+void PanelEngine::store(const RunArgs& args, const Panel& panel, const OutputRun& run, float* tile) const {
+  if (problem_.call.format == MemoryFormat::kChannelsLast) {
+    store_channels_last(args, panel, run, tile);
+    return;
+  }
+  const Dims& out = problem_.call.out;
+  const std::int64_t stride_w = problem_.layer.stride[2];
+  const std::int64_t first_channel = run.group * problem_.out_channels_per_group() + panel.first;
+  const std::int64_t plane = problem_.out_points();
+  RowStoreArgs row;
+  row.phase_stride = panel.rows * pixel_stride_;
+  row.phases = phases_.dim[2].count();
+  row.count = std::min(run.pixels * stride_w, out[2] - run.j0 * stride_w);
+  row.lower = problem_.call.post_ops.lower;
+  row.upper = problem_.call.post_ops.upper;
+  float* dst = args.dst + (run.image * problem_.layer.out_channels + first_channel) * plane +
+               (run.od * out[1] + run.oh) * out[2] + run.j0 * stride_w;
+  for (std::int64_t i = 0; i < panel.rows; ++i) {
+    row.tile = tile + i * pixel_stride_ + run.tile;
+    row.dst = dst + i * plane;
+    row.bias = args.bias == nullptr ? 0.0f : args.bias[first_channel + i];
+    table_->row_store(&row);
+  }
+}
+
+void PanelEngine::store_channels_last(const RunArgs& args, const Panel& panel, const OutputRun& run, float* tile) const {
+  const Dims& out = problem_.call.out;
+  const std::int64_t stride_w = problem_.layer.stride[2];
+  const std::int64_t first_channel = run.group * problem_.out_channels_per_group() + panel.first;
+  const std::int64_t out_channels = problem_.layer.out_channels;
+  float* const scratch = tile + phases_.dim[2].count() * panel.rows * pixel_stride_ + kTileSlack;
+  float zeros[64] = {};
+  PixelStoreArgs store;
+  store.tile = scratch;
+  store.tile_stride = panel.rows;
+  store.columns = panel.rows;
+  store.dst_stride = stride_w * out_channels;
+  store.bias = args.bias == nullptr ? zeros : args.bias + first_channel;
+  store.lower = problem_.call.post_ops.lower;
+  store.upper = problem_.call.post_ops.upper;
+  float* const row = args.dst + ((run.image * out[0] + run.od) * out[1] + run.oh) * out[2] * out_channels + first_channel;
+  for (std::int64_t fw = 0; fw < phases_.dim[2].count(); ++fw) {
+    const std::int64_t pixels = std::min(run.pixels, phases_.dim[2].phases[fw].size - run.j0);
+    for (std::int64_t j = 0; j < pixels; j += kTransposePixels) {
+      store.rows = std::min(kTransposePixels, pixels - j);
+      const TransposeArgs transpose{
+          tile + fw * panel.rows * pixel_stride_ + run.tile + j, pixel_stride_, scratch, panel.rows, panel.rows, store.rows};
+      table_->transpose(&transpose);
+      store.dst = row + ((run.j0 + j) * stride_w + fw) * out_channels;
+      table_->pixel_store(&store);
+    }
+  }
+}
+
+std::uint64_t PanelEngine::kernels_for(std::int64_t pixels) const {
+  std::uint64_t bits = 0;
+  for (const Panel& panel : layout_.panels()) bits |= kernels_.bits_for(panel.rows, pixels);
+  return bits;
+}
+
+double PanelEngine::compute_cycles(std::int64_t pixels) const {
+  double steps = 0.0;
+  std::int64_t calls = 0;
+  for (const auto& offsets : tap_offsets_) {
+    steps += static_cast<double>(channels_) * static_cast<double>(offsets.size());
+    if (!offsets.empty()) calls += ceil_div(channels_, layout_.chunk());
+  }
+  double cycles = 0.0;
+  for (const Panel& panel : layout_.panels()) {
+    cycles += kernels_.cycles(panel.rows, pixels, steps / static_cast<double>(std::max<std::int64_t>(calls, 1)));
+  }
+  return cycles * static_cast<double>(calls);
+}
+
+}  // namespace convtranspose

@@ -1,0 +1,81 @@
+// The part that direct_wide and gemm share: one panel of output channels, over the pixels of a packed block, for all phases
+// along the width, so that output rows leave interleaved and whole.
+//
+// Tile: [phase along the width][channel of the panel][pixel], pixel rows `pixel_stride` floats apart.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <vector>
+
+#include "algorithms/algorithm.h"
+#include "algorithms/tile_kernels.h"
+#include "pack/weights.h"
+#include "problem/phases.h"
+
+namespace convtranspose {
+
+// Neighbouring pixels of a packed block that are computed together.
+struct PixelSegment {
+  std::ptrdiff_t src;   // floats from the start of the packed block
+  std::int64_t pixels;  // per phase
+  std::ptrdiff_t tile;  // floats from the start of a tile row
+};
+
+// Part of one output row: columns j0 .. j0+pixels-1 of every phase along the width.
+struct OutputRun {
+  std::int64_t image;
+  std::int64_t group;
+  std::int64_t od;
+  std::int64_t oh;
+  std::int64_t j0;
+  std::int64_t pixels;
+  std::ptrdiff_t tile;  // floats from the start of a tile row
+};
+
+class PanelEngine {
+ public:
+  PanelEngine(const PlanRequest& request, const PhaseSet& phases, TileKernels kernels, WeightLayout layout);
+
+  // Where each tap of each phase reads, relative to a segment: offset(tap) = od*stride_d + oh*stride_h + ow, offsets counted
+  // from the smallest of each dimension.
+  void set_source_strides(std::int64_t stride_d, std::int64_t stride_h, std::int64_t stride_c);
+  void set_pixel_stride(std::int64_t pixel_stride) { pixel_stride_ = pixel_stride; }
+
+  const WeightLayout& layout() const { return layout_; }
+  const PhaseSet& phases() const { return phases_; }
+  const TileKernels& kernels() const { return kernels_; }
+  std::int64_t tile_floats() const;  // tile and transposition scratch
+
+  // tile = sums of one panel over the segments, for the phase row (phase_d, phase_h).
+  void compute(const float* weights, const float* block, std::int64_t group, std::int64_t phase_d, std::int64_t phase_h,
+               const Panel& panel, const PixelSegment* segments, std::int64_t segment_count, float* tile,
+               std::uint64_t* used) const;
+
+  // dst = clamp(tile + bias) for one run.
+  void store(const RunArgs& args, const Panel& panel, const OutputRun& run, float* tile) const;
+
+  // The tile kernels that all panels use over segments of `pixels` pixels: bit i for row i of the family.
+  std::uint64_t kernels_for(std::int64_t pixels) const;
+
+  // Cycles of all panels and phases over `pixels` contiguous pixels.
+  double compute_cycles(std::int64_t pixels) const;
+
+ private:
+  const std::vector<std::ptrdiff_t>& taps(std::int64_t fd, std::int64_t fh, std::int64_t fw) const {
+    return tap_offsets_[static_cast<std::size_t>((fd * phases_.dim[1].count() + fh) * phases_.dim[2].count() + fw)];
+  }
+  void store_channels_last(const RunArgs& args, const Panel& panel, const OutputRun& run, float* tile) const;
+
+  Problem problem_;
+  PhaseSet phases_;
+  const KernelTable* table_;
+  TileKernels kernels_;
+  WeightLayout layout_;
+  std::int64_t channels_;  // input channels of a group
+  std::int64_t stride_c_ = 0;
+  std::int64_t pixel_stride_ = 0;
+  std::vector<std::vector<std::ptrdiff_t>> tap_offsets_;  // [phase]
+};
+
+}  // namespace convtranspose

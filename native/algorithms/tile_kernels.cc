@@ -1,0 +1,76 @@
+#include "algorithms/tile_kernels.h"
+
+#include <algorithm>
+
+#include "algorithms/cost_model.h"
+#include "problem/checked.h"
+
+namespace convtranspose {
+
+TileKernels::TileKernels(const TileKernel* kernels, int count, int lanes) : table_(kernels), lanes_(lanes) {
+  double best = 0.0;
+  for (int i = 0; i < count; ++i) {
+    const TileKernel& kernel = kernels[i];
+    if (static_cast<int>(by_rows_.size()) <= kernel.mr) by_rows_.resize(kernel.mr + 1);
+    by_rows_[kernel.mr].push_back(&kernel);
+    max_columns_ = std::max(max_columns_, kernel.nr);
+    const double vectors = static_cast<double>(kernel.nr) / lanes;
+    const double intensity = kernel.mr * vectors / (kernel.mr + vectors);
+    if (intensity > best) {
+      best = intensity;
+      preferred_rows_ = kernel.mr;
+    }
+  }
+  for (auto& row : by_rows_) {
+    std::sort(row.begin(), row.end(), [](const TileKernel* a, const TileKernel* b) { return a->nr < b->nr; });
+  }
+}
+
+const TileKernel& TileKernels::pick(std::int64_t rows, std::int64_t columns) const {
+  const auto& kernels = by_rows_[static_cast<std::size_t>(rows)];
+  const std::int64_t widest = kernels.back()->nr;
+  if (columns >= 2 * widest) return *kernels.back();
+  const std::int64_t share = ceil_div(columns, ceil_div(columns, widest));
+  for (const TileKernel* kernel : kernels) {
+    if (kernel->nr >= share) return *kernel;
+  }
+  return *kernels.back();
+}
+
+std::int64_t TileKernels::covered(std::int64_t rows, std::int64_t columns) const {
+  std::int64_t done = 0;
+  while (done < columns) done += pick(rows, columns - done).nr;
+  return done;
+}
+
+std::uint64_t TileKernels::bits_for(std::int64_t rows, std::int64_t columns) const {
+  std::uint64_t bits = 0;
+  // After the first of a long run the picks repeat.
+  const std::int64_t widest = by_rows_[static_cast<std::size_t>(rows)].back()->nr;
+  if (columns >= 2 * widest) {
+    bits |= bit(pick(rows, columns));
+    columns -= (columns / widest - 1) * widest;
+  }
+  for (std::int64_t left = columns; left > 0;) {
+    const TileKernel& kernel = pick(rows, left);
+    bits |= bit(kernel);
+    left -= kernel.nr;
+  }
+  return bits;
+}
+
+double TileKernels::cycles(std::int64_t rows, std::int64_t columns, double steps) const {
+  double sum = 0.0;
+  // Long runs repeat the widest kernel: count those at once.
+  const TileKernel& widest = *by_rows_[static_cast<std::size_t>(rows)].back();
+  const std::int64_t repeats = columns >= 2 * widest.nr ? columns / widest.nr - 1 : 0;
+  sum += static_cast<double>(repeats) * cost::call(widest, lanes_, steps);
+  for (std::int64_t left = columns - repeats * widest.nr; left > 0;) {
+    const TileKernel& kernel = pick(rows, left);
+    sum += cost::call(kernel, lanes_, steps);
+    left -= kernel.nr;
+  }
+  return sum;
+}
+
+}  // namespace convtranspose

@@ -1,0 +1,45 @@
+// Picks tile kernels from a table: the rows are given by a panel (wide) or by what is left of the pixels (channels), the
+// columns are covered by the fewest, most even kernels.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "kernels/kernel.h"
+
+namespace convtranspose {
+
+class TileKernels {
+ public:
+  TileKernels(const TileKernel* kernels, int count, int lanes);
+
+  int lanes() const { return lanes_; }
+  int max_rows() const { return static_cast<int>(by_rows_.size()) - 1; }
+  int max_columns() const { return max_columns_; }
+
+  // The kernel with exactly `rows` rows to use next when `columns` columns are left: the smallest one that covers an even
+  // share of them. rows in [1, max_rows()], columns >= 1.
+  const TileKernel& pick(std::int64_t rows, std::int64_t columns) const;
+
+  // Columns that successive picks write for `columns` columns (at least as many).
+  std::int64_t covered(std::int64_t rows, std::int64_t columns) const;
+
+  // The place of a kernel in the table, as a bit; and those of successive picks.
+  std::uint64_t bit(const TileKernel& kernel) const { return std::uint64_t{1} << (&kernel - table_); }
+  std::uint64_t bits_for(std::int64_t rows, std::int64_t columns) const;
+
+  // Cycles of successive picks over `columns` columns and `steps` steps.
+  double cycles(std::int64_t rows, std::int64_t columns, double steps) const;
+
+  // Rows of the kernel that does most multiplications per load: the panel height to prefer.
+  int preferred_rows() const { return preferred_rows_; }
+
+ private:
+  const TileKernel* table_;
+  int lanes_;
+  int max_columns_ = 0;
+  int preferred_rows_ = 1;
+  std::vector<std::vector<const TileKernel*>> by_rows_;  // [rows], ascending columns
+};
+
+}  // namespace convtranspose

@@ -1,0 +1,410 @@
+#include "layer/layer.h"
+
+#include <atomic>
+#include <cstring>
+#include <map>
+#include <mutex>
+#include <new>
+#include <optional>
+
+#include "kernels/registry.h"
+#include "layer/plan_cache.h"
+#include "pack/weights.h"
+#include "plan/planner.h"
+#include "runtime/counters.h"
+#include "runtime/cpu.h"
+
+namespace convtranspose {
+namespace {
+
+constexpr std::size_t kPlanCapacity = 64;
+constexpr std::size_t kHeaderBytes = 64;
+
+// A plan with what a run of it needs at hand.
+struct Prepared {
+  std::shared_ptr<const Plan> plan;
+  std::shared_ptr<const FloatArray> packed;                // null until packed, or if the plan wants raw weights
+  std::vector<std::atomic<std::uint64_t>*> kernel_counts;  // by row of the kernel family; one for the reference
+};
+
+// In front of every workspace: tells whether what the last task left is this run's.
+struct alignas(kHeaderBytes) WorkspaceHeader {
+  std::uint64_t run;
+  std::int64_t tag;
+};
+static_assert(sizeof(WorkspaceHeader) == kHeaderBytes);
+
+std::uint64_t next_run_id() {
+  static std::atomic<std::uint64_t> next{1};
+  return next.fetch_add(1, std::memory_order_relaxed);
+}
+
+bool all_finite(const float* values, std::int64_t count) {
+  // A sum of x*0 is NaN exactly if some x is not finite; blocks let it stop early.
+  constexpr std::int64_t kBlock = 4096;
+  for (std::int64_t begin = 0; begin < count; begin += kBlock) {
+    const std::int64_t end = begin + kBlock < count ? begin + kBlock : count;
+    std::uint32_t special = 0;
+    for (std::int64_t i = begin; i < end; ++i) {
+      std::uint32_t bits;
+      std::memcpy(&bits, &values[i], sizeof bits);
+      special |= static_cast<std::uint32_t>((bits & 0x7f800000u) == 0x7f800000u);
+    }
+    if (special != 0) return false;
+  }
+  return true;
+}
+
+std::string kernel_name(const Plan& plan, const char* isa, const char* kernel) {
+  return std::string(plan.algorithm->name()) + "/" + isa + "/" + kernel;
+}
+
+Status out_of_memory_for(const char* what) { return Status::out_of_memory(std::string("not enough memory for ") + what); }
+
+}  // namespace
+
+std::size_t CallSpecHash::operator()(const CallSpec& call) const {
+  std::uint64_t hash = 0xcbf29ce484222325u;
+  const auto mix = [&hash](std::uint64_t value) {
+    hash ^= value;
+    hash *= 0x9e3779b97f4a7c15u;
+    hash ^= hash >> 29;
+  };
+  mix(static_cast<std::uint64_t>(call.batch));
+  for (int d = 0; d < kSpatialDims; ++d) {
+    mix(static_cast<std::uint64_t>(call.in[d]));
+    mix(static_cast<std::uint64_t>(call.pad_begin[d]));
+    mix(static_cast<std::uint64_t>(call.out[d]));
+  }
+  mix(static_cast<std::uint64_t>(call.format) | static_cast<std::uint64_t>(call.precision) << 8 |
+      static_cast<std::uint64_t>(call.algorithm) << 16 | static_cast<std::uint64_t>(call.invariant) << 24 |
+      static_cast<std::uint64_t>(call.weights_reused) << 25);
+  std::uint32_t lower, upper;
+  std::memcpy(&lower, &call.post_ops.lower, sizeof lower);
+  std::memcpy(&upper, &call.post_ops.upper, sizeof upper);
+  mix(static_cast<std::uint64_t>(lower) << 32 | upper);
+  mix(static_cast<std::uint64_t>(call.workspace_limit));
+  return static_cast<std::size_t>(hash);
+}
+
+struct Layer::Impl {
+  LayerSpec spec;
+  std::unique_ptr<FloatArray> owned_weights;  // null if borrowed
+  std::unique_ptr<FloatArray> owned_bias;
+  const float* weights = nullptr;
+  const float* bias = nullptr;
+  WeightFacts facts;
+  const KernelTable* kernels = nullptr;
+
+  std::mutex cache_mutex;  // guards cache and packed; held for look-ups only
+  PlanCache<Prepared> cache{kPlanCapacity};
+  std::map<std::string, std::shared_ptr<const FloatArray>> packed;
+  std::mutex build_mutex;  // one thread plans and packs at a time; taken before cache_mutex
+
+  Status init(const LayerSpec& layer_spec, const float* raw_weights, const float* raw_bias, bool copy);
+  Status get(const CallSpec& call, bool with_weights, Prepared* prepared);
+  Status build(const CallSpec& call, bool with_weights, Prepared* prepared);
+  Status pack(const WeightLayout& layout, std::shared_ptr<const FloatArray>* array);
+};
+
+Status Layer::Impl::init(const LayerSpec& layer_spec, const float* raw_weights, const float* raw_bias, bool copy) {
+  if (Status status = validate(layer_spec); !status.ok()) return status;
+  Isa isa;
+  if (Status status = active_isa(&isa); !status.ok()) return status;
+  kernels = &active_kernels();
+  spec = layer_spec;
+  Problem problem;
+  problem.layer = spec;
+  const std::int64_t count = problem.weights_elements();
+  facts.finite = all_finite(raw_weights, count);
+  weights = raw_weights;
+  bias = spec.has_bias ? raw_bias : nullptr;
+  if (!copy) return {};
+  owned_weights = std::make_unique<FloatArray>(count);
+  if (owned_weights->data() == nullptr) return out_of_memory_for("the weights");
+  std::memcpy(owned_weights->data(), raw_weights, static_cast<std::size_t>(count) * sizeof(float));
+  weights = owned_weights->data();
+  if (bias != nullptr) {
+    owned_bias = std::make_unique<FloatArray>(spec.out_channels);
+    if (owned_bias->data() == nullptr) return out_of_memory_for("the bias");
+    std::memcpy(owned_bias->data(), bias, static_cast<std::size_t>(spec.out_channels) * sizeof(float));
+    bias = owned_bias->data();
+  }
+  return {};
+}
+
+Status Layer::Impl::get(const CallSpec& call, bool with_weights, Prepared* prepared) {
+  const auto hit = [&] {
+    const std::lock_guard<std::mutex> lock(cache_mutex);
+    const Prepared* found = cache.find(call);
+    if (found == nullptr) return false;
+    if (with_weights && found->packed == nullptr && found->plan->execution->weight_layout() != nullptr) return false;
+    *prepared = *found;
+    return true;
+  };
+  if (hit()) return {};
+  const std::lock_guard<std::mutex> building(build_mutex);
+  if (hit()) return {};
+  return build(call, with_weights, prepared);
+}
+
+Status Layer::Impl::build(const CallSpec& call, bool with_weights, Prepared* prepared) {
+  Prepared fresh;
+  bool known = false;
+  {
+    const std::lock_guard<std::mutex> lock(cache_mutex);
+    if (const Prepared* found = cache.find(call); found != nullptr) {
+      fresh = *found;
+      known = true;
+    }
+  }
+  if (!known) {
+    if (Status status = validate(spec, call); !status.ok()) return status;
+    Problem problem;
+    problem.layer = spec;
+    problem.call = call;
+    if (Status status = make_plan(problem, facts, *kernels, cpu_info().caches, &fresh.plan); !status.ok()) return status;
+    const Execution& execution = *fresh.plan->execution;
+    for (int i = 0; i < execution.family_count; ++i) {
+      fresh.kernel_counts.push_back(counter(kernel_name(*fresh.plan, kernels->isa, execution.family[i].name)));
+    }
+    if (execution.family_count == 0) fresh.kernel_counts.push_back(counter(kernel_name(*fresh.plan, "baseline", "scalar")));
+  }
+  const WeightLayout* layout = fresh.plan->execution->weight_layout();
+  if (with_weights && layout != nullptr) {
+    if (Status status = pack(*layout, &fresh.packed); !status.ok()) return status;
+  }
+  const std::lock_guard<std::mutex> lock(cache_mutex);
+  if (Prepared* found = cache.find(call); found != nullptr) {
+    *found = fresh;
+  } else {
+    cache.insert(call, fresh);
+  }
+  *prepared = std::move(fresh);
+  return {};
+}
+
+Status Layer::Impl::pack(const WeightLayout& layout, std::shared_ptr<const FloatArray>* array) {
+  {
+    const std::lock_guard<std::mutex> lock(cache_mutex);
+    if (const auto found = packed.find(layout.key()); found != packed.end()) {
+      *array = found->second;
+      return {};
+    }
+  }
+  auto fresh = std::make_shared<FloatArray>(layout.elements());
+  if (fresh->data() == nullptr) return out_of_memory_for("the packed weights");
+  layout.pack(weights, fresh->data());
+  const std::lock_guard<std::mutex> lock(cache_mutex);
+  packed.emplace(layout.key(), fresh);
+  *array = std::move(fresh);
+  return {};
+}
+
+namespace {
+
+// One run of a prepared plan: its tasks, each with a workspace that remembers whether it was this run's.
+class PreparedRun {
+ public:
+  PreparedRun(const Prepared* prepared, const float* raw_weights, const float* bias, const float* src, float* dst)
+      : prepared_(prepared), run_id_(next_run_id()) {
+    args_.src = src;
+    args_.dst = dst;
+    args_.bias = bias;
+    args_.weights = prepared->packed == nullptr ? raw_weights : prepared->packed->data();
+  }
+
+  Stage stage() const {
+    const Execution& execution = *prepared_->plan->execution;
+    return {execution.tasks(), kHeaderBytes + execution.workspace_bytes()};
+  }
+
+  void run_task(std::int64_t task, std::byte* memory) const noexcept {
+    auto* header = reinterpret_cast<WorkspaceHeader*>(memory);
+    if (header->run != run_id_) *header = {run_id_, -1};
+    std::uint64_t used = 0;
+    const Execution& execution = *prepared_->plan->execution;
+    execution.run_task(args_, task, {memory + kHeaderBytes, &header->tag, &used});
+    if (execution.family_count == 0) used = 1;
+    for (std::size_t i = 0; used != 0; ++i, used >>= 1) {
+      if ((used & 1) != 0) prepared_->kernel_counts[i]->fetch_add(1, std::memory_order_relaxed);
+    }
+  }
+
+ private:
+  const Prepared* prepared_;
+  std::uint64_t run_id_;
+  RunArgs args_;
+};
+
+class SyncJob final : public Job {
+ public:
+  explicit SyncJob(const PreparedRun& run) : run_(run) {}
+  bool next_stage(Stage* stage) noexcept override {
+    if (begun_) return false;
+    begun_ = true;
+    *stage = run_.stage();
+    return true;
+  }
+  void run_task(std::int64_t task, std::byte* workspace, int) noexcept override { run_.run_task(task, workspace); }
+  void finished(JobResult result) noexcept override { result_ = result; }
+  JobResult result() const { return result_; }
+
+ private:
+  const PreparedRun& run_;
+  bool begun_ = false;
+  JobResult result_ = JobResult::kDone;
+};
+
+}  // namespace
+
+// Plans and packs in a first stage of one task, then runs.
+class AsyncLayerJob final : public Job {
+ public:
+  AsyncLayerJob(std::shared_ptr<Layer> layer, const CallSpec& call, bool run, Layer::Pointers pointers,
+                std::function<void(const Status&)> settled)
+      : layer_(std::move(layer)), call_(call), run_after_(run), pointers_(pointers), settled_(std::move(settled)) {}
+
+  bool next_stage(Stage* stage) noexcept override {
+    switch (stage_++) {
+      case 0:
+        *stage = {1, 0};
+        return true;
+      case 1:
+        if (!run_after_ || !status_.ok()) return false;
+        run_.emplace(&prepared_, layer_->weights(), layer_->bias(), pointers_.src, pointers_.dst);
+        *stage = run_->stage();
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  void run_task(std::int64_t task, std::byte* workspace, int) noexcept override {
+    if (run_.has_value()) {
+      run_->run_task(task, workspace);
+      return;
+    }
+    try {
+      status_ = layer_->impl_->get(call_, true, &prepared_);
+    } catch (const std::bad_alloc&) {
+      fail_out_of_memory();
+    }
+  }
+
+  void finished(JobResult result) noexcept override {
+    if (result == JobResult::kAborted) status_ = {StatusCode::kAborted, "", {}};
+    if (result == JobResult::kOutOfMemory) status_ = {StatusCode::kOutOfMemory, "", {}};
+    settled_(status_);
+  }
+
+ private:
+  std::shared_ptr<Layer> layer_;
+  CallSpec call_;
+  bool run_after_;
+  Layer::Pointers pointers_;
+  std::function<void(const Status&)> settled_;
+  int stage_ = 0;
+  Status status_;
+  Prepared prepared_;
+  std::optional<PreparedRun> run_;
+};
+
+Layer::Layer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
+Layer::~Layer() = default;
+
+Status Layer::make(const LayerSpec& spec, const float* weights, const float* bias, bool copy,
+                   std::shared_ptr<Layer>* layer) {
+  try {
+    auto impl = std::make_unique<Impl>();
+    if (Status status = impl->init(spec, weights, bias, copy); !status.ok()) return status;
+    layer->reset(new Layer(std::move(impl)));
+    return {};
+  } catch (const std::bad_alloc&) {
+    return {StatusCode::kOutOfMemory, "", {}};
+  }
+}
+
+Status Layer::create(const LayerSpec& spec, const float* weights, const float* bias, std::shared_ptr<Layer>* layer) {
+  return make(spec, weights, bias, true, layer);
+}
+
+Status Layer::borrow(const LayerSpec& spec, const float* weights, const float* bias, std::shared_ptr<Layer>* layer) {
+  return make(spec, weights, bias, false, layer);
+}
+
+const LayerSpec& Layer::spec() const { return impl_->spec; }
+const float* Layer::weights() const { return impl_->weights; }
+const float* Layer::bias() const { return impl_->bias; }
+
+Status Layer::prepare(const CallSpec& call) {
+  try {
+    Prepared prepared;
+    return impl_->get(call, true, &prepared);
+  } catch (const std::bad_alloc&) {
+    return {StatusCode::kOutOfMemory, "", {}};
+  }
+}
+
+Status Layer::run(const CallSpec& call, const float* src, float* dst, int threads) {
+  try {
+    Prepared prepared;
+    if (Status status = impl_->get(call, true, &prepared); !status.ok()) return status;
+    const PreparedRun run(&prepared, impl_->weights, impl_->bias, src, dst);
+    SyncJob job(run);
+    ThreadPool::process().run(job, threads);
+    if (job.result() == JobResult::kOutOfMemory) return {StatusCode::kOutOfMemory, "", {}};
+    return {};
+  } catch (const std::bad_alloc&) {
+    return {StatusCode::kOutOfMemory, "", {}};
+  }
+}
+
+std::shared_ptr<Job> Layer::make_job(std::shared_ptr<Layer> layer, const CallSpec& call, bool run, Pointers pointers,
+                                     std::function<void(const Status&)> settled) {
+  return std::make_shared<AsyncLayerJob>(std::move(layer), call, run, pointers, std::move(settled));
+}
+
+Status Layer::explain(const CallSpec& call, Explanation* explanation) {
+  try {
+    Prepared prepared;
+    if (Status status = impl_->get(call, false, &prepared); !status.ok()) return status;
+    const Plan& plan = *prepared.plan;
+    const Execution& execution = *plan.execution;
+    Explanation e;
+    e.algorithm = plan.algorithm->name();
+    e.choice = choice_word(plan.algorithm->choice());
+    e.isa = execution.family_count == 0 ? "baseline" : impl_->kernels->isa;
+    for (int i = 0; i < execution.family_count; ++i) {
+      if ((execution.kernels >> i & 1) != 0) e.kernels.push_back(kernel_name(plan, e.isa.c_str(), execution.family[i].name));
+    }
+    if (execution.family_count == 0) e.kernels.push_back(kernel_name(plan, "baseline", "scalar"));
+    e.reason = plan.reason;
+    for (const Rejection& rejection : plan.rejected) e.rejected.push_back({rejection.name, rejection.reason});
+    e.precision = "highest";
+    e.notes = plan.notes;
+    e.flops = plan.problem.flops();
+    e.estimated_seconds = execution.estimated_seconds;
+    e.phases = execution.phases;
+    e.tasks = execution.tasks();
+    e.workspace_bytes = static_cast<std::int64_t>(kHeaderBytes + execution.workspace_bytes());
+    e.blocking = execution.blocking;
+    const std::lock_guard<std::mutex> lock(impl_->cache_mutex);
+    for (const auto& [key, array] : impl_->packed) {
+      e.packed_weights.emplace_back(key, array->count() * static_cast<std::int64_t>(sizeof(float)));
+    }
+    *explanation = std::move(e);
+    return {};
+  } catch (const std::bad_alloc&) {
+    return {StatusCode::kOutOfMemory, "", {}};
+  }
+}
+
+std::int64_t Layer::packed_bytes() const {
+  const std::lock_guard<std::mutex> lock(impl_->cache_mutex);
+  std::int64_t bytes = 0;
+  for (const auto& [key, array] : impl_->packed) bytes += array->count() * static_cast<std::int64_t>(sizeof(float));
+  return bytes;
+}
+
+}  // namespace convtranspose

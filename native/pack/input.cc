@@ -1,0 +1,121 @@
+#include "pack/input.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace convtranspose {
+namespace {
+
+void zero(float* dst, std::int64_t count) {
+  if (count > 0) std::memset(dst, 0, static_cast<std::size_t>(count) * sizeof(float));
+}
+
+void copy(float* dst, const float* src, std::int64_t count) {
+  if (count > 0) std::memcpy(dst, src, static_cast<std::size_t>(count) * sizeof(float));
+}
+
+// The part of a box that lies inside the input, along one dimension, as box coordinates [begin, end).
+struct Inside {
+  std::int64_t begin;
+  std::int64_t end;
+};
+
+Inside inside(const InputView& input, const InputBox& box, int d) {
+  const std::int64_t begin = std::clamp<std::int64_t>(-box.first[d], 0, box.size[d]);
+  const std::int64_t end = std::clamp<std::int64_t>(input.in[d] - box.first[d], begin, box.size[d]);
+  return {begin, end};
+}
+
+// src of box coordinates (d, h, w), which must lie inside the input, channel 0.
+const float* at(const InputView& input, const InputBox& box, std::int64_t d, std::int64_t h, std::int64_t w) {
+  const std::int64_t position = ((box.first[0] + d) * input.in[1] + box.first[1] + h) * input.in[2] + box.first[2] + w;
+  return input.data + position * input.pixel_stride;
+}
+
+}  // namespace
+
+InputView input_view(const Problem& problem, const float* src, std::int64_t image, std::int64_t group) {
+  InputView view;
+  view.format = problem.call.format;
+  view.in = problem.call.in;
+  view.channels = problem.in_channels_per_group();
+  const std::int64_t first_channel = group * view.channels;
+  const std::int64_t image_elements = problem.layer.in_channels * problem.in_points();
+  if (view.format == MemoryFormat::kContiguous) {
+    view.pixel_stride = 1;
+    view.data = src + image * image_elements + first_channel * problem.in_points();
+  } else {
+    view.pixel_stride = problem.layer.in_channels;
+    view.data = src + image * image_elements + first_channel;
+  }
+  return view;
+}
+
+void pack_planes(const InputView& input, const InputBox& box, std::int64_t stride_d, std::int64_t stride_h,
+                 std::int64_t stride_c, TransposeFn transpose, float* dst) {
+  const Inside rows_d = inside(input, box, 0);
+  const Inside rows_h = inside(input, box, 1);
+  const Inside columns = inside(input, box, 2);
+  const std::int64_t width = columns.end - columns.begin;
+  const std::int64_t plane = input.in[0] * input.in[1] * input.in[2];
+  const bool contiguous = input.format == MemoryFormat::kContiguous;
+  const auto row_is_inside = [&](std::int64_t d, std::int64_t h) {
+    return width > 0 && d >= rows_d.begin && d < rows_d.end && h >= rows_h.begin && h < rows_h.end;
+  };
+  for (std::int64_t c = 0; c < input.channels; ++c) {
+    for (std::int64_t d = 0; d < box.size[0]; ++d) {
+      for (std::int64_t h = 0; h < box.size[1]; ++h) {
+        float* row = dst + d * stride_d + h * stride_h + c * stride_c;
+        if (!row_is_inside(d, h)) {
+          zero(row, box.size[2]);
+          continue;
+        }
+        zero(row, columns.begin);
+        if (contiguous) copy(row + columns.begin, at(input, box, d, h, columns.begin) + c * plane, width);
+        zero(row + columns.end, box.size[2] - columns.end);
+      }
+    }
+  }
+  if (contiguous) return;
+  for (std::int64_t d = rows_d.begin; d < rows_d.end; ++d) {
+    for (std::int64_t h = rows_h.begin; h < rows_h.end; ++h) {
+      if (!row_is_inside(d, h)) continue;
+      const TransposeArgs args{at(input, box, d, h, columns.begin),
+                               input.pixel_stride,
+                               dst + d * stride_d + h * stride_h + columns.begin,
+                               stride_c,
+                               width,
+                               input.channels};
+      transpose(&args);
+    }
+  }
+}
+
+void pack_pixels(const InputView& input, const InputBox& box, std::int64_t stride_pixel, TransposeFn transpose, float* dst) {
+  const Inside rows_d = inside(input, box, 0);
+  const Inside rows_h = inside(input, box, 1);
+  const Inside columns = inside(input, box, 2);
+  const std::int64_t width = columns.end - columns.begin;
+  const std::int64_t plane = input.in[0] * input.in[1] * input.in[2];
+  for (std::int64_t d = 0; d < box.size[0]; ++d) {
+    for (std::int64_t h = 0; h < box.size[1]; ++h) {
+      float* row = dst + (d * box.size[1] + h) * box.size[2] * stride_pixel;
+      if (width <= 0 || d < rows_d.begin || d >= rows_d.end || h < rows_h.begin || h >= rows_h.end) {
+        zero(row, box.size[2] * stride_pixel);
+        continue;
+      }
+      zero(row, columns.begin * stride_pixel);
+      zero(row + columns.end * stride_pixel, (box.size[2] - columns.end) * stride_pixel);
+      const float* from = at(input, box, d, h, columns.begin);
+      float* to = row + columns.begin * stride_pixel;
+      if (input.format == MemoryFormat::kChannelsLast) {
+        for (std::int64_t w = 0; w < width; ++w) copy(to + w * stride_pixel, from + w * input.pixel_stride, input.channels);
+      } else {
+        const TransposeArgs args{from, plane, to, stride_pixel, input.channels, width};
+        transpose(&args);
+      }
+    }
+  }
+}
+
+}  // namespace convtranspose

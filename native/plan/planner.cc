@@ -1,0 +1,165 @@
+#include "plan/planner.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <utility>
+
+#include "algorithms/cost_model.h"
+#include "problem/canonical.h"
+#include "problem/checked.h"
+
+namespace convtranspose {
+namespace {
+
+constexpr std::int64_t kWorkspaceLimit = 16 << 20;  // bytes per thread, unless the caller sets less
+constexpr std::int64_t kProductsPerChunk = 512;  // summed in registers: a panel's chunk of weights stays in the first cache
+constexpr std::int64_t kMinChannelChunk = 16;
+
+// Channels per chunk of accumulation: by the most taps that a phase of the layer has, whatever the sizes of the call.
+std::int64_t channel_chunk(const LayerSpec& layer) {
+  std::int64_t taps = 1;
+  for (int d = 0; d < kSpatialDims; ++d) {
+    std::int64_t a = layer.stride[d], b = layer.dilation[d];
+    while (b != 0) a = std::exchange(b, a % b);
+    taps *= ceil_div(layer.kernel[d], layer.stride[d] / a);
+    if (taps > kProductsPerChunk) break;
+  }
+  return std::max(kMinChannelChunk, kProductsPerChunk / taps / kMinChannelChunk * kMinChannelChunk);
+}
+
+std::string milliseconds(double seconds) {
+  char text[32];
+  std::snprintf(text, sizeof text, "%.3g ms", seconds * 1e3);
+  return text;
+}
+
+// Cost of a plan for the choice: with weights that serve one call alone, packing counts.
+double total_seconds(const Execution& execution, const Problem& problem) {
+  double seconds = execution.estimated_seconds;
+  if (!problem.call.weights_reused && execution.weight_layout() != nullptr) {
+    seconds += static_cast<double>(execution.weight_layout()->elements()) * cost::kPackWeightPerFloat / cost::kClock;
+  }
+  return seconds;
+}
+
+PlanRequest make_request(const Problem& problem, const WeightFacts& weights, const KernelTable& kernels,
+                         const CacheInfo& caches) {
+  PlanRequest request;
+  request.original = problem;
+  request.problem = canonical(problem);
+  request.kernels = &kernels;
+  request.caches = caches;
+  request.weights = weights;
+  request.channel_chunk = channel_chunk(problem.layer);
+  request.workspace_limit = problem.call.workspace_limit > 0 ? problem.call.workspace_limit : kWorkspaceLimit;
+  return request;
+}
+
+}  // namespace
+
+const char* choice_word(AlgorithmChoice choice) {
+  switch (choice) {
+    case AlgorithmChoice::kAuto:
+      return "auto";
+    case AlgorithmChoice::kDirect:
+      return "direct";
+    case AlgorithmChoice::kGemm:
+      return "gemm";
+    case AlgorithmChoice::kWinograd:
+      return "winograd";
+    case AlgorithmChoice::kDepthwise:
+      return "depthwise";
+    case AlgorithmChoice::kReference:
+      return "reference";
+  }
+  return "";
+}
+
+const std::vector<const Algorithm*>& algorithm_list() {
+  static const std::vector<const Algorithm*> list{&gemm(), &direct_wide(), &direct_channels(), &reference()};
+  return list;
+}
+
+Status make_plan_with(const Problem& problem, const Algorithm& algorithm, const WeightFacts& weights,
+                      const KernelTable& kernels, const CacheInfo& caches, std::shared_ptr<const Plan>* plan) {
+  const PlanRequest request = make_request(problem, weights, kernels, caches);
+  std::string reason;
+  auto made = std::make_shared<Plan>();
+  made->problem = problem;
+  made->canonical = request.problem;
+  made->algorithm = &algorithm;
+  made->execution = algorithm.plan(request, &reason);
+  if (made->execution == nullptr) return Status::unsupported("algorithm", reason);
+  *plan = std::move(made);
+  return {};
+}
+
+Status make_plan(const Problem& problem, const WeightFacts& weights, const KernelTable& kernels, const CacheInfo& caches,
+                 std::shared_ptr<const Plan>* plan) {
+  const PlanRequest request = make_request(problem, weights, kernels, caches);
+
+  // Without a product there is nothing to choose: whoever writes the bias, writes it right.
+  const bool trivial = problem.dst_elements() == 0 || problem.src_elements() == 0;
+  const AlgorithmChoice forced = trivial ? AlgorithmChoice::kAuto : problem.call.algorithm;
+  auto made = std::make_shared<Plan>();
+  made->problem = problem;
+  made->canonical = request.problem;
+  double best_seconds = 0.0;
+  for (const Algorithm* algorithm : algorithm_list()) {
+    if (forced != AlgorithmChoice::kAuto && algorithm->choice() != forced) {
+      made->rejected.push_back({algorithm->name(), std::string("algorithm '") + choice_word(forced) + "' was asked for"});
+      continue;
+    }
+    if (algorithm->choice() == AlgorithmChoice::kReference && made->execution != nullptr) {
+      made->rejected.push_back({algorithm->name(), "others can run the problem"});
+      continue;
+    }
+    std::string reason;
+    std::unique_ptr<Execution> execution = algorithm->plan(request, &reason);
+    if (execution == nullptr) {
+      made->rejected.push_back({algorithm->name(), reason});
+      continue;
+    }
+    const double seconds = total_seconds(*execution, problem);
+    if (made->execution != nullptr && seconds >= best_seconds) {
+      made->rejected.push_back({algorithm->name(), "estimated " + milliseconds(seconds) + ", more than " +
+                                                       milliseconds(best_seconds) + " of " + made->algorithm->name()});
+      continue;
+    }
+    if (made->execution != nullptr) {
+      made->rejected.push_back({made->algorithm->name(), "estimated " + milliseconds(best_seconds) + ", more than " +
+                                                             milliseconds(seconds) + " of " + algorithm->name()});
+    }
+    made->algorithm = algorithm;
+    made->execution = std::move(execution);
+    best_seconds = seconds;
+  }
+  if (made->execution == nullptr) {
+    std::string message = "'";
+    message.append(choice_word(forced)).append("' cannot run this problem: ");
+    std::string why;
+    for (const Algorithm* algorithm : algorithm_list()) {
+      if (algorithm->choice() != forced) continue;
+      for (const Rejection& rejection : made->rejected) {
+        if (rejection.name == algorithm->name()) why = rejection.reason;
+      }
+    }
+    if (why.empty()) why = "this version has no such kernels";
+    return Status::unsupported("algorithm", message + why);
+  }
+  if (forced != AlgorithmChoice::kAuto) {
+    made->reason = std::string("algorithm '") + choice_word(forced) + "' was asked for";
+  } else if (made->algorithm->choice() == AlgorithmChoice::kReference) {
+    made->reason = "no other algorithm can run the problem";
+  } else {
+    made->reason = "the lowest estimate, " + milliseconds(best_seconds);
+  }
+  if (problem.call.precision != Precision::kHighest) {
+    made->notes.push_back(std::string("precision '") + (problem.call.precision == Precision::kHigh ? "high" : "medium") +
+                          "' runs as 'highest': there are no faster kernels for it");
+  }
+  *plan = std::move(made);
+  return {};
+}
+
+}  // namespace convtranspose
