@@ -6,6 +6,8 @@
  */
 import path from 'node:path';
 
+import loadBinary from 'node-gyp-build';
+
 /** A compiled layer: an opaque object with a type tag. */
 export interface NativeLayer {
   readonly __convtransposeLayer: never;
@@ -100,4 +102,51 @@ export interface NativeAddon {
   counters(): Record<string, number>;
   resetCounters(): void;
   memory(): { liveBytes: number; recycledBytes: number; allocations: number; queued: number; staged: number };
+}
+
+/** The root of the package, seen from lib/ as well as from dist/. */
+const packageRoot = path.join(__dirname, '..');
+
+let addon: NativeAddon | undefined;
+
+/** The compiled addon, loaded at the first call. Throws an Error with code ERR_CONVTRANSPOSE_NO_BINARY if there is none. */
+export function loadNative(): NativeAddon {
+  addon ??= load();
+  return addon;
+}
+
+function load(): NativeAddon {
+  try {
+    return loadBinary(packageRoot) as NativeAddon;
+  } catch (cause) {
+    const message = loadFailure(cause instanceof Error ? cause.message : String(cause));
+    throw Object.assign(new Error(message, { cause }), { code: 'ERR_CONVTRANSPOSE_NO_BINARY', argument: '' });
+  }
+}
+
+function loadFailure(reason: string): string {
+  const libc = systemLibc();
+  const platform = `${process.platform}-${process.arch}`;
+  return [
+    `Cannot load the native addon of convtranspose for ${platform}${libc === '' ? '' : ` (${libc})`}, Node ${process.version}.`,
+    `  ${reason.trim().split('\n').join('\n  ')}`,
+    'Looked for, in this order:',
+    `  ${path.join(packageRoot, 'build', 'Release', '*.node')}  (compiled on this machine)`,
+    `  ${path.join(packageRoot, 'build', 'Debug', '*.node')}`,
+    `  ${path.join(packageRoot, 'prebuilds', platform, `convtranspose${libc === '' ? '' : `.${libc}`}.node`)}  (prebuilt)`,
+    'Likely causes:',
+    '  - there is no prebuilt binary for this platform, and the package was installed with --ignore-scripts or without a',
+    '    C++20 compiler and cmake, so that none was compiled;',
+    '  - node_modules was copied from another operating system, processor or C library;',
+    '  - a bundler left the .node file out: mark convtranspose as external.',
+    'To compile it here (needs cmake 3.20 and g++ 12 or clang 14 or later), run:',
+    '  npm rebuild convtranspose',
+  ].join('\n');
+}
+
+/** 'glibc' or 'musl' on Linux, '' elsewhere. */
+function systemLibc(): string {
+  if (process.platform !== 'linux') return '';
+  const report = process.report.getReport() as unknown as { header: { glibcVersionRuntime?: string } };
+  return report.header.glibcVersionRuntime === undefined ? 'musl' : 'glibc';
 }

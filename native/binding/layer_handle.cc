@@ -1,0 +1,109 @@
+#include "binding/layer_handle.h"
+
+#include <utility>
+
+#include "binding/instance.h"
+#include "binding/spec.h"
+#include "binding/views.h"
+
+namespace convtranspose::binding {
+namespace {
+
+// Random, fixed for ever: what tells our objects from those of any other addon.
+constexpr napi_type_tag kLayerTag = {0x8c5f0d4e6f3b4a17, 0xb1c9e27a5d0843f6};
+
+void report(napi_env env, LayerHandle* handle, std::int64_t bytes) {
+  std::int64_t total = 0;
+  if (bytes != handle->reported) napi_adjust_external_memory(env, bytes - handle->reported, &total);
+  handle->reported = bytes;
+}
+
+std::int64_t raw_bytes(const Layer& layer) {
+  const LayerSpec& spec = layer.spec();
+  const Problem problem{spec, {}};
+  return (problem.weights_elements() + (spec.has_bias ? spec.out_channels : 0)) * static_cast<std::int64_t>(sizeof(float));
+}
+
+// JavaScript thread; a later turn of the event loop, or the end of the environment.
+void finalize(napi_env env, void* data, void*) {
+  auto* const handle = static_cast<LayerHandle*>(data);
+  report(env, handle, 0);
+  delete handle;
+}
+
+LayerHandle* unwrap(napi_env env, napi_value value, Failure* failure) {
+  napi_valuetype type = napi_undefined;
+  bool ours = false;
+  void* data = nullptr;
+  if (napi_typeof(env, value, &type) != napi_ok || type != napi_object ||
+      napi_check_object_type_tag(env, value, &kLayerTag, &ours) != napi_ok || !ours ||
+      napi_unwrap(env, value, &data) != napi_ok) {
+    *failure = {kInvalidType, "layer", "expected a handle made by createLayer"};
+    return nullptr;
+  }
+  return static_cast<LayerHandle*>(data);
+}
+
+}  // namespace
+
+LayerHandle* open_layer(napi_env env, napi_value value, Failure* failure) {
+  LayerHandle* const handle = unwrap(env, value, failure);
+  if (handle != nullptr && handle->layer == nullptr) {
+    *failure = {kDisposed, "", "the layer has been disposed of"};
+    return nullptr;
+  }
+  return handle;
+}
+
+void report_memory(napi_env env, LayerHandle* handle) {
+  report(env, handle, raw_bytes(*handle->layer) + handle->layer->packed_bytes());
+}
+
+napi_value create_layer(napi_env env, napi_callback_info info) {
+  std::size_t count = 3;
+  napi_value args[3];
+  napi_get_cb_info(env, info, &count, args, nullptr, nullptr);
+
+  Failure failure;
+  LayerSpec spec;
+  if (!check_settings(&failure) || !read_layer_spec(env, args[0], &spec, &failure)) return throw_failure(env, failure);
+  if (failure = to_failure(validate(spec)); failure) return throw_failure(env, failure);
+
+  FloatView weights;
+  FloatView bias;
+  const Problem problem{spec, {}};
+  if (!view_floats(env, args[1], "weight", problem.weights_elements(), false, &weights, &failure) ||
+      (spec.has_bias && !view_floats(env, args[2], "bias", spec.out_channels, false, &bias, &failure))) {
+    return throw_failure(env, failure);
+  }
+  std::shared_ptr<Layer> layer;
+  failure = to_failure(Layer::create(spec, weights.data, bias.data, &layer));
+  if (failure) return throw_failure(env, failure);
+
+  auto handle = std::make_unique<LayerHandle>();
+  handle->layer = std::move(layer);
+  napi_value object = nullptr;
+  // The tag goes on last: an object that carries it is certain to wrap a handle.
+  if (napi_create_object(env, &object) != napi_ok ||
+      napi_wrap(env, object, handle.get(), finalize, nullptr, nullptr) != napi_ok) {
+    return throw_failure(env, {kOutOfMemory, "", "the environment cannot take another object"});
+  }
+  LayerHandle* const wrapped = handle.release();
+  napi_type_tag_object(env, object, &kLayerTag);
+  report_memory(env, wrapped);
+  return object;
+}
+
+napi_value dispose_layer(napi_env env, napi_callback_info info) {
+  std::size_t count = 1;
+  napi_value value = nullptr;
+  napi_get_cb_info(env, info, &count, &value, nullptr, nullptr);
+  Failure failure;
+  LayerHandle* const handle = unwrap(env, value, &failure);
+  if (handle == nullptr) return throw_failure(env, failure);
+  handle->layer.reset();
+  report(env, handle, 0);
+  return nullptr;
+}
+
+}  // namespace convtranspose::binding

@@ -1,0 +1,39 @@
+// Memory handed to JavaScript: external ArrayBuffers over blocks of the recycling pool.
+#pragma once
+
+#include <node_api.h>
+
+#include <cstdint>
+
+#include "binding/errors.h"
+
+namespace convtranspose::binding {
+
+class AsyncQueue;
+
+// The outputs of one environment. All on its JavaScript thread.
+//
+// Node gives an external block back through a finalizer that runs in a later turn of the event loop, never inside the
+// running one. A loop that never yields would thus hold on to every block that V8 has long collected, so that within one
+// turn only kTurnBytes are handed out as external memory, and plain ArrayBuffers, which V8 frees itself, after that.
+class OutputMemory {
+ public:
+  static constexpr double kTurnBytes = 256.0 * 1024 * 1024;
+
+  explicit OutputMemory(AsyncQueue& queue) : queue_(queue) {}
+
+  // A new ArrayBuffer of that many bytes, contents unspecified; nullptr with a failure or a pending exception.
+  napi_value allocate(napi_env env, double bytes, Failure* failure);
+
+  // Called once in each turn of the event loop after this has asked the queue for it.
+  void turn_passed() { handed_out_ = 0; }
+
+ private:
+  AsyncQueue& queue_;
+  double handed_out_ = 0;  // bytes of external memory in this turn, with what each block costs besides
+};
+
+// allocate(bytes: number): ArrayBuffer
+napi_value allocate(napi_env env, napi_callback_info info);
+
+}  // namespace convtranspose::binding

@@ -1,0 +1,99 @@
+#include "binding/sync_call.h"
+
+#include <memory>
+
+#include "binding/instance.h"
+#include "binding/layer_handle.h"
+#include "binding/spec.h"
+#include "binding/views.h"
+
+namespace convtranspose::binding {
+
+napi_value forward(napi_env env, napi_callback_info info) {
+  std::size_t count = 5;
+  napi_value args[5];
+  napi_get_cb_info(env, info, &count, args, nullptr, nullptr);
+
+  // From the first view to the end of the run no JavaScript runs, so that the pointers hold.
+  Failure failure;
+  CallSpec call;
+  int threads = 0;
+  LayerHandle* const handle = open_layer(env, args[0], &failure);
+  if (handle == nullptr || !read_call_spec(env, args[1], &call, &failure) ||
+      !read_threads(env, args[4], &threads, &failure)) {
+    return throw_failure(env, failure);
+  }
+  Layer& layer = *handle->layer;
+  if (failure = to_failure(validate(layer.spec(), call)); failure) return throw_failure(env, failure);
+  const Problem problem{layer.spec(), call};
+  FloatView src;
+  FloatView dst;
+  if (!view_floats(env, args[2], "input", problem.src_elements(), false, &src, &failure) ||
+      !view_floats(env, args[3], "out", problem.dst_elements(), false, &dst, &failure)) {
+    return throw_failure(env, failure);
+  }
+  if (overlap(src.data, problem.src_elements(), dst.data, problem.dst_elements())) {
+    return throw_failure(env, overlap_failure("input"));
+  }
+  if (failure = to_failure(layer.run(call, src.data, dst.data, threads)); failure) return throw_failure(env, failure);
+  return nullptr;
+}
+
+napi_value prepare(napi_env env, napi_callback_info info) {
+  std::size_t count = 2;
+  napi_value args[2];
+  napi_get_cb_info(env, info, &count, args, nullptr, nullptr);
+  Failure failure;
+  CallSpec call;
+  LayerHandle* const handle = open_layer(env, args[0], &failure);
+  if (handle == nullptr || !read_call_spec(env, args[1], &call, &failure)) return throw_failure(env, failure);
+  if (failure = to_failure(validate(handle->layer->spec(), call)); failure) return throw_failure(env, failure);
+  if (failure = to_failure(handle->layer->prepare(call)); failure) return throw_failure(env, failure);
+  report_memory(env, handle);
+  return nullptr;
+}
+
+napi_value run(napi_env env, napi_callback_info info) {
+  std::size_t count = 7;
+  napi_value args[7];
+  napi_get_cb_info(env, info, &count, args, nullptr, nullptr);
+
+  Failure failure;
+  LayerSpec spec;
+  CallSpec call;
+  int threads = 0;
+  if (!check_settings(&failure) || !read_layer_spec(env, args[0], &spec, &failure) ||
+      !read_call_spec(env, args[1], &call, &failure) || !read_threads(env, args[6], &threads, &failure)) {
+    return throw_failure(env, failure);
+  }
+  if (failure = to_failure(validate(spec, call)); failure) return throw_failure(env, failure);
+  const Problem problem{spec, call};
+  FloatView src;
+  FloatView weights;
+  FloatView bias;
+  FloatView dst;
+  if (!view_floats(env, args[2], "input", problem.src_elements(), false, &src, &failure) ||
+      !view_floats(env, args[3], "weight", problem.weights_elements(), false, &weights, &failure) ||
+      (spec.has_bias && !view_floats(env, args[4], "bias", spec.out_channels, false, &bias, &failure)) ||
+      !view_floats(env, args[5], "out", problem.dst_elements(), false, &dst, &failure)) {
+    return throw_failure(env, failure);
+  }
+  const struct {
+    const char* name;
+    const float* data;
+    std::int64_t elements;
+  } read[] = {{"input", src.data, problem.src_elements()},
+              {"weight", weights.data, problem.weights_elements()},
+              {"bias", bias.data, spec.has_bias ? spec.out_channels : 0}};
+  for (const auto& operand : read) {
+    if (overlap(operand.data, operand.elements, dst.data, problem.dst_elements())) {
+      return throw_failure(env, overlap_failure(operand.name));
+    }
+  }
+  std::shared_ptr<Layer> layer;
+  failure = to_failure(Layer::borrow(spec, weights.data, bias.data, &layer));
+  if (!failure) failure = to_failure(layer->run(call, src.data, dst.data, threads));
+  return failure ? throw_failure(env, failure) : nullptr;
+}
+
+}  // namespace convtranspose::binding

@@ -1,0 +1,15 @@
+// Calls that compute before they return. Raw Node-API without any object of its own: page-sized layers take microseconds.
+#pragma once
+
+#include <node_api.h>
+
+namespace convtranspose::binding {
+
+// forward(layer, call, input, out, threads): void
+napi_value forward(napi_env env, napi_callback_info info);
+// prepare(layer, call): void
+napi_value prepare(napi_env env, napi_callback_info info);
+// run(layer: Float64Array, call, input, weight, bias, out, threads): void
+napi_value run(napi_env env, napi_callback_info info);
+
+}  // namespace convtranspose::binding
