@@ -1,0 +1,81 @@
+/** What the tests of this folder share. */
+import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import os from 'node:os';
+import path from 'node:path';
+
+import { afterAll, expect } from '@jest/globals';
+import fc from 'fast-check';
+
+export function fixturePath(name: string): string {
+  return path.join(__dirname, 'fixtures', name);
+}
+
+export function fixture(name: string): Uint8Array {
+  return readFileSync(fixturePath(name));
+}
+
+/** A folder that exists until the tests of the file have ended. */
+export function temporaryFolder(): string {
+  const folder = mkdtempSync(path.join(os.tmpdir(), 'convtranspose-io-'));
+  afterAll(() => rmSync(folder, { recursive: true }));
+  return folder;
+}
+
+export interface CodedError extends Error {
+  code: string;
+  argument: string;
+}
+
+/** The error that `run` throws or rejects with. */
+export async function failure(run: () => unknown): Promise<CodedError> {
+  try {
+    await run();
+  } catch (error) {
+    return error as CodedError;
+  }
+  throw new Error('expected an error');
+}
+
+/** Values compared by their bits, apart from NaNs, which are all alike. */
+export function expectSame(got: Float32Array, expected: ArrayLike<number>): void {
+  expect(got.length).toBe(expected.length);
+  for (let i = 0; i < got.length; i++) {
+    if (!Object.is(got[i], expected[i])) throw new Error(`element ${i}: expected ${expected[i]}, got ${got[i]}`);
+  }
+}
+
+/** Small shapes, also of no dimensions and with zeros. */
+export const shapes = fc.array(fc.nat(4), { maxLength: 5 });
+
+/** A shape with as many values of all kinds. */
+export const tensors = shapes.chain((shape) => {
+  const length = shape.reduce((product, size) => product * size, 1);
+  return fc.record({ shape: fc.constant(shape), data: fc.float32Array({ minLength: length, maxLength: length }) });
+});
+
+/** One way to damage a file: bytes from `at` on (a fraction of the length) are replaced by others, or by as many others. */
+const edit = fc.record({
+  at: fc.integer({ min: 0, max: 1 << 20 }).map((step) => step / (1 << 20)),
+  remove: fc.oneof(fc.constant('as many' as const), fc.constant(0), fc.nat(3), fc.nat(1000)),
+  insert: fc.oneof(
+    fc.uint8Array({ maxLength: 4 }),
+    fc.uint8Array({ maxLength: 200 }),
+    fc.constantFrom(
+      '(', ')', ',', '{', '}', '[', ']', ':', '"', "'", '\\', '0', '1', '-1', '99999999', '9007199254740991', '9007199254740992',
+      '1e9', '1.0', 'L', ' ', '\n', 'True', 'null', '"F32"', '"F64"', '<f8', '>f4', '\\u0000', '\ud800', '__metadata__', 'shape',
+    ).map((text) => Uint8Array.from(Buffer.from(text))),
+  ),
+});
+export const edits = fc.array(edit, { minLength: 1, maxLength: 4 });
+type Edits = typeof edits extends fc.Arbitrary<infer T> ? T : never;
+
+/** The file damaged. `from` and `to` bound where. */
+export function applyEdits(bytes: Uint8Array, list: Edits, from = 0, to = bytes.length): Uint8Array {
+  let middle = Buffer.from(bytes.subarray(from, to));
+  for (const { at, remove, insert } of list) {
+    const start = Math.floor(at * middle.length);
+    const end = start + (remove === 'as many' ? insert.length : remove);
+    middle = Buffer.concat([middle.subarray(0, start), insert, middle.subarray(end)]);
+  }
+  return Buffer.concat([bytes.subarray(0, from), middle, bytes.subarray(to)]);
+}
