@@ -113,10 +113,11 @@ function randomOptions(random: Random): { options: RunOptions; clamp: Clamp | nu
   const options: RunOptions = { numThreads: random.int(1, 3) };
   if (random.chance(0.2)) options.invariant = true;
   let clamp: Clamp | null = null;
-  if (random.chance(0.15)) {
+  const activation = random.int(0, 6);
+  if (activation === 0) {
     options.activation = 'relu';
     clamp = { lower: 0, upper: Infinity };
-  } else if (random.chance(0.15)) {
+  } else if (activation === 1) {
     options.activation = { type: 'clamp', min: -1, max: 0.5 };
     clamp = { lower: -1, upper: 0.5 };
   }

@@ -56,14 +56,14 @@ export function makeModule(p: Problem, data: Pick<Data, 'weight' | 'bias'>, run:
     weight: tensor(data.weight, weightShape(p)),
     bias: data.bias === null ? false : tensor(data.bias, [p.outChannels]),
     ...run,
-  } as never);
+  });
 }
 
 export function callFunctional(p: Problem, data: Data, run: RunOptions = {}): { data: Float32Array; shape: readonly number[] } {
   const call = functional[p.rank - 1] as typeof convTranspose2d;
   const bias = data.bias === null ? null : tensor(data.bias, [p.outChannels]);
   return call(inputTensor(p, data.input, run.memoryFormat ?? 'contiguous'), tensor(data.weight, weightShape(p)), bias,
-    { ...problemOptions(p), ...run } as never);
+    { ...problemOptions(p), ...run });
 }
 
 /** Runs one form and checks the shape it gives; resolves to the values, contiguous whatever the memory format. */
@@ -76,7 +76,7 @@ export async function runForm(form: Form, p: Problem, data: Data, run: RunOption
   } else if (form === 'functionalAsync') {
     const call = functionalAsync[p.rank - 1] as typeof convTranspose2dAsync;
     const bias = data.bias === null ? null : tensor(data.bias, [p.outChannels]);
-    result = await call(input, tensor(data.weight, weightShape(p)), bias, { ...problemOptions(p), ...run } as never);
+    result = await call(input, tensor(data.weight, weightShape(p)), bias, { ...problemOptions(p), ...run });
   } else {
     const layer = makeModule(p, data, run);
     try {

@@ -1,0 +1,3 @@
+import { runExplain } from './run-explain';
+
+console.log(JSON.stringify(runExplain()));
