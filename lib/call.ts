@@ -103,7 +103,7 @@ export function resultFor(sizes: CallSizes, value: unknown, view: TensorView | u
 /** Refuses an `out` that shares bytes with something that is read. */
 export function checkOverlap(out: TensorView | undefined, read: Float32Array, name: string): void {
   if (out !== undefined && overlaps(out.data, read)) {
-    throw argumentError('ERR_CONVTRANSPOSE_OVERLAP', 'out', `memory of its own`, `memory that overlaps ${name}`);
+    throw argumentError('ERR_CONVTRANSPOSE_OVERLAP', 'out', 'memory of its own', `memory that overlaps ${name}`);
   }
 }
 
@@ -136,13 +136,14 @@ export function settled(signal: AbortSignal | undefined, start: (native: NativeA
     try {
       ticket = start(native, (failure) => {
         signal?.removeEventListener('abort', onAbort);
-        if (aborted) reject(signal?.reason as Error);
+        // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- the reason of an abort may be anything
+        if (aborted) reject(signal?.reason);
         else if (failure === null) resolve();
-        else reject(fromNative(failure) as Error);
+        else reject(fromNative(failure));
       });
     } catch (error) {
       signal?.removeEventListener('abort', onAbort);
-      reject(fromNative(error) as Error);
+      reject(fromNative(error));
     }
   });
 }

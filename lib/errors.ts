@@ -130,8 +130,8 @@ function isFailure(value: unknown): value is NativeFailure {
  * What the addon threw or reported, as an error of this realm with a JavaScript stack. Native messages that already name
  * the argument are kept as they are; anything that is no report of the addon is returned unchanged.
  */
-export function fromNative(failure: unknown): unknown {
-  if (!isFailure(failure)) return failure;
+export function fromNative(failure: unknown): Error {
+  if (!isFailure(failure)) return failure as Error;
   const argument = typeof failure.argument === 'string' ? failure.argument : '';
   const named = argument === '' || failure.message.startsWith(`${argument}:`);
   return build(failure.code, argument, named ? failure.message : `${argument}: ${failure.message}`);

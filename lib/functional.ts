@@ -2,7 +2,7 @@
 import { checkOverlap, callNative, encodeLayer, makeCall, readOut, resultFor, settled, type Call } from './call';
 import { argumentError, list } from './errors';
 import {
-  parseRunOptions, readOptions, readPadding, readPerDimension, readSignal, runOptionNames, sizeLimit, toInteger,
+  parseRunOptions, readOptions, readPadding, readPerDimension, readSignal, runOptionNames, toInteger,
   type Activation, type Algorithm, type MemoryFormat, type Precision, type RawOptions, type RunOptionName, type RunOptions,
 } from './options';
 import { checkGeometry, elementCount, type Geometry } from './shape';
@@ -66,10 +66,10 @@ export interface FunctionalAsyncOptions extends FunctionalOptions {
 export type GeometryOptionName = 'stride' | 'padding' | 'outputPadding' | 'dilation' | 'groups';
 export const geometryOptionNames: readonly GeometryOptionName[] = ['stride', 'padding', 'outputPadding', 'dilation', 'groups'];
 
-type FunctionalOptionName = GeometryOptionName | RunOptionName | 'outputSize' | 'out';
+type FunctionalOptionName = GeometryOptionName | RunOptionName | 'outputSize' | 'out' | 'signal';
 const syncNames: ReadonlySet<FunctionalOptionName> =
   new Set<FunctionalOptionName>([...geometryOptionNames, 'outputSize', ...runOptionNames, 'out']);
-const asyncNames: ReadonlySet<FunctionalOptionName | 'signal'> = new Set([...syncNames, 'signal'] as const);
+const asyncNames: ReadonlySet<FunctionalOptionName> = new Set<FunctionalOptionName>([...syncNames, 'signal']);
 
 /** The value of an option that may be left out; null is a value, and a wrong one. */
 function orDefault(value: unknown, missing: number): unknown {
@@ -100,24 +100,30 @@ interface FunctionalArguments {
   /** `out` as given and as read. */
   readonly outValue: unknown;
   readonly out: TensorView | undefined;
+  readonly signal: AbortSignal | undefined;
 }
 
-/** Reads every value of the user, once; nothing is looked at that code of the user could still change. */
+/** Reads every value of the user, once, in the order of the arguments; nothing is looked at that code of the user could still change. */
 function readArguments(
-  dims: number, input: unknown, weight: unknown, bias: unknown, raw: RawOptions<FunctionalOptionName>,
+  dims: number, input: unknown, weight: unknown, bias: unknown, options: unknown, names: ReadonlySet<FunctionalOptionName>,
 ): FunctionalArguments {
+  const tensors = {
+    input: readTensor(input, 'input'),
+    weight: readTensor(weight, 'weight'),
+    bias: bias === undefined || bias === null ? undefined : readTensor(bias, 'bias'),
+  };
+  const raw = readOptions(options, 'options', names);
   if (raw.outputSize !== undefined && raw.outputPadding !== undefined) {
     throw argumentError('ERR_CONVTRANSPOSE_CONFLICT', 'outputSize', 'either outputSize or outputPadding', 'both');
   }
   return {
-    input: readTensor(input, 'input'),
-    weight: readTensor(weight, 'weight'),
-    bias: bias === undefined || bias === null ? undefined : readTensor(bias, 'bias'),
+    ...tensors,
     options: readGeometryOptions(raw, dims),
     run: parseRunOptions(raw),
     outputSize: raw.outputSize === undefined ? undefined : readPerDimension(raw.outputSize, 'outputSize', dims, 0),
     outValue: raw.out,
     out: readOut(raw.out),
+    signal: readSignal(raw.signal),
   };
 }
 
@@ -140,11 +146,7 @@ function geometryOf(dims: number, given: FunctionalArguments): Geometry {
     const expected = `shape [in, out/groups, ${new Array<string>(dims).fill('kernel').join(', ')}] with a kernel of at least 1`;
     throw argumentError('ERR_CONVTRANSPOSE_SHAPE', 'weight', expected, list(shape));
   }
-  const outChannels = outChannelsPerGroup * given.options.groups;
-  if (outChannels >= sizeLimit) {
-    throw argumentError('ERR_CONVTRANSPOSE_TOO_LARGE', 'groups', 'fewer than 2^53 output channels', String(given.options.groups));
-  }
-  const geometry = { inChannels, outChannels, kernel, ...given.options };
+  const geometry = { inChannels, outChannels: outChannelsPerGroup * given.options.groups, kernel, ...given.options };
   checkGeometry(geometry);
   return geometry;
 }
@@ -175,8 +177,8 @@ function prepareCall(dims: number, given: FunctionalArguments): PreparedCall {
 }
 
 function runSync(dims: number, input: unknown, weight: unknown, bias: unknown, options: unknown): Tensor {
-  const raw = readOptions(options, 'options', syncNames);
-  const { layer, call, result, threads, ...data } = prepareCall(dims, readArguments(dims, input, weight, bias, raw));
+  const given = readArguments(dims, input, weight, bias, options, syncNames);
+  const { layer, call, result, threads, ...data } = prepareCall(dims, given);
   if (call.sizes.outputCount > 0) {
     callNative((native) => {
       native.run(layer, call.descriptor, data.input, data.weight, data.bias, result.data, threads);
@@ -186,9 +188,8 @@ function runSync(dims: number, input: unknown, weight: unknown, bias: unknown, o
 }
 
 async function runAsync(dims: number, input: unknown, weight: unknown, bias: unknown, options: unknown): Promise<Tensor> {
-  const raw = readOptions(options, 'options', asyncNames);
-  const signal = readSignal(raw.signal);
-  const given = readArguments(dims, input, weight, bias, raw);
+  const given = readArguments(dims, input, weight, bias, options, asyncNames);
+  const { signal } = given;
   if (signal?.aborted === true) throw signal.reason as Error;
   const { layer, call, result, threads, ...data } = prepareCall(dims, given);
   if (call.sizes.outputCount > 0) {

@@ -1,7 +1,7 @@
 /** What is global: threads, version, processor. */
 import { callNative } from './call';
 import type { NativeCpuInfo } from './native';
-import { maxThreads, toInteger } from './options';
+import { toThreads } from './options';
 
 /** The processor as this package sees it. */
 export interface CpuInfo {
@@ -28,10 +28,10 @@ export interface CpuInfo {
 /**
  * Sets how many threads calls use that do not say `numThreads`, in the whole process. Results do not depend on it.
  *
- * @param threads an integer from 1 to 1024
+ * @param numThreads an integer from 1 to 1024
  */
-export function setNumThreads(threads: number): void {
-  const count = toInteger(threads, 'threads', 1, maxThreads, `an integer from 1 to ${maxThreads}`);
+export function setNumThreads(numThreads: number): void {
+  const count = toThreads(numThreads);
   callNative((native) => {
     native.setNumThreads(count);
   });

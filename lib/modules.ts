@@ -11,8 +11,8 @@ import {
 import { initialize } from './init';
 import type { NativeExplanation, NativeLayer } from './native';
 import {
-  algorithms, memoryFormats, parseRunOptions, precisions, readOptions, readPerDimension, readShape, readSignal, readThreads,
-  runOptionNames, toInteger, type Algorithm, type MemoryFormat, type Precision, type RawOptions, type RunOptionName, type RunOptions,
+  algorithms, memoryFormats, parseRunOptions, precisions, readOptions, readPerDimension, readShape, readSignal, runOptionNames,
+  toInteger, toThreads, type Algorithm, type MemoryFormat, type Precision, type RawOptions, type RunOptionName, type RunOptions,
 } from './options';
 import { checkGeometry, elementCount, resolveSizes, weightShape, type Geometry } from './shape';
 import { allocateLocal, checkLength, makeTensor, readTensor, type Tensor, type TensorLike, type TensorView } from './tensor';
@@ -353,9 +353,9 @@ export abstract class ConvTransposeModule {
    */
   forward(input: TensorLike, options?: ForwardOptions): Tensor {
     const layer = this.#alive();
-    const raw = readOptions(options, 'options', forwardNames);
     const view = readTensor(input, 'input');
-    const threads = raw.numThreads === undefined ? this.#run.threads : readThreads(raw.numThreads);
+    const raw = readOptions(options, 'options', forwardNames);
+    const threads = raw.numThreads === undefined ? this.#run.threads : toThreads(raw.numThreads);
     const outputSize = this.#readOutputSize(raw.outputSize);
     const { call, result } = this.#prepareForward(view, outputSize, raw.out, readOut(raw.out));
     if (call.sizes.outputCount > 0) {
@@ -376,10 +376,10 @@ export abstract class ConvTransposeModule {
    * touches any memory.
    */
   async forwardAsync(input: TensorLike, options?: ForwardAsyncOptions): Promise<Tensor> {
+    const view = readTensor(input, 'input');
     const raw = readOptions(options, 'options', forwardAsyncNames);
     const signal = readSignal(raw.signal);
-    const view = readTensor(input, 'input');
-    const threads = raw.numThreads === undefined ? this.#run.threads : readThreads(raw.numThreads);
+    const threads = raw.numThreads === undefined ? this.#run.threads : toThreads(raw.numThreads);
     const outputSize = this.#readOutputSize(raw.outputSize);
     const out = readOut(raw.out);
     if (signal?.aborted === true) throw signal.reason as Error;

@@ -62,7 +62,7 @@ function isOptionsObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
-const noOptions: object = Object.freeze({});
+const noOptions = Object.freeze({});
 
 /**
  * Reads an options object: every known option once, after refusing enumerable own names that are not known. `undefined` (also as
@@ -71,7 +71,7 @@ const noOptions: object = Object.freeze({});
 export function readOptions<Name extends string>(
   value: unknown, argument: string, known: ReadonlySet<Name>,
 ): RawOptions<Name> {
-  if (value === undefined) return noOptions as RawOptions<Name>;
+  if (value === undefined) return noOptions;
   if (!isOptionsObject(value)) throw typeError(argument, 'an object or undefined', value);
   const raw: RawOptions<Name> = {};
   for (const key of Object.keys(value)) {
@@ -236,11 +236,10 @@ export function readActivation(value: unknown): Bounds {
 }
 
 /** Upper limit of `numThreads`: far above any machine, far below what would exhaust one. */
-export const maxThreads = 1024;
+const maxThreads = 1024;
 
-/** Reads `numThreads`; 0 stands for the default. */
-export function readThreads(value: unknown): number {
-  if (value === undefined) return 0;
+/** Checks `numThreads`. */
+export function toThreads(value: unknown): number {
   return toInteger(value, 'numThreads', 1, maxThreads, `an integer from 1 to ${maxThreads}`);
 }
 
@@ -252,6 +251,7 @@ export interface RunOptions {
   readonly invariant: boolean;
   readonly workspaceLimit: number;
   readonly bounds: Bounds;
+  /** 0: the default */
   readonly threads: number;
 }
 
@@ -261,7 +261,8 @@ let environmentAlgorithm: number | undefined;
 function defaultAlgorithm(): number {
   if (environmentAlgorithm === undefined) {
     const word = process.env['CONVTRANSPOSE_ALGORITHM'];
-    environmentAlgorithm = word === undefined || word === '' ? 0 : algorithms.indexOf(toWord(word, 'CONVTRANSPOSE_ALGORITHM', algorithms));
+    const isSet = word !== undefined && word !== '';
+    environmentAlgorithm = isSet ? algorithms.indexOf(toWord(word, 'CONVTRANSPOSE_ALGORITHM', algorithms)) : 0;
   }
   return environmentAlgorithm;
 }
@@ -282,7 +283,7 @@ export function parseRunOptions(raw: RawOptions<RunOptionName>): RunOptions {
     invariant: invariant !== undefined && toBoolean(invariant, 'invariant'),
     workspaceLimit: workspaceLimit === undefined ? 0 : toInteger(workspaceLimit, 'workspaceLimit', 1),
     bounds: activation === undefined ? noBounds : readActivation(activation),
-    threads: readThreads(numThreads),
+    threads: numThreads === undefined ? 0 : toThreads(numThreads),
   };
 }
 

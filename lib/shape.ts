@@ -73,6 +73,7 @@ export function weightShape(geometry: Geometry): number[] {
 export function checkGeometry(geometry: Geometry): void {
   const { inChannels, outChannels, groups, kernel, dilation, outputPadding } = geometry;
   for (const [name, channels] of [['inChannels', inChannels], ['outChannels', outChannels]] as const) {
+    if (channels >= sizeLimit) throw argumentError('ERR_CONVTRANSPOSE_TOO_LARGE', 'groups', `${name} below 2^53`, String(groups));
     if (channels % groups !== 0) {
       throw argumentError('ERR_CONVTRANSPOSE_INVALID_VALUE', 'groups', `a divisor of ${name} (${channels})`, String(groups));
     }

@@ -35,13 +35,12 @@ export function allocate(count: number, argument: string): Float32Array {
   if (count === 0) return new Float32Array(0);
   const bytes = count * 4;
   if (bytes > physicalMemory) throw outOfMemory(argument, bytes);
-  let buffer: ArrayBuffer;
+  const native = loadNative();
   try {
-    buffer = loadNative().allocate(bytes);
+    return new Float32Array(native.allocate(bytes), 0, count);
   } catch (error) {
     throw fromNative(error);
   }
-  return new Float32Array(buffer, 0, count);
 }
 
 /** Zeros in memory of JavaScript. Throws as `allocate` does. */

@@ -6,7 +6,8 @@
 const typedArrayPrototype = Object.getPrototypeOf(Uint8Array.prototype) as object;
 
 function intrinsicGetter<T>(name: string | symbol): (value: unknown) => T {
-  const getter = Object.getOwnPropertyDescriptor(typedArrayPrototype, name)?.get;
+  const property = Object.getOwnPropertyDescriptor(typedArrayPrototype, name) as { get?: (this: void) => unknown } | undefined;
+  const getter = property?.get;
   if (getter === undefined) throw new Error(`this runtime has no %TypedArray%.prototype.${String(name)}`);
   return (value) => Reflect.apply(getter, value, []) as T;
 }
