@@ -150,18 +150,21 @@ class DirectChannelsExecution final : public Execution {
     }
   }
 
-  // Whole blocks and those at the end of every extent.
+  // Whole blocks and those at the end of every extent. Phases without a tap run no kernel.
   void list_kernels() {
     family = table_->channels;
     family_count = table_->channels_count;
+    if (!phases_.dim[2].reached()) return;
     const auto ends = [](std::int64_t extent, std::int64_t block) {
       return std::array<std::int64_t, 2>{std::min(extent, block), (extent - 1) % block + 1};
     };
     for (const std::int64_t images : ends(problem_.call.batch, b_.images)) {
       for (const std::int64_t columns : ends(phases_.dim[2].max_size(), b_.columns)) {
         for (const Phase1d& depth : phases_.dim[0].phases) {
+          if (depth.taps.empty()) continue;
           for (const std::int64_t depths : ends(depth.size, b_.depths)) {
             for (const Phase1d& height : phases_.dim[1].phases) {
+              if (height.taps.empty()) continue;
               for (const std::int64_t rows : ends(height.size, b_.rows)) {
                 for_each_tile(images * depths * rows * columns, [&](std::int64_t, std::int64_t tile_rows) {
                   for (const Panel& panel : layout_.panels()) {

@@ -110,11 +110,12 @@ class DirectWideExecution final : public Execution {
     std::memset(packed + blocking_.block_floats - slack, 0, static_cast<std::size_t>(slack) * sizeof(float));
   }
 
-  // Whole blocks and those at the end of the rows and columns.
+  // Whole blocks and those at the end of the rows and columns. Phases without a tap run no kernel.
   void list_kernels() {
     const PhaseSet& phases = engine_.phases();
     family = table_->wide;
     family_count = table_->wide_count;
+    if (!phases.dim[0].reached() || !phases.dim[1].reached() || !phases.dim[2].reached()) return;
     const std::int64_t width = phases.dim[2].max_size();
     for (const std::int64_t columns : {std::min(blocking_.columns, width), width - (blocks_w_ - 1) * blocking_.columns}) {
       if (!blocking_.flat) {
@@ -122,6 +123,7 @@ class DirectWideExecution final : public Execution {
         continue;
       }
       for (const Phase1d& height : phases.dim[1].phases) {
+        if (height.taps.empty()) continue;
         kernels |= engine_.kernels_for(flat_pixels(std::min(blocking_.rows, height.size), columns));
         const std::int64_t last = (height.size - 1) % blocking_.rows + 1;
         kernels |= engine_.kernels_for(flat_pixels(last, columns));

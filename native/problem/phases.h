@@ -9,6 +9,7 @@
 // every padding and every size.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -41,6 +42,10 @@ struct PhaseSet1d {
   std::int64_t count() const { return static_cast<std::int64_t>(phases.size()); }
   std::int64_t max_size() const { return phases.empty() ? 0 : phases.front().size; }
   std::int64_t halo() const { return max_offset - min_offset; }
+  // Whether a tap belongs to any phase.
+  bool reached() const {
+    return std::any_of(phases.begin(), phases.end(), [](const Phase1d& phase) { return !phase.taps.empty(); });
+  }
 };
 
 // Time and memory grow with min(stride, out) and kernel: callers bound both first.
