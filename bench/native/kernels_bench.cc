@@ -25,7 +25,7 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
-constexpr std::size_t kCacheBytes = 8 * 1024;  // of data for one kernel
+constexpr std::size_t kCacheBytes = 16 * 1024;  // of data for one kernel
 constexpr double kSeconds = 4e-3;               // of timing for one number
 constexpr double kPeakSeconds = 2e-3;
 

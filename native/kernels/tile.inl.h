@@ -30,17 +30,28 @@ CONVTRANSPOSE_INLINE void finish_tile(const TileArgs* args, const Vec (&sum)[kRo
 // in registers while the others pass through one: all of them at once would not leave enough for the sums.
 template <int kRows, int kVectors>
 CONVTRANSPOSE_INLINE void wide_step(const float* weights, const float* pixels, Vec (&sum)[kRows][kVectors]) {
-  const auto weight = load_factors<kRows>(weights);
   if constexpr (kRows < kVectors) {
+    Factor weight[kRows];
+    unroll<kRows>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA {
+      weight[i] = load_factor(weights + i);
+      keep(weight[i]);
+    });
     unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA {
-      const Vec pixel = load(pixels + v * kLanes);
-      unroll<kRows>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA { sum[i][v] = madd<i>(weight, pixel, sum[i][v]); });
+      Vec pixel = load(pixels + v * kLanes);
+      if constexpr (kRows > 1) keep(pixel);
+      unroll<kRows>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA { sum[i][v] = madd(weight[i], pixel, sum[i][v]); });
     });
   } else {
     Vec pixel[kVectors];
-    unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { pixel[v] = load(pixels + v * kLanes); });
+    unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA {
+      pixel[v] = load(pixels + v * kLanes);
+      if constexpr (kRows > 1) keep(pixel[v]);
+    });
+    const auto weight = load_factors<kRows>(weights);
     unroll<kRows>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA {
-      unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { sum[i][v] = madd<i>(weight, pixel[v], sum[i][v]); });
+      auto row_weight = factor<i>(weight);
+      if constexpr (kVectors > 1) keep(row_weight);
+      unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { sum[i][v] = madd(row_weight, pixel[v], sum[i][v]); });
     });
   }
 }
@@ -80,10 +91,14 @@ CONVTRANSPOSE_INLINE void channels_step(const float* weights, const float* const
   unroll<(kColumns + kFloatsPerLine - 1) / kFloatsPerLine>(
       [&](auto line) CONVTRANSPOSE_INLINE_LAMBDA { __builtin_prefetch(weights + kWeightsAhead + line * kFloatsPerLine); });
   Vec weight[kVectors];
-  unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { weight[v] = load(weights + v * kLanes); });
+  unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA {
+    weight[v] = load(weights + v * kLanes);
+    if constexpr (kRows > 1) keep(weight[v]);
+  });
   unroll<kRows>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA {
-    const auto pixel = load_factors<1>(row[i] + position);
-    unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { sum[i][v] = madd<0>(pixel, weight[v], sum[i][v]); });
+    Factor pixel = load_factor(row[i] + position);
+    if constexpr (kVectors > 1) keep(pixel);
+    unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { sum[i][v] = madd(pixel, weight[v], sum[i][v]); });
   });
 }
 

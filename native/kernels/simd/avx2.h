@@ -47,6 +47,8 @@ CONVTRANSPOSE_INLINE Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
 CONVTRANSPOSE_INLINE Vec at_least(Vec v, Vec lower) { return _mm256_max_ps(lower, v); }
 CONVTRANSPOSE_INLINE Vec at_most(Vec v, Vec upper) { return _mm256_min_ps(upper, v); }
 
+typedef Vec Factor;
+CONVTRANSPOSE_INLINE Factor load_factor(const float* p) { return _mm256_broadcast_ss(p); }
 template <int kCount>
 struct Factors {
   const float* first;
@@ -56,9 +58,13 @@ CONVTRANSPOSE_INLINE Factors<kCount> load_factors(const float* p) {
   return {p};
 }
 template <int kIndex, int kCount>
-CONVTRANSPOSE_INLINE Vec madd(Factors<kCount> factors, Vec v, Vec sum) {
-  return _mm256_fmadd_ps(_mm256_broadcast_ss(factors.first + kIndex), v, sum);
+CONVTRANSPOSE_INLINE Factor factor(Factors<kCount> factors) {
+  return load_factor(factors.first + kIndex);
 }
+CONVTRANSPOSE_INLINE Vec madd(Factor factor, Vec v, Vec sum) { return _mm256_fmadd_ps(factor, v, sum); }
+
+// GCC makes a value that is used two or three times an operand in memory of each use, and the loads become the limit.
+CONVTRANSPOSE_INLINE void keep(Vec& v) { __asm__("" : "+v"(v)); }
 
 CONVTRANSPOSE_INLINE void interleave2(Vec a, Vec b, Vec* low, Vec* high) {
   const Vec even = _mm256_unpacklo_ps(a, b);

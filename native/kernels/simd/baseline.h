@@ -46,8 +46,12 @@ CONVTRANSPOSE_INLINE Vec add(Vec a, Vec b) { return a + b; }
 CONVTRANSPOSE_INLINE Vec at_least(Vec v, Vec lower) { return v < lower ? lower : v; }
 CONVTRANSPOSE_INLINE Vec at_most(Vec v, Vec upper) { return v > upper ? upper : v; }
 
-// kCount consecutive floats, each of which multiplies whole vectors. Where an instruction can multiply by one lane of a
-// register, they are loaded as vectors; here each one is broadcast when it is used.
+// What multiplies a whole vector: one float, in the form that the instruction takes.
+typedef Vec Factor;
+CONVTRANSPOSE_INLINE Factor load_factor(const float* p) { return broadcast(*p); }
+
+// kCount consecutive floats of which each is to be a factor. Where an instruction can multiply by one lane of a register
+// they are loaded as vectors; here each one is loaded when factor<kIndex> asks for it.
 template <int kCount>
 struct Factors {
   const float* first;
@@ -56,11 +60,17 @@ template <int kCount>
 CONVTRANSPOSE_INLINE Factors<kCount> load_factors(const float* p) {
   return {p};
 }
-// sum + factor[kIndex] * v
 template <int kIndex, int kCount>
-CONVTRANSPOSE_INLINE Vec madd(Factors<kCount> factors, Vec v, Vec sum) {
-  return sum + broadcast(factors.first[kIndex]) * v;
+CONVTRANSPOSE_INLINE Factor factor(Factors<kCount> factors) {
+  return load_factor(factors.first + kIndex);
 }
+
+// sum + factor * v
+CONVTRANSPOSE_INLINE Vec madd(Factor factor, Vec v, Vec sum) { return sum + factor * v; }
+
+// Makes the compiler hold v in a register instead of loading it once more where it is used. Instructions at this level take
+// no unaligned operand from memory, so there is nothing to prevent.
+CONVTRANSPOSE_INLINE void keep(Vec&) {}
 
 // a0 b0 a1 b1 ... over two vectors.
 CONVTRANSPOSE_INLINE void interleave2(Vec a, Vec b, Vec* low, Vec* high) {

@@ -45,12 +45,32 @@ CONVTRANSPOSE_INLINE Vec add(Vec a, Vec b) { return vaddq_f32(a, b); }
 CONVTRANSPOSE_INLINE Vec at_least(Vec v, Vec lower) { return vbslq_f32(vcltq_f32(v, lower), lower, v); }
 CONVTRANSPOSE_INLINE Vec at_most(Vec v, Vec upper) { return vbslq_f32(vcgtq_f32(v, upper), upper, v); }
 
+typedef float Factor;
+CONVTRANSPOSE_INLINE Factor load_factor(const float* p) { return *p; }
+CONVTRANSPOSE_INLINE Vec madd(Factor factor, Vec v, Vec sum) { return vfmaq_n_f32(sum, v, factor); }
+
 // Four to a register, then what is left of them; each multiplies straight from its lane.
+template <int kLane>
+struct QuadLane {
+  Vec quad;
+};
+template <int kLane>
+CONVTRANSPOSE_INLINE Vec madd(QuadLane<kLane> factor, Vec v, Vec sum) {
+  return vfmaq_laneq_f32(sum, v, factor.quad, kLane);
+}
+template <int kLane>
+struct PairLane {
+  float32x2_t pair;
+};
+template <int kLane>
+CONVTRANSPOSE_INLINE Vec madd(PairLane<kLane> factor, Vec v, Vec sum) {
+  return vfmaq_lane_f32(sum, v, factor.pair, kLane);
+}
 template <int kCount>
 struct Factors {
   Vec quad[kCount / 4 + 1];
   float32x2_t pair;
-  float single;
+  Factor single;
 };
 template <int kCount>
 CONVTRANSPOSE_INLINE Factors<kCount> load_factors(const float* p) {
@@ -61,15 +81,19 @@ CONVTRANSPOSE_INLINE Factors<kCount> load_factors(const float* p) {
   return factors;
 }
 template <int kIndex, int kCount>
-CONVTRANSPOSE_INLINE Vec madd(const Factors<kCount>& factors, Vec v, Vec sum) {
+CONVTRANSPOSE_INLINE auto factor(const Factors<kCount>& factors) {
   if constexpr (kIndex < kCount / 4 * 4) {
-    return vfmaq_laneq_f32(sum, v, factors.quad[kIndex / 4], kIndex % 4);
+    return QuadLane<kIndex % 4>{factors.quad[kIndex / 4]};
   } else if constexpr (kIndex < kCount / 2 * 2) {
-    return vfmaq_lane_f32(sum, v, factors.pair, kIndex % 2);
+    return PairLane<kIndex % 2>{factors.pair};
   } else {
-    return vfmaq_n_f32(sum, v, factors.single);
+    return factors.single;
   }
 }
+
+// Operands are never in memory here.
+template <class Value>
+CONVTRANSPOSE_INLINE void keep(Value&) {}
 
 CONVTRANSPOSE_INLINE void interleave2(Vec a, Vec b, Vec* low, Vec* high) {
   *low = vzip1q_f32(a, b);
