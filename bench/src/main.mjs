@@ -124,7 +124,7 @@ async function benchLayer(problem, options) {
     peakGflops,
     times: Object.fromEntries(times),
     algorithm: explanation.algorithm,
-    kernels: explanation.kernels,
+    kernels: [...explanation.kernels],
     precision: explanation.precision,
     workspaceBytes: explanation.workspaceBytes,
     packedBytes: Object.values(explanation.packedWeights).reduce((total, bytes) => total + bytes, 0),

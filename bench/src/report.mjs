@@ -47,6 +47,14 @@ const time = (value) => (value === undefined ? '-' : value.toFixed(value < 1 ? 4
 /** @param {number | undefined} bytes */
 const mebibytes = (bytes) => (bytes === undefined ? '-' : (bytes / 2 ** 20).toFixed(1));
 
+/**
+ * "direct-wide/avx512/4x6 direct-wide/avx512/4x3" -> "direct-wide 4x6 4x3": the instruction set stands above the table.
+ * @param {LayerResult} layer
+ */
+function kernelNames({ algorithm, kernels }) {
+  return [algorithm, ...kernels.map((name) => (name.startsWith(`${algorithm}/`) ? name.replace(/^.*\//, '') : name))].join(' ');
+}
+
 /** @type {{ title: string, width: number, left?: boolean, text: (layer: LayerResult) => string }[]} */
 const COLUMNS = [
   { title: 'layer', width: 18, left: true, text: ({ name }) => name },
@@ -61,7 +69,7 @@ const COLUMNS = [
   { title: 'MiB', width: 6, text: ({ extraBytes }) => mebibytes(extraBytes?.['convtranspose']) },
   { title: 'ORT', width: 6, text: ({ extraBytes }) => mebibytes(extraBytes?.['onnxruntime']) },
   { title: 'error', width: 7, text: ({ agreement }) => (agreement ? agreement.rms.toExponential(0) : '-') },
-  { title: 'kernels', width: 0, left: true, text: (layer) => (layer.kernels.length > 0 ? layer.kernels.join(' ') : layer.algorithm) },
+  { title: 'algorithm and kernels', width: 0, left: true, text: kernelNames },
 ];
 
 /** @param {(column: typeof COLUMNS[number]) => string} text */

@@ -1,7 +1,7 @@
 // @ts-check
 import * as convtranspose from '../../../dist/index.mjs';
 import { transposed } from '../data.mjs';
-import { inputShape, outputShape, product, weightShape } from '../problem.mjs';
+import { outputSize, product, weightShape } from '../problem.mjs';
 
 const { ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, Tensor } = convtranspose;
 
@@ -28,8 +28,9 @@ export const cpuInfo = () => convtranspose.cpuInfo();
  */
 export async function makeRunners(problem, data, { threads, memoryFormat, precision, algorithm }) {
   const channelsLast = memoryFormat === 'channelsLast';
-  const asStored = (/** @type {number[]} */ [n, c, ...sizes]) => (channelsLast ? [n, ...sizes, c] : [n, c, ...sizes]);
-  const { inChannels, outChannels, kernelSize, stride, padding, outputPadding, dilation, groups, batch } = problem;
+  const { batch, inChannels, outChannels, groups, inputSize, kernelSize, stride, padding, outputPadding, dilation } = problem;
+  const shapeOf = (/** @type {number} */ channels, /** @type {number[]} */ sizes) =>
+    channelsLast ? [batch, ...sizes, channels] : [batch, channels, ...sizes];
   const settings = {
     stride,
     padding,
@@ -45,15 +46,14 @@ export async function makeRunners(problem, data, { threads, memoryFormat, precis
   };
   const Module = [ConvTranspose1d, ConvTranspose2d, ConvTranspose3d][problem.spatialDims - 1] ?? ConvTranspose2d;
   const layer = new Module(inChannels, outChannels, kernelSize, settings);
-  const stored = channelsLast ? transposed(data.input, batch, inChannels, product(problem.inputSize)) : data.input;
-  const shape = asStored(inputShape(problem));
-  const input = new Tensor(stored, shape);
-  const out = Tensor.empty(asStored(outputShape(problem)));
+  const shape = shapeOf(inChannels, inputSize);
+  const input = new Tensor(channelsLast ? transposed(data.input, batch, inChannels, product(inputSize)) : data.input, shape);
+  const out = Tensor.empty(shapeOf(outChannels, outputSize(problem)));
   await layer.prepareAsync(shape);
 
   /** @param {Float32Array} values */
   const contiguous = (values) =>
-    channelsLast ? transposed(values, batch, product(outputShape(problem)) / batch / outChannels, outChannels) : values;
+    channelsLast ? transposed(values, batch, product(outputSize(problem)), outChannels) : values;
   let result = out;
   return {
     explanation: layer.explain(shape),
