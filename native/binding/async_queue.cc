@@ -7,6 +7,20 @@
 
 namespace convtranspose::binding {
 
+AsyncCall::AsyncCall(napi_env env, napi_value done)
+    : done(Napi::Reference<Napi::Value>::New(Napi::Value(env, done), 1)), env(env) {
+  // Node keeps a resource of its own alive until napi_async_destroy(); one made here, as Napi::AsyncContext does, it would
+  // hold weakly, and the context would be lost with the next garbage collection.
+  napi_value name = nullptr;
+  if (napi_create_string_utf8(env, "convtranspose", NAPI_AUTO_LENGTH, &name) == napi_ok) {
+    napi_async_init(env, nullptr, name, &context);
+  }
+}
+
+AsyncCall::~AsyncCall() {
+  if (context != nullptr) napi_async_destroy(env, context);
+}
+
 // ---- Pool threads
 
 void AsyncQueue::job_finished(AsyncCall* call, const Status& status) {

@@ -44,8 +44,10 @@ class OutputMemory;
 
 // One asynchronous call. Made, settled and destroyed on the JavaScript thread.
 struct AsyncCall {
-  AsyncCall(napi_env env, napi_value done)
-      : done(Napi::Reference<Napi::Value>::New(Napi::Value(env, done), 1)), context(env, "convtranspose") {}
+  AsyncCall(napi_env env, napi_value done);
+  ~AsyncCall();
+  AsyncCall(const AsyncCall&) = delete;
+  AsyncCall& operator=(const AsyncCall&) = delete;
 
   enum class State { kWaiting, kCopyingIn, kRunning, kCopyingOut, kSettling };
 
@@ -68,7 +70,8 @@ struct AsyncCall {
   Failure failure;  // what the callback gets
 
   Napi::Reference<Napi::Value> done;
-  Napi::AsyncContext context;  // of the code that made the call: what AsyncLocalStorage shows to the callback
+  napi_env env;
+  napi_async_context context = nullptr;  // of the code that made the call: what AsyncLocalStorage shows to the callback
 };
 
 class AsyncQueue {

@@ -1,0 +1,375 @@
+/**
+ * Scenes of the life of a process, each in a process of its own: a crash there is a failed test here. The first argument
+ * names the scene; one that ends as it should leaves with status 0, most after printing 'fine'.
+ */
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { Worker, isMainThread } from 'node:worker_threads';
+
+import { loadNative } from '../../lib/native';
+import { shared } from '../support/buffers';
+import { createLayer, delay, expectedOutput, isClose, makeDoubling, makeProblem, nextTurn, outcome } from './problem';
+
+declare const gc: () => void;
+
+function check(condition: boolean, what: string): void {
+  if (!condition) throw new Error(`not so: ${what}`);
+}
+
+/** Starts another scene in a worker thread. */
+function startWorker(scene: string): Worker {
+  return new Worker(__filename, { argv: [scene] });
+}
+
+/** Resolves with the worker's exit code; rejects with an error thrown in it. */
+function ended(worker: Worker): Promise<number> {
+  return new Promise((resolve, reject) => {
+    worker.once('exit', resolve);
+    worker.once('error', reject);
+  });
+}
+
+/** Calls on memory of every kind, so that all of copying in, running and copying out is in progress. */
+function startCalls(count: number): Promise<string>[] {
+  const native = loadNative();
+  const p = makeProblem(32, 48);
+  const layer = createLayer(p);
+  return Array.from({ length: count }, (_, i) => {
+    const out = i % 2 === 0 ? new Float32Array(p.outLength) : new Float32Array(native.allocate(4 * p.outLength));
+    const input = i % 3 === 0 ? shared(p.input) : p.input;
+    return outcome((done) => i % 5 === 4
+      ? native.runAsync(p.layer, p.call, input, p.weight, p.bias, out, 0, done)
+      : native.forwardAsync(layer, p.call, input, out, 0, done));
+  });
+}
+
+/** Runs and checks a few calls of every form. */
+async function work(rounds: number): Promise<void> {
+  const native = loadNative();
+  const p = makeProblem(6, 9);
+  const layer = createLayer(p);
+  const wanted = expectedOutput(p);
+  for (let round = 0; round < rounds; round++) {
+    const out = Array.from({ length: 6 }, (_, i) => i % 2 === 0 ? new Float32Array(p.outLength) : new Float32Array(native.allocate(4 * p.outLength)));
+    const [a, b, c, d, e, f] = out as [Float32Array, Float32Array, Float32Array, Float32Array, Float32Array, Float32Array];
+    native.forward(layer, p.call, p.input, a, 0);
+    native.run(p.layer, p.call, p.input, p.weight, p.bias, b, 0);
+    const outcomes = await Promise.all([
+      outcome((done) => native.forwardAsync(layer, p.call, p.input, c, 0, done)),
+      outcome((done) => native.forwardAsync(layer, p.call, p.input, d, 0, done)),
+      outcome((done) => native.runAsync(p.layer, p.call, p.input, p.weight, p.bias, e, 0, done)),
+      outcome((done) => native.runAsync(p.layer, p.call, shared(p.input), shared(p.weight), shared(p.bias), f, 0, done)),
+    ]);
+    check(outcomes.every((each) => each === 'done'), 'every call succeeds');
+    check(out.every((each) => isClose(each, wanted)), 'every result is right');
+  }
+  native.disposeLayer(layer);
+}
+
+const scenes: Record<string, () => Promise<void> | void> = {
+  // ---- process.exit()
+  'exit-at-once': () => {
+    void startCalls(200);
+    process.exit(0);
+  },
+  'exit-while-running': async () => {
+    void startCalls(200);
+    await delay(15);
+    process.exit(0);
+  },
+  'exit-in-callback': async () => {
+    await Promise.race(startCalls(50));
+    process.exit(0);
+  },
+  'exit-in-callback-itself': () => {
+    const native = loadNative();
+    const p = makeProblem(8, 16);
+    const layer = createLayer(p);
+    for (let i = 0; i < 20; i++) {
+      native.forwardAsync(layer, p.call, p.input, new Float32Array(p.outLength), 0, () => process.exit(0));
+    }
+  },
+  'uncaught-with-work-in-flight': async () => {
+    void startCalls(50);
+    await delay(5);
+    throw new Error('on purpose');
+  },
+
+  // ---- the event loop
+  'stays-alive': () => {
+    const pending = startCalls(20);
+    let settled = 0;
+    for (const each of pending) void each.then(() => (settled += 1));
+    // Nothing but the calls keeps the process alive, and nothing keeps it alive after them.
+    process.once('exit', () => {
+      check(settled === 20, 'the process outlives its calls');
+      console.log('fine');
+    });
+  },
+  'callback-throws': async () => {
+    const native = loadNative();
+    const p = makeProblem(4, 8);
+    const layer = createLayer(p);
+    const caught: unknown[] = [];
+    process.on('uncaughtException', (error) => caught.push(error));
+    const thrown = Array.from({ length: 5 }, (_, i) => new Error(`on purpose ${i}`));
+    let called = 0;
+    for (const error of thrown) {
+      native.forwardAsync(layer, p.call, p.input, new Float32Array(p.outLength), 0, () => {
+        called += 1;
+        throw error;
+      });
+    }
+    check(await outcome((done) => native.forwardAsync(layer, p.call, p.input, new Float32Array(p.outLength), 0, done)) === 'done',
+      'a later call settles');
+    while (called < 5) await nextTurn();
+    await nextTurn();
+    check(caught.length === 5 && thrown.every((error) => caught.includes(error)), 'every exception arrives, unchanged');
+    console.log('fine');
+  },
+  'async-local-storage': async () => {
+    const native = loadNative();
+    const p = makeProblem(4, 8);
+    const layer = createLayer(p);
+    const storage = new AsyncLocalStorage<number>();
+    const seen = await Promise.all(Array.from({ length: 30 }, (_, i) => storage.run(i, () => new Promise<number | undefined>((resolve) => {
+      const ticket = native.forwardAsync(layer, p.call, p.input, new Float32Array(p.outLength), 0, () => resolve(storage.getStore()));
+      if (i % 3 === 0) native.abort(ticket);
+    }))));
+    check(seen.every((value, i) => value === i), 'each callback runs in the context of its call');
+    console.log('fine');
+  },
+  'copies-yield': async () => {
+    const native = loadNative();
+    const [height, width] = [4096, 4096];
+    const megabytes = height * width * 4 / 2 ** 20;
+    const { layer, call } = makeDoubling(height, width);
+    const input = new Float32Array(height * width).fill(1.5);
+    const own = new Float32Array(native.allocate(input.byteLength));
+    let turns = 0;
+    let running = true;
+    const count = () => {
+      turns += 1;
+      if (running) setImmediate(count);
+    };
+    setImmediate(count);
+    check(await outcome((done) => native.forwardAsync(layer, call, input, own, 0, done)) === 'done', 'the copied call succeeds');
+    check(own.every((value) => value === 3), 'the copied input is complete');
+    check(turns >= megabytes - 2, `copying in leaves the event loop ${megabytes} turns, not ${turns}`);
+
+    turns = 0;
+    const foreign = new Float32Array(height * width);
+    check(await outcome((done) => native.forwardAsync(layer, call, own, foreign, 0, done)) === 'done', 'the call into a foreign array succeeds');
+    running = false;
+    check(foreign.every((value) => value === 6), 'the foreign output is complete');
+    check(turns >= megabytes - 2, `copying out leaves the event loop ${megabytes} turns, not ${turns}`);
+    console.log('fine');
+  },
+  'detached-while-copied': async () => {
+    const native = loadNative();
+    const { layer, call } = makeDoubling(4096, 4096);
+    for (const which of ['input', 'out'] as const) {
+      const foreign = new Float32Array(4096 * 4096);
+      const own = new Float32Array(native.allocate(foreign.byteLength));
+      const pending = which === 'input'
+        ? outcome((done) => native.forwardAsync(layer, call, foreign, own, 0, done))
+        : outcome((done) => native.forwardAsync(layer, call, own, foreign, 0, done));
+      for (let i = 0; i < 10; i++) await nextTurn();
+      structuredClone(foreign.buffer, { transfer: [foreign.buffer] });
+      check(await pending === 'ERR_CONVTRANSPOSE_DETACHED', `the call learns that ${which} has gone`);
+    }
+    const { queued, staged } = native.memory();
+    check(queued === 0 && staged === 0, 'nothing is left in the queue');
+    console.log('fine');
+  },
+  'aborted-while-copied': async () => {
+    const native = loadNative();
+    const { layer, call } = makeDoubling(4096, 4096);
+    const foreign = new Float32Array(4096 * 4096);
+    let ticket = 0;
+    const pending = outcome((done) => (ticket = native.forwardAsync(layer, call, foreign, new Float32Array(foreign.length), 0, done)));
+    for (let i = 0; i < 10; i++) await nextTurn();
+    native.abort(ticket);
+    check(await pending === 'ERR_CONVTRANSPOSE_ABORTED', 'the call settles as aborted');
+    native.abort(ticket);
+    console.log('fine');
+  },
+
+  // ---- memory (with --expose-gc)
+  'gc-with-calls-in-flight': async () => {
+    const native = loadNative();
+    const p = makeProblem(16, 24);
+    const wanted = expectedOutput(p);
+    for (let round = 0; round < 20; round++) {
+      const results: Promise<boolean>[] = [];
+      for (let i = 0; i < 12; i++) {
+        // Handle, input and output are reachable through the call alone.
+        const out = i % 2 === 0 ? new Float32Array(new SharedArrayBuffer(4 * p.outLength)) : new Float32Array(native.allocate(4 * p.outLength));
+        const input = i % 3 === 0 ? shared(p.input) : i % 3 === 1 ? p.input.slice() : new Float32Array(native.allocate(p.input.byteLength));
+        input.set(p.input);
+        results.push(new Promise((resolve) => {
+          native.forwardAsync(createLayer(p), p.call, input, out, 0, (failure) => resolve(failure === null && isClose(out, wanted)));
+        }));
+      }
+      gc();
+      await nextTurn();
+      gc();
+      check((await Promise.all(results)).every(Boolean), 'every call succeeds');
+    }
+    console.log('fine');
+  },
+  'gc-returns-all': async () => {
+    const native = loadNative();
+    const before = process.memoryUsage().external;
+    const settle = async () => {
+      for (let i = 0; i < 10; i++) {
+        gc();
+        await nextTurn();
+      }
+    };
+    await (async () => {
+      const p = makeProblem(64, 4);
+      const layers = Array.from({ length: 20 }, () => createLayer(p));
+      const outputs = Array.from({ length: 50 }, () => native.allocate(1 << 20));
+      check(native.memory().liveBytes >= 50 * 2 ** 20, 'outputs are counted');
+      check(process.memoryUsage().external - before >= 50 * 2 ** 20, 'V8 knows of outputs');
+      check(outputs.every((each) => each.byteLength === 1 << 20), 'outputs have their size');
+      const out = new Float32Array(p.outLength);
+      for (const layer of layers) native.forward(layer, p.call, p.input, out, 0);
+      await Promise.all(layers.map((layer) => outcome((done) => native.prepareAsync(layer, p.call, done))));
+    })();
+    await settle();
+    check(native.memory().liveBytes === 0, `all memory comes back, not all but ${native.memory().liveBytes} bytes`);
+    check(process.memoryUsage().external - before < 2 ** 20, 'V8 is told');
+    console.log('fine');
+  },
+  'layers-without-dispose': async () => {
+    // A handle is a few bytes to V8, which would see no reason to collect it if it did not know of 8 MiB behind each.
+    const p = makeProblem(256, 4);
+    let most = 0;
+    for (let i = 0; i < 200; i++) {
+      createLayer(p);
+      await nextTurn();
+      most = Math.max(most, process.memoryUsage.rss());
+    }
+    check(200 * p.weight.byteLength > 0.75 * 2 ** 30 && most < 0.5 * 2 ** 30, `layers are collected in time, not after ${most} bytes`);
+    console.log('fine');
+  },
+  'outputs-in-one-turn': () => {
+    const native = loadNative();
+    // Finalizers cannot run here: without a bound, 8 GiB would pile up.
+    let most = 0;
+    for (let i = 0; i < 2048; i++) {
+      new Uint8Array(native.allocate(4 << 20)).fill(1);
+      most = Math.max(most, process.memoryUsage.rss());
+    }
+    check(most < 1.5 * 2 ** 30, `memory stays bounded, not ${most} bytes`);
+    console.log('fine');
+  },
+
+  // ---- worker threads
+  'worker: load': () => {
+    loadNative();
+  },
+  'worker: layer': () => {
+    createLayer(makeProblem(8, 8));
+    loadNative().allocate(1 << 20);
+  },
+  'worker: work': () => work(3),
+  'worker: leave-work': async () => {
+    void startCalls(100);
+    await delay(5);
+    process.exit(0);
+  },
+  'worker: wait-with-work': async () => {
+    void startCalls(100);
+    await delay(60_000);
+  },
+  'worker: sync-forever': () => {
+    const native = loadNative();
+    const p = makeProblem(16, 24);
+    const layer = createLayer(p);
+    for (;;) native.forward(layer, p.call, p.input, new Float32Array(native.allocate(4 * p.outLength)), 0);
+  },
+  'worker: run-forever': () => {
+    const native = loadNative();
+    const p = makeProblem(16, 24);
+    for (;;) native.run(p.layer, p.call, p.input, p.weight, p.bias, new Float32Array(native.allocate(4 * p.outLength)), 0);
+  },
+  'worker: async-forever': async () => {
+    for (;;) await Promise.all(startCalls(8));
+  },
+  'worker: copy-forever': async () => {
+    const native = loadNative();
+    const { layer, call } = makeDoubling(2048, 2048);
+    const input = new Float32Array(2048 * 2048);
+    for (;;) await outcome((done) => native.forwardAsync(layer, call, input, new Float32Array(input.length), 0, done));
+  },
+  'worker: abort-forever': async () => {
+    const native = loadNative();
+    const p = makeProblem(32, 32);
+    const layer = createLayer(p);
+    for (;;) {
+      await Promise.all(Array.from({ length: 10 }, () => outcome((done) => {
+        const ticket = native.forwardAsync(layer, p.call, p.input, new Float32Array(p.outLength), 0, done);
+        setImmediate(() => native.abort(ticket));
+        return ticket;
+      })));
+    }
+  },
+  'terminate': async () => {
+    const endless = ['sync', 'run', 'async', 'copy', 'abort'].map((kind) => `worker: ${kind}-forever`);
+    for (let round = 0; round < 40; round++) {
+      const worker = startWorker(endless[round % endless.length] as string);
+      await new Promise((resolve) => worker.once('online', resolve));
+      await delay(30 + 7 * (round % 10));
+      check(await worker.terminate() === 1, 'the worker was still at work');
+    }
+    await work(1);
+    console.log('fine');
+  },
+  'terminate-several-at-once': async () => {
+    for (let round = 0; round < 5; round++) {
+      const workers = ['async', 'copy', 'sync', 'abort'].map((kind) => startWorker(`worker: ${kind}-forever`));
+      const own = startCalls(10);
+      await delay(100);
+      await Promise.all(workers.map((worker) => worker.terminate()));
+      check((await Promise.all(own)).every((each) => each === 'done'), 'calls of this thread are not touched');
+    }
+    console.log('fine');
+  },
+  'exit-stages-in-workers': async () => {
+    for (const scene of ['load', 'layer', 'work', 'leave-work']) {
+      check(await ended(startWorker(`worker: ${scene}`)) === 0, `a worker that ends after '${scene}' ends well`);
+    }
+    await work(1);
+    console.log('fine');
+  },
+  // Node unloads an addon with the last environment that loaded it: threads of the pool must survive that.
+  'only-workers-load': async () => {
+    for (let round = 0; round < 3; round++) {
+      check(await ended(startWorker('worker: leave-work')) === 0, 'the worker ends well');
+      await delay(50);
+    }
+    console.log('fine');
+  },
+  'sixty-four-workers': async () => {
+    const codes = await Promise.all(Array.from({ length: 64 }, () => ended(startWorker('worker: work'))));
+    check(codes.every((code) => code === 0), 'every worker ends well');
+    console.log('fine');
+  },
+  'exit-with-workers-at-work': async () => {
+    startWorker('worker: async-forever');
+    startWorker('worker: sync-forever');
+    startWorker('worker: wait-with-work');
+    void startCalls(20);
+    await delay(150);
+    process.exit(0);
+  },
+};
+
+void (async () => {
+  const name = process.argv[2] ?? '';
+  const scene = scenes[name];
+  if (scene === undefined || name.startsWith('worker: ') === isMainThread) throw new Error(`no scene '${name}' here`);
+  await scene();
+})();
