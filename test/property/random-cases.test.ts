@@ -50,6 +50,17 @@ describe('random problems', () => {
       expect(few).toEqual([]);
     });
 
+    test('more than two blocks, and smaller last blocks, along every blocked axis', () => {
+      const axes = [
+        ...['rows', 'columns', 'panel', 'channelChunk'].map((axis) => `direct-wide/${axis}`),
+        ...['images', 'depths', 'rows', 'columns', 'panel', 'channelChunk'].map((axis) => `direct-channels/${axis}`),
+        ...['pixels', 'panel', 'channelChunk'].map((axis) => `gemm/${axis}`),
+      ];
+      const { overTwoBlocks, tails } = report();
+      expect(axes.filter((axis) => (overTwoBlocks[axis] ?? 0) < 10)).toEqual([]);
+      expect(axes.filter((axis) => (tails[axis] ?? 0) < 5)).toEqual([]);
+    });
+
     test('kernels of this instruction set alone', () => {
       const foreign = report().kernels.filter((name) => !name.startsWith('reference/') && name.split('/')[1] !== isa);
       expect(foreign).toEqual([]);

@@ -1,4 +1,5 @@
 import { cpuInfo } from '../../lib/index';
+import type { Explanation } from '../../lib/index';
 import { loadNative } from '../../lib/native';
 import { compare } from '../support/bound';
 import type { Clamp } from '../support/bound';
@@ -6,7 +7,7 @@ import { Random, oneSided, values } from '../support/data';
 import { define } from '../support/definition';
 import { callFunctional, contiguousOutput, inputTensor, makeModule, tensor } from '../support/forms';
 import type { AlgorithmChoice, Data, RunOptions } from '../support/forms';
-import { inputShape, memoryFormats, outputShape, problemText, product, weightShape } from '../support/problem';
+import { inputShape, memoryFormats, outputShape, outputSize, problemText, product, weightShape } from '../support/problem';
 import type { Problem } from '../support/problem';
 import { randomCase } from '../support/random-cases';
 
@@ -18,6 +19,10 @@ export interface RandomReport {
   runs: Record<string, number>;
   /** Names of the kernels that ran. */
   kernels: string[];
+  /** Runs that went over two blocks, by algorithm and blocked axis: 'direct-wide/columns'. */
+  overTwoBlocks: Record<string, number>;
+  /** Runs whose last block was smaller than the others, likewise. */
+  tails: Record<string, number>;
   /** The largest error as a fraction of what is allowed, by algorithm. */
   worst: Record<string, number>;
   failures: string[];
@@ -30,13 +35,13 @@ export const countedAlgorithms = ['direct-wide', 'direct-channels', 'gemm', 'ref
 export const wantedCases = 300;
 
 /** Problems of a dimension after which the search for rarely chosen algorithms ends. */
-const maxProblems = 1500;
+const maxProblems = 2500;
 const maxFailures = 10;
 
 const choices: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'reference'];
 
 export function runRandomCases(): RandomReport {
-  const report: RandomReport = { isa: cpuInfo().isa, problems: {}, runs: {}, kernels: [], worst: {}, failures: [] };
+  const report: RandomReport = { isa: cpuInfo().isa, problems: {}, runs: {}, kernels: [], overTwoBlocks: {}, tails: {}, worst: {}, failures: [] };
   const kernels = new Set<string>();
   for (const rank of [1, 2, 3]) {
     const enough = () => countedAlgorithms.every((algorithm) =>
@@ -51,7 +56,7 @@ export function runRandomCases(): RandomReport {
 
 /** One case alone, to repeat a failure. */
 export function runRandomCase(rank: number, seed: number): RandomReport & { problem: Problem } {
-  const report: RandomReport = { isa: cpuInfo().isa, problems: { [rank]: 1 }, runs: {}, kernels: [], worst: {}, failures: [] };
+  const report: RandomReport = { isa: cpuInfo().isa, problems: { [rank]: 1 }, runs: {}, kernels: [], overTwoBlocks: {}, tails: {}, worst: {}, failures: [] };
   const kernels = new Set<string>();
   runInto(report, kernels, rank, seed);
   return { ...report, kernels: [...kernels].sort(), problem: randomCase(rank, seed).problem };
@@ -76,9 +81,12 @@ function runInto(report: RandomReport, kernels: Set<string>, rank: number, seed:
       native.resetCounters();
       let actual: Float32Array;
       try {
-        actual = runStyle(style, problem, data, run);
+        const result = runStyle(style, problem, data, run);
+        actual = result.values;
+        if (result.explanation !== null) countBlocks(report, problem, result.explanation);
       } catch (error) {
-        if ((error as { code?: string }).code === 'ERR_CONVTRANSPOSE_UNSUPPORTED' && algorithm === 'gemm') continue;
+        const mayDecline = algorithm === 'gemm' || run.workspaceLimit !== undefined;
+        if (mayDecline && (error as { code?: string }).code === 'ERR_CONVTRANSPOSE_UNSUPPORTED') continue;
         report.failures.push(`${(error as Error).message}: ${failureText(rank, seed, problem, run)}`);
         continue;
       }
@@ -113,6 +121,8 @@ function failureText(rank: number, seed: number, problem: Problem, run: RunOptio
 function randomOptions(random: Random): { options: RunOptions; clamp: Clamp | null } {
   const options: RunOptions = { numThreads: random.int(1, 3) };
   if (random.chance(0.2)) options.invariant = true;
+  // Little scratch memory makes small blocks.
+  if (random.chance(0.3)) options.workspaceLimit = random.pick([8, 16, 32, 64]) * 1024;
   let clamp: Clamp | null = null;
   const activation = random.int(0, 6);
   if (activation === 0) {
@@ -132,21 +142,51 @@ function unaligned(values: Float32Array): Float32Array {
   return whole.subarray(3, 3 + values.length);
 }
 
+/** Counts the axes that a run cuts into more than two blocks, and those that leave a smaller last block. */
+function countBlocks(report: RandomReport, p: Problem, { algorithm, blocking }: Explanation): void {
+  // Dilation is split into sub-grids, whose sizes are not those of the problem.
+  if (p.dilation.some((d) => d !== 1)) return;
+  const out = outputSize(p);
+  /** Outputs of the largest phase along a dimension, counted from the last. */
+  const phase = (fromLast: number): number => {
+    const d = p.rank - 1 - fromLast;
+    return d < 0 ? 1 : Math.ceil((out[d] as number) / (p.stride[d] as number));
+  };
+  const extents: Record<string, number> = {
+    columns: phase(0), rows: phase(1), depths: phase(2), images: p.batch ?? 1, channelChunk: p.inChannels / p.groups,
+    panel: p.outChannels / p.groups, pixels: (p.batch ?? 1) * product(p.in),
+  };
+  for (const [axis, block] of Object.entries(blocking)) {
+    const extent = extents[axis];
+    if (extent === undefined || block < 1) continue;
+    const key = `${algorithm}/${axis}`;
+    report.overTwoBlocks[key] = (report.overTwoBlocks[key] ?? 0) + Number(extent > 2 * block);
+    report.tails[key] = (report.tails[key] ?? 0) + Number(extent > block && extent % block !== 0);
+  }
+}
+
+interface StyleResult {
+  values: Float32Array;
+  /** What the module said that it would run; the functional form cannot say. */
+  explanation: Explanation | null;
+}
+
 /** 'view': a module that reads from and writes to unaligned views, whose surroundings must stay as they are. */
-function runStyle(style: 'functional' | 'module' | 'view', p: Problem, data: Data, run: RunOptions): Float32Array {
+function runStyle(style: 'functional' | 'module' | 'view', p: Problem, data: Data, run: RunOptions): StyleResult {
   const format = run.memoryFormat ?? 'contiguous';
-  if (style === 'functional') return contiguousOutput(p, callFunctional(p, data, run).data, format);
+  if (style === 'functional') return { values: contiguousOutput(p, callFunctional(p, data, run).data, format), explanation: null };
   const layer = makeModule(p, data, run);
   try {
     const input = inputTensor(p, data.input, format);
-    if (style === 'module') return contiguousOutput(p, layer.forward(input).data, format);
+    const explanation = layer.explain(input.shape);
+    if (style === 'module') return { values: contiguousOutput(p, layer.forward(input).data, format), explanation };
     const shape = outputShape(p, format);
     const view = unaligned(new Float32Array(product(shape)));
     layer.forward(tensor(unaligned(input.data), input.shape), { out: tensor(view, shape) });
     const around = new Float32Array(view.buffer);
     const intact = around.subarray(0, 3).every(Number.isNaN) && around.subarray(3 + view.length).every(Number.isNaN);
     if (!intact) throw new Error('values around `out` were overwritten');
-    return contiguousOutput(p, view, format);
+    return { values: contiguousOutput(p, view, format), explanation };
   } finally {
     layer.dispose();
   }

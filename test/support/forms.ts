@@ -25,6 +25,7 @@ export interface RunOptions {
   invariant?: boolean;
   activation?: 'relu' | { type: 'clamp'; min?: number; max?: number };
   precision?: 'highest' | 'high' | 'medium';
+  workspaceLimit?: number;
 }
 
 /** Tensors of a problem, contiguous. */

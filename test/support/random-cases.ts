@@ -10,9 +10,8 @@ export interface RandomCase {
   data: DataKind;
 }
 
-/** Most products of a case: the float64 definition takes some nanoseconds for each. */
-const maxProducts = 1_500_000;
-const maxOutputs = 60_000;
+/** Most outputs of a case; like the products, they take the float64 definition some nanoseconds each. */
+const maxOutputs = 120_000;
 
 type Sizes = Pick<Problem, 'in' | 'kernel' | 'stride' | 'dilation'> & { inPerGroup: number; outPerGroup: number; groups: number };
 
@@ -57,24 +56,51 @@ function wide(random: Random, rank: number): Sizes {
 
 /** Long sums: channels times taps above two chunks of them; few pixels. */
 function deep(random: Random, rank: number): Sizes {
-  const taken = taps(random, rank, rank === 1 ? 5 : 3);
   return {
-    ...taken,
+    ...taps(random, rank, rank === 1 ? 5 : 3),
     in: perDimension(rank, () => random.int(1, rank === 1 ? 9 : 4), () => random.int(1, 2)),
     groups: 1,
-    inPerGroup: random.int(100, 300),
+    inPerGroup: random.pick([random.int(100, 300), random.int(300, 1300)]),
     outPerGroup: random.pick([1, 3, 8, 13, 17, 33, 50]),
   };
 }
 
-/** More output channels than two blocks of them. */
+/** More output channels than two blocks of them, and at times more pixels and images too. */
 function broad(random: Random, rank: number): Sizes {
+  const large = random.chance(0.5);
+  const last = [0, large ? 1200 : 30, large ? 60 : 6, large ? 30 : 6][rank] as number;
+  const others = [0, 0, large ? 20 : 3, large ? 8 : 3][rank] as number;
   return {
-    ...taps(random, rank, rank === 1 ? 5 : 3),
-    in: perDimension(rank, () => random.int(1, rank === 1 ? 30 : 6), () => random.int(1, 3)),
-    groups: random.pick([1, 1, 2]),
-    inPerGroup: random.int(1, 24),
-    outPerGroup: random.int(40, 300),
+    ...taps(random, rank, rank === 1 ? 5 : large ? 2 : 3),
+    in: perDimension(rank, () => random.int(1, last), () => random.int(1, others)),
+    groups: large ? 1 : random.pick([1, 1, 2]),
+    inPerGroup: random.int(1, large ? 8 : 24),
+    outPerGroup: large ? random.int(20, 60) : random.int(40, 300),
+  };
+}
+
+/** Rows of several blocks of columns: thousands of columns, or hundreds with many phases. */
+function longRows(random: Random, rank: number): Sizes {
+  const stride = perDimension(rank, () => random.pick([1, 2, 4, 8, 12]), () => 1);
+  return {
+    kernel: stride.map((s) => random.int(1, s + 1)),
+    stride,
+    dilation: stride.map(() => 1),
+    in: perDimension(rank, () => random.int(500, 5000), () => random.int(1, 2)),
+    groups: 1,
+    inPerGroup: random.int(1, 4),
+    outPerGroup: random.int(1, 9),
+  };
+}
+
+/** Images and channels so large that a block holds a part of the rows. */
+function planes(random: Random, rank: number): Sizes {
+  return {
+    ...taps(random, rank, 2),
+    in: perDimension(rank, () => random.int(30, [0, 1500, 90, 40][rank] as number), () => random.int(6, rank === 2 ? 70 : 24)),
+    groups: 1,
+    inPerGroup: random.int(24, rank === 1 ? 300 : 96),
+    outPerGroup: random.int(1, 3),
   };
 }
 
@@ -89,16 +115,21 @@ function tall(random: Random, rank: number): Sizes {
   };
 }
 
-const kinds = [small, small, wide, deep, broad, tall];
+/** How to draw sizes, and how many products such a case may have. */
+const kinds: [draw: (random: Random, rank: number) => Sizes, maxProducts: number][] = [
+  [small, 1.5e6], [small, 1.5e6], [small, 1.5e6], [wide, 1.5e6], [wide, 1.5e6], [deep, 1.5e6], [deep, 1.5e6], [broad, 1.5e6],
+  [broad, 1.5e6], [tall, 1.5e6], [tall, 1.5e6], [longRows, 1.5e6], [planes, 6e6],
+];
 
 /** The case of a seed: always the same. */
 export function randomCase(rank: number, seed: number): RandomCase {
   const random = new Random(Math.imul(seed, 4) + rank);
   for (;;) {
-    const { inPerGroup, outPerGroup, ...sizes } = random.pick(kinds)(random, rank);
+    const [draw, maxProducts] = random.pick(kinds);
+    const { inPerGroup, outPerGroup, ...sizes } = draw(random, rank);
     const problem: Problem = {
       rank,
-      batch: random.pick([null, 1, 1, 1, 2, 3]),
+      batch: random.pick([null, 1, 1, 1, 2, 3, 9]),
       inChannels: inPerGroup * sizes.groups,
       outChannels: outPerGroup * sizes.groups,
       ...sizes,
@@ -106,7 +137,9 @@ export function randomCase(rank: number, seed: number): RandomCase {
       outputPadding: sizes.in.map(() => 0),
       bias: random.chance(0.7),
     };
-    const style = random.int(0, 3);
+    // One tap for every output only without padding: gemm's case.
+    const equal = problem.kernel.every((k, d) => k === problem.stride[d]);
+    const style = equal && random.chance(0.6) ? 0 : random.int(0, 3);
     problem.padding = problem.kernel.map((kernel, d): [number, number] => {
       const extent = (problem.dilation[d] as number) * (kernel - 1);
       if (style === 0) return [0, 0];
@@ -116,7 +149,7 @@ export function randomCase(rank: number, seed: number): RandomCase {
       }
       return [random.int(0, extent + 1), random.int(-2, extent + 1)];
     });
-    if (random.chance(0.3)) {
+    if (random.chance(equal ? 0.1 : 0.3)) {
       problem.outputPadding = problem.stride.map((stride, d) => random.int(0, Math.max(stride, problem.dilation[d] as number) - 1));
     }
     const out = outputSize(problem);

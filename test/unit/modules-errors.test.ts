@@ -70,7 +70,7 @@ const rows: Row[] = [
   ['outChannels undefined', () => new ConvTranspose2d(4, undefined as never, 3), 'INVALID_TYPE', 'outChannels: expected an integer of at least 0, got undefined'],
   ['kernelSize of the wrong length', () => new ConvTranspose3d(4, 2, [3, 3]), 'INVALID_VALUE',
     'kernelSize: expected an integer of at least 1, or an array of 3 (one per dimension), got 2 entries'],
-  ['seed 2^32', () => new ConvTranspose2d(4, 2, 3, { seed: 2 ** 32 }), 'INVALID_VALUE', 'seed: expected an integer from 0 to 2^32 - 1, got 4294967296'],
+  ['seed 2^32', () => new ConvTranspose2d(4, 2, 3, { seed: 2 ** 32 }), 'INVALID_VALUE', 'seed: expected an integer from 0 to 4294967295, got 4294967296'],
   ['weight of the wrong shape', () => new ConvTranspose2d(2, 4, 3, { weight }), 'SHAPE', 'weight: expected shape [2, 4, 3, 3], got [4, 2, 3, 3]'],
   ['bias as a number', () => new ConvTranspose2d(4, 2, 3, { bias: 1 as never }), 'INVALID_TYPE', 'bias: expected true, false, null or a tensor, got 1'],
   ['weights of 2^53 bytes', () => new ConvTranspose1d(2 ** 26, 2 ** 25, 1), 'TOO_LARGE', 'weight: expected fewer than 2^53 bytes, got sizes [67108864, 33554432, 1]'],
