@@ -6,34 +6,56 @@ import { resolveSizes, type CallSizes, type Geometry } from './shape';
 import { allocate, checkLength, makeTensor, readTensor, tensorFor, type Tensor, type TensorView } from './tensor';
 import { overlaps } from './typed-array';
 
-/** Values of descriptor slots by name; three-dimensional ones as arrays. */
-type Fields = Readonly<Record<string, number | readonly number[]>>;
-
-/** Spatial values as the addon stores them: the last of three dimensions, the others at their unit value. */
-function threeDimensional(values: readonly number[], unit: number): number[] {
-  return [...new Array<number>(3 - values.length).fill(unit), ...values];
+/** One number of a descriptor: a field, or one of the three dimensions of a spatial field. */
+interface Slot {
+  readonly field: string;
+  readonly dimension: number | undefined;
 }
 
-/** Fills the slots that the addon names; every slot must be known here. */
-function encode(slots: readonly string[], fields: Fields): Float64Array {
-  return Float64Array.from(slots, (slot) => {
-    const scalar = fields[slot];
-    const value = scalar ?? (fields[slot.slice(0, -1)] as readonly number[] | undefined)?.[Number(slot.slice(-1))];
-    if (typeof value !== 'number') throw new Error(`the addon asks for a field '${slot}' that this version does not know`);
-    return value;
+/** Spatial dimensions of a descriptor. Lower ranks fill the last ones, the others hold 1, or 0 for padding. */
+const spatialDims = 3;
+
+function parseSlots(names: readonly string[]): readonly Slot[] {
+  return names.map((name) => {
+    const [, field, digit] = /^([A-Za-z]+)([012])?$/.exec(name) ?? [];
+    if (field === undefined) throw new Error(`the addon has a field of the unknown form '${name}'`);
+    return { field, dimension: digit === undefined ? undefined : Number(digit) };
   });
+}
+
+let slotsOfLayer: readonly Slot[] | undefined;
+let slotsOfCall: readonly Slot[] | undefined;
+
+/** Values of a descriptor by field; spatial ones as arrays with one number for each dimension of the problem. */
+type Fields = Readonly<Record<string, number | readonly number[]>>;
+
+/** Fills the slots; each field must be known here. */
+function encode(slots: readonly Slot[], fields: Fields): Float64Array {
+  const encoded = new Float64Array(slots.length);
+  for (let i = 0; i < slots.length; i++) {
+    const { field, dimension } = slots[i] as Slot;
+    const value = fields[field];
+    if (typeof value === 'number') encoded[i] = value;
+    else if (value !== undefined && dimension !== undefined) {
+      encoded[i] = value[dimension - spatialDims + value.length] ?? (field === 'padBegin' ? 0 : 1);
+    } else {
+      throw new Error(`the addon asks for a field '${field}' that this version does not know`);
+    }
+  }
+  return encoded;
 }
 
 /** The descriptor of a layer. */
 export function encodeLayer(geometry: Geometry, hasBias: boolean): Float64Array {
-  return encode(loadNative().layerFields, {
+  slotsOfLayer ??= parseSlots(loadNative().layerFields);
+  return encode(slotsOfLayer, {
     rank: geometry.kernel.length,
     groups: geometry.groups,
     inChannels: geometry.inChannels,
     outChannels: geometry.outChannels,
-    kernel: threeDimensional(geometry.kernel, 1),
-    stride: threeDimensional(geometry.stride, 1),
-    dilation: threeDimensional(geometry.dilation, 1),
+    kernel: geometry.kernel,
+    stride: geometry.stride,
+    dilation: geometry.dilation,
     hasBias: Number(hasBias),
   });
 }
@@ -55,11 +77,12 @@ export function makeCall(
   outputSize: readonly number[] | undefined, argument: string,
 ): Call {
   const sizes = resolveSizes(geometry, run.format, inputShape, outputSize, argument);
-  const descriptor = encode(loadNative().callFields, {
+  slotsOfCall ??= parseSlots(loadNative().callFields);
+  const descriptor = encode(slotsOfCall, {
     batch: sizes.batch,
-    in: threeDimensional(sizes.input, 1),
-    padBegin: threeDimensional(geometry.padding.begin, 0),
-    out: threeDimensional(sizes.output, 1),
+    in: sizes.input,
+    padBegin: geometry.padding.begin,
+    out: sizes.output,
     format: run.format,
     lower: run.bounds.lower,
     upper: run.bounds.upper,

@@ -107,17 +107,17 @@ interface FunctionalArguments {
 function readArguments(
   dims: number, input: unknown, weight: unknown, bias: unknown, options: unknown, names: ReadonlySet<FunctionalOptionName>,
 ): FunctionalArguments {
-  const tensors = {
-    input: readTensor(input, 'input'),
-    weight: readTensor(weight, 'weight'),
-    bias: bias === undefined || bias === null ? undefined : readTensor(bias, 'bias'),
-  };
+  const inputView = readTensor(input, 'input');
+  const weightView = readTensor(weight, 'weight');
+  const biasView = bias === undefined || bias === null ? undefined : readTensor(bias, 'bias');
   const raw = readOptions(options, 'options', names);
   if (raw.outputSize !== undefined && raw.outputPadding !== undefined) {
     throw argumentError('ERR_CONVTRANSPOSE_CONFLICT', 'outputSize', 'either outputSize or outputPadding', 'both');
   }
   return {
-    ...tensors,
+    input: inputView,
+    weight: weightView,
+    bias: biasView,
     options: readGeometryOptions(raw, dims),
     run: parseRunOptions(raw),
     outputSize: raw.outputSize === undefined ? undefined : readPerDimension(raw.outputSize, 'outputSize', dims, 0),

@@ -285,7 +285,7 @@ export abstract class ConvTransposeModule {
     const run = parseRunOptions(raw);
     const weight = raw.weight === undefined ? undefined : readTensor(raw.weight, 'weight');
     const bias = readBiasOption(raw.bias, weight !== undefined);
-    const seed = raw.seed === undefined ? undefined : toInteger(raw.seed, 'seed', 0, 2 ** 32 - 1, 'an integer from 0 to 2^32 - 1');
+    const seed = raw.seed === undefined ? undefined : toInteger(raw.seed, 'seed', 0, 2 ** 32 - 1);
     checkGeometry(geometry);
     this.#geometry = geometry;
     this.#run = run;

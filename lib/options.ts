@@ -102,33 +102,34 @@ function wrongCount(argument: string, expected: string, count: number): Error {
   return argumentError('ERR_CONVTRANSPOSE_INVALID_VALUE', argument, expected, count === 1 ? '1 entry' : `${count} entries`);
 }
 
-/** An integer from `min` to `max` inclusive; -0 becomes 0. */
-export function toInteger(
-  value: unknown, argument: string, min: number, max = sizeLimit - 1, expected = `an integer of at least ${min}`,
-): number {
-  if (typeof value !== 'number') throw typeError(argument, expected, value);
-  if (!Number.isInteger(value) || value < min || value > max) {
-    const upper = value > max && max === sizeLimit - 1 ? ' and below 2^53' : '';
-    throw valueError(argument, expected + upper, value);
-  }
-  return value + 0;
+/** An integer from `min` to `max` inclusive; -0 becomes 0. `dimension` is for the message. */
+export function toInteger(value: unknown, argument: string, min: number, max = sizeLimit - 1, dimension?: number): number {
+  if (typeof value === 'number' && Number.isInteger(value) && value >= min && value <= max) return value + 0;
+  const error = typeof value === 'number' ? valueError : typeError;
+  const limit = typeof value === 'number' && value >= sizeLimit ? ' and below 2^53' : '';
+  const where = dimension === undefined ? '' : ` in dimension ${dimension}`;
+  throw error(argument, (max === sizeLimit - 1 ? `an integer of at least ${min}${limit}` : `an integer from ${min} to ${max}`) + where, value);
 }
 
 /** Sizes of a tensor: integers of at least 0, read once. */
 export function readShape(value: unknown, argument: string): number[] {
-  const expected = 'an array of sizes';
-  return readList(value, argument, expected).map((size, i) =>
-    toInteger(size, argument, 0, sizeLimit - 1, `an integer of at least 0 in dimension ${i}`));
+  return readIntegers(value, argument, 'an array of sizes', 0);
+}
+
+/** A list of integers of at least `min`, read once. */
+function readIntegers(value: unknown, argument: string, expected: string, min: number): number[] {
+  const items = readList(value, argument, expected);
+  for (let i = 0; i < items.length; i++) items[i] = toInteger(items[i], argument, min, sizeLimit - 1, i);
+  return items as number[];
 }
 
 /** A number for all dimensions, or one per dimension; read once. */
 export function readPerDimension(value: unknown, argument: string, dims: number, min: number): number[] {
-  const each = `an integer of at least ${min}`;
   if (typeof value === 'number') return new Array<number>(dims).fill(toInteger(value, argument, min));
-  const expected = `${each}, or an array of ${dims} (one per dimension)`;
-  const items = readList(value, argument, expected);
+  const expected = `an integer of at least ${min}, or an array of ${dims} (one per dimension)`;
+  const items = readIntegers(value, argument, expected, min);
   if (items.length !== dims) throw wrongCount(argument, expected, items.length);
-  return items.map((item, i) => toInteger(item, argument, min, sizeLimit - 1, `${each} in dimension ${i}`));
+  return items;
 }
 
 /** Rows cropped at both ends of each dimension. */
@@ -153,8 +154,7 @@ export function readPadding(value: unknown, dims: number): Padding {
     throw argumentError('ERR_CONVTRANSPOSE_INVALID_TYPE', argument, expected, 'a mixture of integers and pairs');
   }
   if (typeof items[0] !== 'object') {
-    const both = items.map((item, i) =>
-      toInteger(item, argument, 0, sizeLimit - 1, `an integer of at least 0 in dimension ${i}`));
+    const both = items.map((item, i) => toInteger(item, argument, 0, sizeLimit - 1, i));
     return { begin: both, end: both };
   }
   const begin: number[] = [];
@@ -163,8 +163,8 @@ export function readPadding(value: unknown, dims: number): Padding {
     const wanted = `a pair [begin, end] in dimension ${i}`;
     const pair = readList(item, argument, wanted);
     if (pair.length !== 2) throw wrongCount(argument, wanted, pair.length);
-    begin.push(toInteger(pair[0], argument, 0, sizeLimit - 1, `a begin of at least 0 in dimension ${i}`));
-    end.push(toInteger(pair[1], argument, 1 - sizeLimit, sizeLimit - 1, `an integer as end in dimension ${i}`));
+    begin.push(toInteger(pair[0], argument, 0, sizeLimit - 1, i));
+    end.push(toInteger(pair[1], argument, 1 - sizeLimit, sizeLimit - 1, i));
   }
   return { begin, end };
 }
@@ -240,7 +240,7 @@ const maxThreads = 1024;
 
 /** Checks `numThreads`. */
 export function toThreads(value: unknown): number {
-  return toInteger(value, 'numThreads', 1, maxThreads, `an integer from 1 to ${maxThreads}`);
+  return toInteger(value, 'numThreads', 1, maxThreads);
 }
 
 /** Options about how a call runs, the same for modules and functions. */
