@@ -39,7 +39,7 @@ constexpr const char* kUsage =
     "  --precision NAME   highest, high, medium\n"
     "  --channels-last    input and output in [N, ..., C] order\n"
     "  --bias             with a bias\n"
-    "  --check            compare with the reference algorithm (slow on large layers)\n"
+    "  --check            compare with the reference algorithm (slow on large layers); exit with 1 if a result is wrong\n"
     "  --suite FILE       lines of \"name problem\"\n";
 
 constexpr std::pair<const char*, AlgorithmChoice> kAlgorithms[] = {
@@ -127,11 +127,15 @@ Timing measure(Layer& layer, const CallSpec& call, const float* src, float* dst,
   return {seconds.front(), seconds[seconds.size() / 2], seconds.size(), peak};
 }
 
-// RMS and largest difference from the reference algorithm, both relative to the RMS of its result.
-std::string check(Layer& layer, CallSpec call, const float* src, std::span<const float> dst, int threads) {
+// What --check accepts as the RMS difference from the reference relative to the RMS of its result, by Precision.
+constexpr double kRmsLimits[] = {1e-5, 2e-5, 1e-2};
+
+// Prints RMS and largest difference from the reference algorithm, both relative to the RMS of its result. False if the
+// former is beyond its limit.
+bool check(Layer& layer, CallSpec call, const float* src, std::span<const float> dst, int threads) {
   Floats expected(static_cast<std::int64_t>(dst.size()));
   call.algorithm = AlgorithmChoice::kReference;
-  if (const Status status = layer.run(call, src, expected.data(), threads); !status.ok()) return status.message;
+  if (const Status status = layer.run(call, src, expected.data(), threads); !status.ok()) fail(status.message);
   double squares = 0, error_squares = 0, largest = 0;
   for (std::size_t i = 0; i < dst.size(); ++i) {
     const double error = std::abs(static_cast<double>(dst[i]) - expected.values[i]);
@@ -139,11 +143,12 @@ std::string check(Layer& layer, CallSpec call, const float* src, std::span<const
     error_squares += error * error;
     if (!(error <= largest)) largest = error;  // a NaN stays
   }
-  const double scale = std::sqrt(squares / static_cast<double>(dst.size()));
-  char text[80];
-  std::snprintf(text, sizeof text, "error rms %.1e max %.1e",
-                std::sqrt(error_squares / static_cast<double>(dst.size())) / scale, largest / scale);
-  return text;
+  const double count = static_cast<double>(dst.size());
+  const double scale = std::sqrt(squares / count);
+  const double rms = std::sqrt(error_squares / count) / scale;
+  const bool accepted = rms <= kRmsLimits[static_cast<int>(call.precision)];
+  std::printf("  error rms %.1e max %.1e%s", rms, largest / scale, accepted ? "" : " WRONG");
+  return accepted;
 }
 
 std::string joined(const std::vector<std::string>& words) {
@@ -152,7 +157,8 @@ std::string joined(const std::vector<std::string>& words) {
   return text;
 }
 
-void bench(const NamedProblem& problem, const std::string& isa, const Options& options) {
+// False if --check found a wrong result.
+bool bench(const NamedProblem& problem, const std::string& isa, const Options& options) {
   Problem sizes{problem.layer, problem.call};
   LayerSpec spec = problem.layer;
   spec.has_bias = options.bias;
@@ -163,6 +169,7 @@ void bench(const NamedProblem& problem, const std::string& isa, const Options& o
       !status.ok()) {
     fail(problem.name + ": " + status.message);
   }
+  bool right = true;
   for (const AlgorithmChoice algorithm : options.algorithms) {
     CallSpec call = problem.call;
     call.algorithm = algorithm;
@@ -181,12 +188,11 @@ void bench(const NamedProblem& problem, const std::string& isa, const Options& o
     std::printf("%-19s %9.3f %9.3f %6zu %8.1f %7.1f %6.1f  %s  [%s]", problem.name.c_str(), timing.min_seconds * 1e3,
                 timing.median_seconds * 1e3, timing.runs, gflops, timing.peak_gflops, 100 * gflops / timing.peak_gflops,
                 explanation.algorithm.c_str(), joined(explanation.kernels).c_str());
-    if (options.check) {
-      std::printf("  %s", check(*layer, call, src.data(), dst.values, options.threads).c_str());
-    }
+    if (options.check) right = check(*layer, call, src.data(), dst.values, options.threads) && right;
     std::printf("\n");
     std::fflush(stdout);
   }
+  return right;
 }
 
 Options parse_options(int argc, char** argv) {
@@ -284,8 +290,9 @@ int main(int argc, char** argv) {
   std::printf("%s, %s, %d thread%s\n", cpu_info().model.c_str(), isa.c_str(), options.threads,
               options.threads == 1 ? "" : "s");
   std::printf("%-19s %9s %9s %6s %8s %7s %6s\n", "layer", "min ms", "median", "runs", "GFLOP/s", "peak", "%");
-  for (const NamedProblem& problem : problems) bench(problem, isa, options);
-  return 0;
+  bool right = true;
+  for (const NamedProblem& problem : problems) right = bench(problem, isa, options) && right;
+  return right ? 0 : 1;
 }
 
 }  // namespace
