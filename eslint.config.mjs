@@ -1,14 +1,15 @@
-import js from '@eslint/js'
-import tseslint from 'typescript-eslint'
+import js from '@eslint/js';
+import tseslint from 'typescript-eslint';
 
 const nodeGlobals = Object.fromEntries(
   ['console', 'process', 'Buffer', 'URL', 'performance', 'require', 'module', 'exports', '__dirname', '__filename', 'setTimeout',
     'clearTimeout', 'setImmediate', 'AbortController', 'AbortSignal', 'globalThis'].map((name) => [name, 'readonly']),
-)
+);
 
 export default tseslint.config(
   { ignores: ['dist/', 'build/', 'build-*/', 'coverage/', 'prebuilds/'] },
   js.configs.recommended,
+  { rules: { semi: ['error', 'always'], quotes: ['error', 'single', { avoidEscape: true, allowTemplateLiterals: true }] } },
   {
     files: ['**/*.{js,cjs,mjs}'],
     languageOptions: { globals: nodeGlobals },
@@ -40,4 +41,4 @@ export default tseslint.config(
       '@typescript-eslint/require-await': 'off',
     },
   },
-)
+);

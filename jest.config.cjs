@@ -1,4 +1,4 @@
-'use strict'
+'use strict';
 
 /** @type {import('jest').Config} */
 module.exports = {
@@ -8,4 +8,4 @@ module.exports = {
   moduleFileExtensions: ['ts', 'js', 'mjs', 'cjs', 'json', 'node'],
   collectCoverageFrom: ['lib/**/*.ts'],
   coverageProvider: 'v8',
-}
+};
