@@ -8,7 +8,7 @@ import { loadFixtures, nameOf } from '../support/fixtures';
 import type { Fixture } from '../support/fixtures';
 import { forms, runForm } from '../support/forms';
 import type { AlgorithmChoice, Form } from '../support/forms';
-import { memoryFormats, product } from '../support/problem';
+import { memoryFormats } from '../support/problem';
 import type { MemoryFormat } from '../support/problem';
 
 export interface FixtureReport {
