@@ -40,7 +40,7 @@ struct RunArgs {
   const float* src;
   float* dst;
   const float* bias;     // [out_channels], or nullptr
-  const float* weights;  // packed by Execution::weight_layout(), or raw if it has none
+  const float* weights;  // packed in Execution::packed_form(), or raw if it has none
 };
 
 // Per-thread scratch of a run. `tag` survives between the tasks that one thread runs for the same run, as long as no other
@@ -57,9 +57,9 @@ class Execution {
  public:
   virtual ~Execution() = default;
 
-  virtual const WeightLayout* weight_layout() const = 0;  // nullptr: uses the raw weights
-  virtual std::int64_t tasks() const = 0;                 // independent; cut from the problem, never from the threads
-  virtual std::size_t workspace_bytes() const = 0;        // per thread
+  virtual const PackedForm* packed_form() const = 0;  // of the weights; nullptr: uses the raw ones
+  virtual std::int64_t tasks() const = 0;             // independent; cut from the problem, never from the threads
+  virtual std::size_t workspace_bytes() const = 0;    // per thread
   virtual void run_task(const RunArgs& args, std::int64_t task, Workspace workspace) const noexcept = 0;
 
   double estimated_seconds = 0.0;      // one thread, weights packed
@@ -80,6 +80,7 @@ class Algorithm {
 };
 
 // The algorithms, best first where estimates tie, reference last.
+const Algorithm& direct_few();
 const Algorithm& direct_wide();
 const Algorithm& direct_channels();
 const Algorithm& gemm();

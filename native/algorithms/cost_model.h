@@ -15,21 +15,26 @@ inline constexpr double kFmaPerCycle = 2.0;  // vector operations
 inline constexpr double kLoadsPerCycle = 2.0;
 inline constexpr double kFmaLatency = 4.0;     // a tile with fewer accumulators than latency * rate waits
 inline constexpr double kCallOverhead = 30.0;  // a tile kernel call: arguments, first loads, last stores
+inline constexpr double kFlatPenalty = 1.25;   // tiles across row ends: a page a channel, and more lines a vector
 inline constexpr double kCopyPerFloat = 0.25;  // packing by rows
 inline constexpr double kTransposePerFloat = 0.6;
 inline constexpr double kStorePerFloat = 0.3;        // epilogue in the layout of the tile
 inline constexpr double kStreamBytesPerCycle = 7.0;  // weights from beyond the second-level cache
 inline constexpr double kPackWeightPerFloat = 2.0;
 
+// What a vector load counts: wide kernels read the input at any alignment, and a load that crosses a line is two.
+inline constexpr double kAlignedLoad = 1.0;
+inline constexpr double kUnalignedLoad = 2.0;
+
 // One step (channel, tap) of a tile kernel of `rows` x `vectors` accumulators.
-inline double step(double rows, double vectors) {
-  return std::max({rows * vectors / kFmaPerCycle, (rows + vectors) / kLoadsPerCycle, kFmaLatency});
+inline double step(double rows, double vectors, double vector_load) {
+  return std::max({rows * vectors / kFmaPerCycle, (rows + vectors * vector_load) / kLoadsPerCycle, kFmaLatency});
 }
 
 // A tile kernel call of `steps` steps.
-inline double call(const TileKernel& kernel, int lanes, double steps) {
+inline double call(const TileKernel& kernel, int lanes, double steps, double vector_load) {
   const double vectors = static_cast<double>(kernel.nr) / lanes;
-  return kCallOverhead + kernel.mr * vectors + steps * step(kernel.mr, vectors);
+  return kCallOverhead + kernel.mr * vectors + steps * step(kernel.mr, vectors, vector_load);
 }
 
 }  // namespace convtranspose::cost

@@ -67,7 +67,7 @@ class DirectChannelsExecution final : public Execution {
                       {"columns", b_.columns}, {"panel", widest_},    {"channelChunk", layout_.chunk()}};
   }
 
-  const WeightLayout* weight_layout() const override { return &layout_; }
+  const PackedForm* packed_form() const override { return &layout_; }
   std::int64_t tasks() const override {
     return problem_.layer.groups * blocks_n_ * blocks_d_ * blocks_h_ * blocks_w_ * parts_;
   }
@@ -200,7 +200,7 @@ class DirectChannelsExecution final : public Execution {
       double per_chunk = 0.0;
       for (const Panel& panel : layout_.panels()) {
         for_each_tile(b_.pixels(), [&](std::int64_t, std::int64_t rows) {
-          per_chunk += cost::call(kernels_.pick(rows, panel.width), kernels_.lanes(), steps);
+          per_chunk += kernels_.call_cycles(kernels_.pick(rows, panel.width), steps);
         });
       }
       compute += static_cast<double>(chunks) * per_chunk;
@@ -406,8 +406,12 @@ class DirectChannels final : public Algorithm {
   std::unique_ptr<Execution> plan(const PlanRequest& request, std::string* reason) const override {
     *reason = decline_phased(request);
     if (!reason->empty()) return nullptr;
+    if (few_outputs(request)) {
+      *reason = "few output channels: direct-few computes all phases at once";
+      return nullptr;
+    }
     const KernelTable& table = *request.kernels;
-    TileKernels kernels(table.channels, table.channels_count, table.lanes);
+    TileKernels kernels(table.channels, table.channels_count, table.lanes, cost::kAlignedLoad);
     const std::int64_t channels = request.problem.out_channels_per_group();
     if (static_cast<double>(round_up(channels, table.lanes)) > kMaxPadding * static_cast<double>(channels)) {
       *reason = "too few output channels per group (" + std::to_string(channels) + ") to fill vectors of " +

@@ -1,13 +1,11 @@
 // Direct, vectors along the width: for every phase, an ordinary convolution of a padded block of input rows that stays in
 // the second-level cache, weights broadcast. A block is one depth position x some rows x some columns of one image and
 // group.
-//
-// Two layouts of the block: by rows ([depth][row][channel][column]: a tile stays within a row; few pages at a time) and flat
-// ([channel][depth][row][column]: a tile may run over the end of a row, so that narrow images leave no lane idle).
 #include <algorithm>
 #include <cstring>
 
 #include "algorithms/algorithm.h"
+#include "algorithms/block_geometry.h"
 #include "algorithms/cost_model.h"
 #include "algorithms/limits.h"
 #include "algorithms/panel_engine.h"
@@ -17,25 +15,10 @@
 namespace convtranspose {
 namespace {
 
-constexpr std::int64_t kFloatsPerLine = 16;
-constexpr std::int64_t kTileBytes = 96 * 1024;  // of a tile, to leave room for the block beside it
-constexpr std::int64_t kMaxRows = 64;           // of a block
-
-struct Blocking {
-  bool flat = false;
-  std::int64_t rows = 1;     // output rows of a phase in a block
-  std::int64_t columns = 1;  // output columns of a phase in a block
-  Dims box{1, 1, 1};         // packed input positions
-  std::int64_t stride_d = 0, stride_h = 0, stride_c = 0;
-  std::int64_t block_floats = 0;
-  std::int64_t pixel_stride = 0;
-  double cycles = 0.0;  // of one run
-};
-
 class DirectWideExecution final : public Execution {
  public:
   DirectWideExecution(const PlanRequest& request, const PhaseSet& phases, TileKernels kernels, WeightLayout layout,
-                      const Blocking& blocking)
+                      const BlockGeometry& blocking)
       : problem_(request.problem),
         table_(request.kernels),
         engine_(request, phases, std::move(kernels), std::move(layout)),
@@ -58,7 +41,7 @@ class DirectWideExecution final : public Execution {
                       {"channelChunk", engine_.layout().chunk()}};
   }
 
-  const WeightLayout* weight_layout() const override { return &engine_.layout(); }
+  const PackedForm* packed_form() const override { return &engine_.layout(); }
   std::int64_t tasks() const override { return blocks_ * parts_; }
   std::size_t workspace_bytes() const override {
     return static_cast<std::size_t>(blocking_.block_floats + engine_.tile_floats()) * sizeof(float);
@@ -93,10 +76,6 @@ class DirectWideExecution final : public Execution {
   }
 
  private:
-  std::int64_t flat_pixels(std::int64_t rows, std::int64_t columns) const {
-    return (rows - 1) * blocking_.stride_h + columns;
-  }
-
   void pack(const RunArgs& args, std::int64_t image, std::int64_t group, std::int64_t jd, std::int64_t jh, std::int64_t jw,
             float* packed) const {
     const PhaseSet& phases = engine_.phases();
@@ -124,9 +103,9 @@ class DirectWideExecution final : public Execution {
       }
       for (const Phase1d& height : phases.dim[1].phases) {
         if (height.taps.empty()) continue;
-        kernels |= engine_.kernels_for(flat_pixels(std::min(blocking_.rows, height.size), columns));
+        kernels |= engine_.kernels_for(blocking_.flat_pixels(std::min(blocking_.rows, height.size), columns));
         const std::int64_t last = (height.size - 1) % blocking_.rows + 1;
-        kernels |= engine_.kernels_for(flat_pixels(last, columns));
+        kernels |= engine_.kernels_for(blocking_.flat_pixels(last, columns));
       }
     }
   }
@@ -144,11 +123,11 @@ class DirectWideExecution final : public Execution {
     const std::int64_t columns = std::min(blocking_.columns, phases.dim[2].max_size() - jw);
     if (jd >= depth.size || rows <= 0) return;
 
-    PixelSegment segments[kMaxRows];
+    PixelSegment segments[BlockGeometry::kMaxRows];
     std::int64_t segment_count = 0;
     const std::int64_t tile_row = blocking_.flat ? blocking_.stride_h : engine_.kernels().covered(panel.rows, columns);
     if (blocking_.flat) {
-      segments[segment_count++] = {0, flat_pixels(rows, columns), 0};
+      segments[segment_count++] = {0, blocking_.flat_pixels(rows, columns), 0};
     } else {
       for (; segment_count < rows; ++segment_count) {
         segments[segment_count] = {segment_count * blocking_.stride_h, columns, segment_count * tile_row};
@@ -170,83 +149,22 @@ class DirectWideExecution final : public Execution {
   Problem problem_;
   const KernelTable* table_;
   PanelEngine engine_;
-  Blocking blocking_;
+  BlockGeometry blocking_;
   std::int64_t blocks_d_, blocks_h_, blocks_w_, blocks_;
   std::int64_t units_;  // (phase row, panel) pairs of a block
   std::int64_t parts_;  // tasks per block
 };
 
-// Sizes that follow from rows, columns and layout.
-void derive(const PlanRequest& request, const PhaseSet& phases, const TileKernels& kernels, const WeightLayout& layout,
-            Blocking* b) {
-  const std::int64_t channels = request.problem.in_channels_per_group();
-  b->box = {1 + phases.dim[0].halo(), b->rows + phases.dim[1].halo(), b->columns + phases.dim[2].halo()};
-  if (b->flat) {
-    b->stride_h = b->box[2];
-    b->stride_d = b->box[1] * b->stride_h;
-    b->stride_c = b->box[0] * b->stride_d;
-    // Channels one page-multiple apart would share cache sets.
-    if (b->stride_c % 256 == 0) b->stride_c += kFloatsPerLine;
-    b->block_floats = channels * b->stride_c;
-  } else {
-    b->stride_c = b->box[2];
-    if (b->stride_c % 256 == 0) b->stride_c += kFloatsPerLine;
-    b->stride_h = channels * b->stride_c;
-    b->stride_d = b->box[1] * b->stride_h;
-    b->block_floats = b->box[0] * b->stride_d;
-  }
-  b->block_floats = round_up(b->block_floats, kFloatsPerLine) + round_up(kernels.max_columns(), kFloatsPerLine);
-  std::int64_t pixels = 0;
-  for (const Panel& panel : layout.panels()) {
-    const std::int64_t covered = b->flat ? kernels.covered(panel.rows, (b->rows - 1) * b->stride_h + b->columns)
-                                         : b->rows * kernels.covered(panel.rows, b->columns);
-    pixels = std::max(pixels, covered);
-  }
-  b->pixel_stride = round_up(pixels, kFloatsPerLine);
-}
-
-bool fits(const Blocking& b, const PhaseSet& phases, const WeightLayout& layout, std::int64_t block_bytes) {
-  const std::int64_t tile = phases.dim[2].count() * layout.widest_panel() * b.pixel_stride * 4;
-  return b.block_floats * 4 <= block_bytes && tile <= kTileBytes;
-}
-
-// The largest block of the given layout that the caches hold, shrunk evenly over the image.
-Blocking choose(const PlanRequest& request, const PhaseSet& phases, const TileKernels& kernels, const WeightLayout& layout,
-                bool flat) {
-  const std::int64_t block_bytes = static_cast<std::int64_t>(request.caches.l2) / 2;
-  const std::int64_t height = phases.dim[1].max_size();
-  const std::int64_t width = phases.dim[2].max_size();
-  Blocking b;
-  b.flat = flat;
-  b.columns = width;
-  derive(request, phases, kernels, layout, &b);
-  while (!fits(b, phases, layout, block_bytes) && b.columns > kernels.lanes()) {
-    b.columns = std::max<std::int64_t>(kernels.lanes(), round_up(ceil_div(b.columns, 2), kernels.lanes()));
-    derive(request, phases, kernels, layout, &b);
-  }
-  std::int64_t rows = 1;
-  for (Blocking taller = b; rows < std::min(height, kMaxRows);) {
-    taller.rows = rows + 1;
-    derive(request, phases, kernels, layout, &taller);
-    if (!fits(taller, phases, layout, block_bytes)) break;
-    ++rows;
-  }
-  b.rows = ceil_div(height, ceil_div(height, rows));
-  b.columns = ceil_div(width, ceil_div(width, b.columns));
-  derive(request, phases, kernels, layout, &b);
-  return b;
-}
-
 // Cycles of a whole run with this blocking.
 double run_cycles(const PlanRequest& request, const PhaseSet& phases, const TileKernels& kernels, const WeightLayout& layout,
-                  const Blocking& b) {
+                  const BlockGeometry& b) {
   const Problem& p = request.problem;
   const double blocks = static_cast<double>(p.call.batch * p.layer.groups * phases.dim[0].max_size()) *
                         static_cast<double>(ceil_div(phases.dim[1].max_size(), b.rows)) *
                         static_cast<double>(ceil_div(phases.dim[2].max_size(), b.columns));
   PanelEngine engine(request, phases, kernels, layout);
   engine.set_source_strides(b.stride_d, b.stride_h, b.stride_c);
-  const double compute = b.flat ? engine.compute_cycles((b.rows - 1) * b.stride_h + b.columns)
+  const double compute = b.flat ? cost::kFlatPenalty * engine.compute_cycles(b.flat_pixels(b.rows, b.columns))
                                 : static_cast<double>(b.rows) * engine.compute_cycles(b.columns);
   const bool last = p.call.format == MemoryFormat::kChannelsLast;
   const double packed = static_cast<double>(p.in_channels_per_group() * b.box[0] * b.box[1] * b.box[2]);
@@ -266,18 +184,27 @@ class DirectWide final : public Algorithm {
   std::unique_ptr<Execution> plan(const PlanRequest& request, std::string* reason) const override {
     *reason = decline_phased(request);
     if (!reason->empty()) return nullptr;
+    if (few_outputs(request)) {
+      *reason = "few output channels: direct-few computes all phases at once";
+      return nullptr;
+    }
     const PhaseSet phases = make_phases(request.problem);
     const KernelTable& table = *request.kernels;
-    TileKernels kernels(table.wide, table.wide_count, table.lanes);
+    TileKernels kernels(table.wide, table.wide_count, table.lanes, cost::kUnalignedLoad);
     WeightLayout layout(request.problem.layer,
                         split_panels(request.problem.out_channels_per_group(), kernels.preferred_rows(), 1),
                         request.channel_chunk);
-    Blocking best;
-    for (const bool flat : {false, true}) {
-      Blocking b = choose(request, phases, kernels, layout, flat);
-      b.cycles = run_cycles(request, phases, kernels, layout, b);
-      if (best.cycles == 0.0 || b.cycles < best.cycles) best = b;
+    BlockDomain domain;
+    for (int d = 0; d < kSpatialDims; ++d) {
+      domain.size[d] = phases.dim[d].max_size();
+      domain.halo[d] = phases.dim[d].halo();
     }
+    domain.channels = request.problem.in_channels_per_group();
+    domain.tile_rows = phases.dim[2].count() * layout.widest_panel();
+    for (const Panel& panel : layout.panels()) domain.call_rows.push_back(panel.rows);
+    const BlockGeometry best = cheapest_geometry(domain, kernels, request.caches, [&](const BlockGeometry& b) {
+      return run_cycles(request, phases, kernels, layout, b);
+    });
     auto execution = std::make_unique<DirectWideExecution>(request, phases, kernels, std::move(layout), best);
     if (execution->workspace_bytes() > static_cast<std::size_t>(request.workspace_limit)) {
       *reason = "one row of all input channels needs " + std::to_string(execution->workspace_bytes()) +

@@ -71,7 +71,7 @@ class GemmExecution final : public Execution {
     blocking = {{"pixels", pixels}, {"panel", engine_.layout().widest_panel()}, {"channelChunk", engine_.layout().chunk()}};
   }
 
-  const WeightLayout* weight_layout() const override { return &engine_.layout(); }
+  const PackedForm* packed_form() const override { return &engine_.layout(); }
   std::int64_t tasks() const override { return problem_.layer.groups * blocks_per_group_ * parts_; }
   std::size_t workspace_bytes() const override {
     return static_cast<std::size_t>(block_floats_ + engine_.tile_floats()) * sizeof(float);
@@ -170,7 +170,7 @@ class Gemm final : public Algorithm {
       return nullptr;
     }
     const KernelTable& table = *request.kernels;
-    TileKernels kernels(table.wide, table.wide_count, table.lanes);
+    TileKernels kernels(table.wide, table.wide_count, table.lanes, cost::kUnalignedLoad);
     WeightLayout layout(request.problem.layer,
                         split_panels(request.problem.out_channels_per_group(), kernels.preferred_rows(), 1),
                         request.channel_chunk);

@@ -22,6 +22,12 @@ std::string decline_phased(const PlanRequest& request) {
     if (p.layer.kernel[d] > kMaxKernelPoints / kernel_points) return "the kernel has more than 4194304 positions";
     kernel_points *= p.layer.kernel[d];
   }
+  double halo = static_cast<double>(p.in_channels_per_group());
+  for (int d = 0; d < kSpatialDims; ++d) {
+    halo *= 1.0 + static_cast<double>(p.layer.dilation[d]) * static_cast<double>(p.layer.kernel[d] - 1) /
+                      static_cast<double>(p.layer.stride[d]);
+  }
+  if (halo > kMaxHaloFloats) return "the dilated kernel spans more input positions than a block can hold";
   return "";
 }
 

@@ -11,6 +11,7 @@ namespace convtranspose {
 // Phases and taps are listed, so their number is bounded by the layer alone (never by the sizes of a call).
 inline constexpr std::int64_t kMaxPhases = 65536;
 inline constexpr std::int64_t kMaxKernelPoints = std::int64_t{1} << 22;
+inline constexpr double kMaxHaloFloats = 1 << 28;  // of one output position; keeps sizes of blocks far from overflow
 
 // Tasks to aim at when one would do: enough for many threads to share evenly, coarse enough to cost nothing.
 inline constexpr std::int64_t kWantedTasks = 16;
@@ -19,6 +20,10 @@ inline constexpr double kMaxTaskCycles = 3000000.0;  // about a millisecond: abo
 
 // A reason why no phase-by-phase algorithm should run the problem, or "".
 std::string decline_phased(const PlanRequest& request);
+
+// Whether direct_few is for this layer: its tiles hold all phases of all output channels. The other direct algorithms then
+// decline, because they add products in another order.
+bool few_outputs(const PlanRequest& request);
 
 // Into how many parts to cut each of `blocks` blocks of `cycles_per_block`, given at most `max_parts`.
 std::int64_t parts_per_block(std::int64_t blocks, double cycles_per_block, std::int64_t max_parts);

@@ -62,7 +62,7 @@ class ReferenceExecution final : public Execution {
     blocking = {{"outputs", kOutputsPerTask}};
   }
 
-  const WeightLayout* weight_layout() const override { return nullptr; }
+  const PackedForm* packed_form() const override { return nullptr; }
   std::int64_t tasks() const override { return (problem_.dst_elements() + kOutputsPerTask - 1) / kOutputsPerTask; }
   std::size_t workspace_bytes() const override { return 0; }
 

@@ -7,7 +7,8 @@
 
 namespace convtranspose {
 
-TileKernels::TileKernels(const TileKernel* kernels, int count, int lanes) : table_(kernels), lanes_(lanes) {
+TileKernels::TileKernels(const TileKernel* kernels, int count, int lanes, double vector_load)
+    : table_(kernels), lanes_(lanes), vector_load_(vector_load) {
   double best = 0.0;
   for (int i = 0; i < count; ++i) {
     const TileKernel& kernel = kernels[i];
@@ -15,7 +16,7 @@ TileKernels::TileKernels(const TileKernel* kernels, int count, int lanes) : tabl
     by_rows_[kernel.mr].push_back(&kernel);
     max_columns_ = std::max(max_columns_, kernel.nr);
     const double vectors = static_cast<double>(kernel.nr) / lanes;
-    const double intensity = kernel.mr * vectors / (kernel.mr + vectors);
+    const double intensity = kernel.mr * vectors / (kernel.mr + vectors * vector_load);
     if (intensity > best) {
       best = intensity;
       preferred_rows_ = kernel.mr;
@@ -59,15 +60,19 @@ std::uint64_t TileKernels::bits_for(std::int64_t rows, std::int64_t columns) con
   return bits;
 }
 
+double TileKernels::call_cycles(const TileKernel& kernel, double steps) const {
+  return cost::call(kernel, lanes_, steps, vector_load_);
+}
+
 double TileKernels::cycles(std::int64_t rows, std::int64_t columns, double steps) const {
   double sum = 0.0;
   // Long runs repeat the widest kernel: count those at once.
   const TileKernel& widest = *by_rows_[static_cast<std::size_t>(rows)].back();
   const std::int64_t repeats = columns >= 2 * widest.nr ? columns / widest.nr - 1 : 0;
-  sum += static_cast<double>(repeats) * cost::call(widest, lanes_, steps);
+  sum += static_cast<double>(repeats) * call_cycles(widest, steps);
   for (std::int64_t left = columns - repeats * widest.nr; left > 0;) {
     const TileKernel& kernel = pick(rows, left);
-    sum += cost::call(kernel, lanes_, steps);
+    sum += call_cycles(kernel, steps);
     left -= kernel.nr;
   }
   return sum;

@@ -11,7 +11,8 @@ namespace convtranspose {
 
 class TileKernels {
  public:
-  TileKernels(const TileKernel* kernels, int count, int lanes);
+  // `vector_load`: what a vector load of these kernels costs (cost_model.h).
+  TileKernels(const TileKernel* kernels, int count, int lanes, double vector_load);
 
   int lanes() const { return lanes_; }
   int max_rows() const { return static_cast<int>(by_rows_.size()) - 1; }
@@ -31,12 +32,16 @@ class TileKernels {
   // Cycles of successive picks over `columns` columns and `steps` steps.
   double cycles(std::int64_t rows, std::int64_t columns, double steps) const;
 
+  // Cycles of one call of `kernel` over `steps` steps.
+  double call_cycles(const TileKernel& kernel, double steps) const;
+
   // Rows of the kernel that does most multiplications per load: the panel height to prefer.
   int preferred_rows() const { return preferred_rows_; }
 
  private:
   const TileKernel* table_;
   int lanes_;
+  double vector_load_;
   int max_columns_ = 0;
   int preferred_rows_ = 1;
   std::vector<std::vector<const TileKernel*>> by_rows_;  // [rows], ascending columns

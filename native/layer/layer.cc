@@ -104,7 +104,7 @@ struct Layer::Impl {
   Status init(const LayerSpec& layer_spec, const float* raw_weights, const float* raw_bias, bool copy);
   Status get(const CallSpec& call, bool with_weights, Prepared* prepared);
   Status build(const CallSpec& call, bool with_weights, Prepared* prepared);
-  Status pack(const WeightLayout& layout, std::shared_ptr<const FloatArray>* array);
+  Status pack(const PackedForm& form, std::shared_ptr<const FloatArray>* array);
 };
 
 Status Layer::Impl::init(const LayerSpec& layer_spec, const float* raw_weights, const float* raw_bias, bool copy) {
@@ -138,7 +138,7 @@ Status Layer::Impl::get(const CallSpec& call, bool with_weights, Prepared* prepa
     const std::lock_guard<std::mutex> lock(cache_mutex);
     const Prepared* found = cache.find(call);
     if (found == nullptr) return false;
-    if (with_weights && found->packed == nullptr && found->plan->execution->weight_layout() != nullptr) return false;
+    if (with_weights && found->packed == nullptr && found->plan->execution->packed_form() != nullptr) return false;
     *prepared = *found;
     return true;
   };
@@ -170,9 +170,9 @@ Status Layer::Impl::build(const CallSpec& call, bool with_weights, Prepared* pre
     }
     if (execution.family_count == 0) fresh.kernel_counts.push_back(counter(kernel_name(*fresh.plan, "baseline", "scalar")));
   }
-  const WeightLayout* layout = fresh.plan->execution->weight_layout();
-  if (with_weights && layout != nullptr) {
-    if (Status status = pack(*layout, &fresh.packed); !status.ok()) return status;
+  const PackedForm* form = fresh.plan->execution->packed_form();
+  if (with_weights && form != nullptr) {
+    if (Status status = pack(*form, &fresh.packed); !status.ok()) return status;
   }
   const std::lock_guard<std::mutex> lock(cache_mutex);
   if (Prepared* found = cache.find(call); found != nullptr) {
@@ -184,19 +184,19 @@ Status Layer::Impl::build(const CallSpec& call, bool with_weights, Prepared* pre
   return {};
 }
 
-Status Layer::Impl::pack(const WeightLayout& layout, std::shared_ptr<const FloatArray>* array) {
+Status Layer::Impl::pack(const PackedForm& form, std::shared_ptr<const FloatArray>* array) {
   {
     const std::lock_guard<std::mutex> lock(cache_mutex);
-    if (const auto found = packed.find(layout.key()); found != packed.end()) {
+    if (const auto found = packed.find(form.key()); found != packed.end()) {
       *array = found->second;
       return {};
     }
   }
-  auto fresh = std::make_shared<FloatArray>(layout.elements());
+  auto fresh = std::make_shared<FloatArray>(form.elements());
   if (fresh->data() == nullptr) return out_of_memory_for("the packed weights");
-  layout.pack(weights, fresh->data());
+  form.pack(weights, fresh->data());
   const std::lock_guard<std::mutex> lock(cache_mutex);
-  packed.emplace(layout.key(), fresh);
+  packed.emplace(form.key(), fresh);
   *array = std::move(fresh);
   return {};
 }

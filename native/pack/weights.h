@@ -39,8 +39,19 @@ struct Panel {
   std::int64_t begin;  // sum of the widths before it
 };
 
+// A form of the weights that an algorithm computes with.
+class PackedForm {
+ public:
+  virtual ~PackedForm() = default;
+  virtual std::int64_t elements() const = 0;
+  // Equal keys mean equal packed bytes for the same raw weights.
+  virtual const std::string& key() const = 0;
+  // Fills elements() floats.
+  virtual void pack(const float* weights, float* packed) const = 0;
+};
+
 // Where the values of one problem's layer stand. Depends on the layer and on the panels, not on sizes or padding.
-class WeightLayout {
+class WeightLayout final : public PackedForm {
  public:
   // `panel_widths`: rows and stored width of each panel, in order; their rows add up to the output channels of a group.
   // `chunk`: channels that are accumulated in registers before they are added to the tile.
@@ -50,17 +61,14 @@ class WeightLayout {
   std::int64_t chunk() const { return chunk_; }
   std::int64_t widest_panel() const { return widest_; }
   std::int64_t taps(std::int64_t residue_d, std::int64_t residue_h, std::int64_t residue_w) const;
-  std::int64_t elements() const { return layer_.groups * group_elements_; }
+  std::int64_t elements() const override { return layer_.groups * group_elements_; }
 
   // Start of the run of a phase and panel. Channel c of it begins at + c * taps * panel.width.
   std::int64_t offset(std::int64_t group, std::int64_t residue_d, std::int64_t residue_h, const Panel& panel,
                       std::int64_t residue_w) const;
 
-  // Equal keys mean equal packed bytes for the same raw weights.
-  const std::string& key() const { return key_; }
-
-  // Fills elements() floats.
-  void pack(const float* weights, float* packed) const;
+  const std::string& key() const override { return key_; }
+  void pack(const float* weights, float* packed) const override;
 
  private:
   LayerSpec layer_;

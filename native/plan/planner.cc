@@ -36,8 +36,8 @@ std::string milliseconds(double seconds) {
 // Cost of a plan for the choice: with weights that serve one call alone, packing counts.
 double total_seconds(const Execution& execution, const Problem& problem) {
   double seconds = execution.estimated_seconds;
-  if (!problem.call.weights_reused && execution.weight_layout() != nullptr) {
-    seconds += static_cast<double>(execution.weight_layout()->elements()) * cost::kPackWeightPerFloat / cost::kClock;
+  if (!problem.call.weights_reused && execution.packed_form() != nullptr) {
+    seconds += static_cast<double>(execution.packed_form()->elements()) * cost::kPackWeightPerFloat / cost::kClock;
   }
   return seconds;
 }
@@ -76,7 +76,7 @@ const char* choice_word(AlgorithmChoice choice) {
 }
 
 const std::vector<const Algorithm*>& algorithm_list() {
-  static const std::vector<const Algorithm*> list{&gemm(), &direct_wide(), &direct_channels(), &reference()};
+  static const std::vector<const Algorithm*> list{&gemm(), &direct_few(), &direct_wide(), &direct_channels(), &reference()};
   return list;
 }
 

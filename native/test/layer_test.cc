@@ -141,16 +141,16 @@ std::string describe(const Problem& p) {
 // Runs every task of a plan on this thread, with a fresh workspace each time and guards behind it.
 void run_plan(const Plan& plan, const Values& v, std::vector<float>* y) {
   const Execution& execution = *plan.execution;
-  const WeightLayout* layout = execution.weight_layout();
-  FloatArray packed(layout == nullptr ? 1 : layout->elements());
-  if (layout != nullptr) layout->pack(v.w.data(), packed.data());
+  const PackedForm* form = execution.packed_form();
+  FloatArray packed(form == nullptr ? 1 : form->elements());
+  if (form != nullptr) form->pack(v.w.data(), packed.data());
   const std::int64_t floats = static_cast<std::int64_t>(execution.workspace_bytes() / sizeof(float));
   FloatArray workspace(floats + 64);
   const float guard = 12345.0f;
   for (std::int64_t i = 0; i < floats; ++i) workspace.data()[i] = std::nanf("");
   for (std::int64_t i = 0; i < 64; ++i) workspace.data()[floats + i] = guard;
   RunArgs args{v.x.data(), y->data(), plan.problem.layer.has_bias ? v.b.data() : nullptr,
-               layout == nullptr ? v.w.data() : packed.data()};
+               form == nullptr ? v.w.data() : packed.data()};
   std::uint64_t used = 0;
   std::int64_t tag = -1;
   for (std::int64_t task = 0; task < execution.tasks(); ++task) {

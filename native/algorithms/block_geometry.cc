@@ -1,0 +1,80 @@
+#include "algorithms/block_geometry.h"
+
+#include <algorithm>
+
+#include "problem/checked.h"
+
+namespace convtranspose {
+namespace {
+
+constexpr std::int64_t kFloatsPerLine = 16;
+constexpr std::int64_t kFloatsPerSetPeriod = 256;  // channels a multiple of this apart would share few cache sets
+constexpr std::int64_t kTileBytes = 96 * 1024;     // of a tile, to leave room for the block beside it
+
+// Sizes that follow from rows, columns and layout.
+void derive(const BlockDomain& domain, const TileKernels& kernels, BlockGeometry* b) {
+  b->box = {1 + domain.halo[0], b->rows + domain.halo[1], b->columns + domain.halo[2]};
+  if (b->flat) {
+    b->stride_h = b->box[2];
+    b->stride_d = b->box[1] * b->stride_h;
+    b->stride_c = b->box[0] * b->stride_d;
+    if (b->stride_c % kFloatsPerSetPeriod == 0) b->stride_c += kFloatsPerLine;
+    b->block_floats = domain.channels * b->stride_c;
+  } else {
+    b->stride_c = b->box[2];
+    if (b->stride_c % kFloatsPerSetPeriod == 0) b->stride_c += kFloatsPerLine;
+    b->stride_h = domain.channels * b->stride_c;
+    b->stride_d = b->box[1] * b->stride_h;
+    b->block_floats = b->box[0] * b->stride_d;
+  }
+  b->block_floats = round_up(b->block_floats, kFloatsPerLine) + round_up(kernels.max_columns(), kFloatsPerLine);
+  std::int64_t pixels = 0;
+  for (const std::int64_t rows : domain.call_rows) {
+    const std::int64_t covered =
+        b->flat ? kernels.covered(rows, b->flat_pixels(b->rows, b->columns)) : b->rows * kernels.covered(rows, b->columns);
+    pixels = std::max(pixels, covered);
+  }
+  b->pixel_stride = round_up(pixels, kFloatsPerLine);
+}
+
+BlockGeometry largest(const BlockDomain& domain, const TileKernels& kernels, const CacheInfo& caches, bool flat) {
+  const auto fits = [&](const BlockGeometry& b) {
+    return b.block_floats * 4 <= static_cast<std::int64_t>(caches.l2) / 2 &&
+           domain.tile_rows * b.pixel_stride * 4 <= kTileBytes;
+  };
+  const std::int64_t height = domain.size[1];
+  const std::int64_t width = domain.size[2];
+  BlockGeometry b;
+  b.flat = flat;
+  b.columns = width;
+  derive(domain, kernels, &b);
+  while (!fits(b) && b.columns > kernels.lanes()) {
+    b.columns = std::max<std::int64_t>(kernels.lanes(), round_up(ceil_div(b.columns, 2), kernels.lanes()));
+    derive(domain, kernels, &b);
+  }
+  std::int64_t rows = 1;
+  for (BlockGeometry taller = b; rows < std::min(height, BlockGeometry::kMaxRows);) {
+    taller.rows = rows + 1;
+    derive(domain, kernels, &taller);
+    if (!fits(taller)) break;
+    ++rows;
+  }
+  // Even blocks over the image.
+  b.rows = ceil_div(height, ceil_div(height, rows));
+  b.columns = ceil_div(width, ceil_div(width, b.columns));
+  derive(domain, kernels, &b);
+  return b;
+}
+
+}  // namespace
+
+BlockGeometry cheapest_geometry(const BlockDomain& domain, const TileKernels& kernels, const CacheInfo& caches,
+                                const std::function<double(const BlockGeometry&)>& run_cycles) {
+  BlockGeometry rows = largest(domain, kernels, caches, false);
+  BlockGeometry flat = largest(domain, kernels, caches, true);
+  rows.cycles = run_cycles(rows);
+  flat.cycles = run_cycles(flat);
+  return flat.cycles < rows.cycles ? flat : rows;
+}
+
+}  // namespace convtranspose
