@@ -74,7 +74,7 @@ compare_algorithms() {
   echo "cpuInfo().isa: $(head -1 "$build/algorithms-arm64.txt")"
   [ "$(head -1 "$build/algorithms-arm64.txt")" = neon ] || return 1
   diff <(tail -n +2 "$build/algorithms-here.txt") <(tail -n +2 "$build/algorithms-arm64.txt") || return 1
-  echo "$(($(wc -l <"$build/algorithms-arm64.txt") - 1)) problems ran the same algorithms as here"
+  echo "$(($(wc -l <"$build/algorithms-arm64.txt") - 2)) problems ran the same as here; $(tail -1 "$build/algorithms-arm64.txt")"
 }
 check compare_algorithms
 
