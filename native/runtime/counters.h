@@ -1,5 +1,6 @@
 // Counts of what really ran, by name ("direct-wide/avx512/8x3"), and of heap allocations made by runs: what the tests hold
-// against explain() and against the promise that a repeated call allocates nothing. Counting is one relaxed increment a task.
+// against explain() and against the promise that a repeated call allocates nothing. Counting is one relaxed increment a
+// task.
 #pragma once
 
 #include <atomic>

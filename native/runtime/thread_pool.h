@@ -71,10 +71,10 @@ class Job {
     Job* next = nullptr;
     Job* previous = nullptr;
     bool queued = false;
-    bool unstarted = false;        // submitted, and nobody has asked for its first stage
-    bool served = false;           // has had its first turn: in the list of those that take turns
-    void* caller = nullptr;        // who waits in run()
-    std::shared_ptr<Job> self;     // keeps a submitted job alive
+    bool unstarted = false;     // submitted, and nobody has asked for its first stage
+    bool served = false;        // has had its first turn: in the list of those that take turns
+    void* caller = nullptr;     // who waits in run()
+    std::shared_ptr<Job> self;  // keeps a submitted job alive
   };
   Schedule schedule_;
 };
