@@ -15,7 +15,7 @@ function check(name, command, args) {
 }
 
 const bin = (name) => path.join(root, 'node_modules', '.bin', name);
-const sources = ['native', 'bench'].flatMap((dir) =>
+const sources = ['native', 'bench/native'].flatMap((dir) =>
   readdirSync(path.join(root, dir), { recursive: true })
     .filter((file) => /\.(cc|h)$/.test(file))
     .map((file) => path.join(dir, file)),

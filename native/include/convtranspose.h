@@ -1,5 +1,5 @@
-// The public C++ interface: transposed convolution in 1, 2 or 3 dimensions, no Node in it. Tests, fuzzers and benches use
-// it.
+// The public C++ interface: transposed convolution in 1, 2 or 3 dimensions, no Node in it. Tests, fuzzers and benches
+// use it.
 //
 //   LayerSpec spec;  spec.in_channels = 64; spec.out_channels = 32; spec.kernel = {1, 4, 4}; spec.stride = {1, 2, 2};
 //   std::shared_ptr<Layer> layer;
