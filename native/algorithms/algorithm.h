@@ -12,7 +12,7 @@
 #include <vector>
 
 #include "kernels/kernel.h"
-#include "pack/weights.h"
+#include "pack/packed_form.h"
 #include "problem/problem.h"
 #include "runtime/cpu.h"
 

@@ -12,6 +12,7 @@
 #include "algorithms/limits.h"
 #include "algorithms/tile_kernels.h"
 #include "pack/input.h"
+#include "pack/weights.h"
 #include "problem/checked.h"
 #include "problem/phases.h"
 

@@ -1,16 +1,10 @@
 // Direct, for few output channels: all phases of all output channels of a group are rows of one tile, so that every input
 // vector that is loaded serves all of them (with one output channel, a tile per phase would load a vector for each
 // multiplication).
-//
-// Phases are taken by residue here: position q of a dimension stands for the outputs q*stride + residue - pad_begin, so that
-// taps fall on the same input offsets whatever the padding: tap k of residue r = k*dilation mod stride reads input q + u
-// with u = (r - k*dilation)/stride. The offsets used by exactly the same set of residues form a segment; a segment is
-// computed for the rows of its residues alone, in strips of neighbouring rows, and added to the tile. (Giving absent taps a
-// zero weight would be simpler, but zero times an infinite input is not zero.)
+// Positions, residues and strips are those of pack/strip_weights.h.
 #include <algorithm>
 #include <array>
 #include <cstring>
-#include <map>
 
 #include "algorithms/algorithm.h"
 #include "algorithms/block_geometry.h"
@@ -18,177 +12,17 @@
 #include "algorithms/limits.h"
 #include "algorithms/tile_kernels.h"
 #include "pack/input.h"
+#include "pack/strip_weights.h"
 #include "problem/checked.h"
-#include "problem/phases.h"
 
 namespace convtranspose {
 namespace {
 
 constexpr std::int64_t kMaxOutputChannels = 4;  // per group: more rows than that fill a tile by themselves
 constexpr std::int64_t kMaxTileRows = 64;
+constexpr std::int64_t kMaxFewKernelPoints = 65536;  // their positions are listed
 constexpr std::int64_t kMinChannelChunk = 64;
 constexpr std::int64_t kFloatsPerLine = 16;
-
-// The input offsets of one dimension that are used by exactly the residues of `residues`.
-struct OffsetGroup {
-  std::vector<std::int64_t> residues;  // ascending
-  std::vector<std::int64_t> offsets;   // ascending
-};
-
-struct Offsets1d {
-  std::vector<OffsetGroup> groups;
-  std::int64_t min_offset = 0;  // the largest is 0: tap 0 of residue 0
-};
-
-// Position k of the tap of residue r at offset u, or -1.
-std::int64_t tap_at(const LayerSpec& layer, int d, std::int64_t residue, std::int64_t offset) {
-  const std::int64_t distance = residue - offset * layer.stride[d];
-  if (distance < 0 || distance % layer.dilation[d] != 0) return -1;
-  const std::int64_t k = distance / layer.dilation[d];
-  return k < layer.kernel[d] ? k : -1;
-}
-
-Offsets1d group_offsets(const LayerSpec& layer, int d) {
-  std::map<std::int64_t, std::vector<std::int64_t>> residues_at;  // offset -> residues that use it
-  for (std::int64_t r = 0; r < layer.stride[d]; ++r) {
-    for (const std::int64_t k : taps_of_residue(layer.kernel[d], layer.stride[d], layer.dilation[d], r)) {
-      residues_at[(r - k * layer.dilation[d]) / layer.stride[d]].push_back(r);
-    }
-  }
-  std::map<std::vector<std::int64_t>, std::vector<std::int64_t>> offsets_of;
-  for (const auto& [offset, residues] : residues_at) offsets_of[residues].push_back(offset);
-  Offsets1d result;
-  result.min_offset = residues_at.begin()->first;
-  for (auto& [residues, offsets] : offsets_of) result.groups.push_back({residues, offsets});
-  // Largest sets first: their strips are tall, and later ones add to rows that hold something already.
-  std::stable_sort(result.groups.begin(), result.groups.end(),
-                   [](const OffsetGroup& a, const OffsetGroup& b) { return a.residues.size() > b.residues.size(); });
-  return result;
-}
-
-// One tile kernel call per channel chunk and pixel tile.
-struct Strip {
-  std::int64_t first_row;
-  std::int64_t rows;
-  bool accumulate;                                           // the rows already hold something
-  std::vector<std::int64_t> weight_positions;                // [tap][row]: co * kernel points + flat kernel position
-  std::vector<std::array<std::int64_t, kSpatialDims>> taps;  // input offsets, at most 0
-  std::int64_t packed_offset = 0;                            // floats from the start of a group
-};
-
-// Packed weights: [group][strip][channel][tap][row].
-class FewForm final : public PackedForm {
- public:
-  FewForm(const LayerSpec& layer, std::int64_t max_rows) : layer_(layer) {
-    const std::int64_t outputs = layer.out_channels / layer.groups;
-    rows_ = layer.stride[0] * layer.stride[1] * layer.stride[2] * outputs;
-    for (int d = 0; d < kSpatialDims; ++d) dims_[d] = group_offsets(layer, d);
-    std::vector<bool> written(static_cast<std::size_t>(rows_), false);
-    const std::int64_t channels = layer.in_channels / layer.groups;
-    for (const OffsetGroup& gd : dims_[0].groups) {
-      for (const OffsetGroup& gh : dims_[1].groups) {
-        for (const OffsetGroup& gw : dims_[2].groups) add_segment(gd, gh, gw, max_rows, &written);
-      }
-    }
-    std::int64_t offset = 0;
-    for (Strip& strip : strips_) {
-      strip.packed_offset = offset;
-      offset += channels * static_cast<std::int64_t>(strip.taps.size()) * strip.rows;
-    }
-    group_elements_ = offset;
-    for (std::int64_t row = 0; row < rows_; ++row) {
-      if (!written[static_cast<std::size_t>(row)]) empty_rows_.push_back(row);
-    }
-    key_ = "few rows" + std::to_string(rows_) + " max" + std::to_string(max_rows);
-    for (int d = 0; d < kSpatialDims; ++d) {
-      key_.append(d == 0 ? " k" : "x").append(std::to_string(layer.kernel[d]));
-      key_.append("s").append(std::to_string(layer.stride[d])).append("d").append(std::to_string(layer.dilation[d]));
-    }
-  }
-
-  std::int64_t rows() const { return rows_; }
-  const std::vector<Strip>& strips() const { return strips_; }
-  const std::vector<std::int64_t>& empty_rows() const { return empty_rows_; }
-  const Offsets1d& offsets(int d) const { return dims_[d]; }
-  std::int64_t group_elements() const { return group_elements_; }
-
-  std::int64_t elements() const override { return layer_.groups * group_elements_; }
-  const std::string& key() const override { return key_; }
-  void pack(const float* weights, float* packed) const override {
-    const std::int64_t channels = layer_.in_channels / layer_.groups;
-    const std::int64_t step = layer_.out_channels / layer_.groups * layer_.kernel[0] * layer_.kernel[1] * layer_.kernel[2];
-    for (std::int64_t group = 0; group < layer_.groups; ++group) {
-      for (const Strip& strip : strips_) {
-        for (std::int64_t c = 0; c < channels; ++c) {
-          const float* from = weights + (group * channels + c) * step;
-          for (const std::int64_t position : strip.weight_positions) *packed++ = from[position];
-        }
-      }
-    }
-  }
-
- private:
-  void add_segment(const OffsetGroup& gd, const OffsetGroup& gh, const OffsetGroup& gw, std::int64_t max_rows,
-                   std::vector<bool>* written) {
-    const std::int64_t outputs = layer_.out_channels / layer_.groups;
-    std::vector<std::int64_t> rows;  // ascending
-    for (const std::int64_t rd : gd.residues) {
-      for (const std::int64_t rh : gh.residues) {
-        for (const std::int64_t rw : gw.residues) {
-          for (std::int64_t co = 0; co < outputs; ++co) {
-            rows.push_back(((rd * layer_.stride[1] + rh) * layer_.stride[2] + rw) * outputs + co);
-          }
-        }
-      }
-    }
-    // Runs of neighbouring rows that either all hold something or all do not, cut evenly into strips that a kernel can do.
-    for (std::size_t begin = 0; begin < rows.size();) {
-      std::size_t end = begin + 1;
-      const auto is_written = [&](std::size_t i) { return (*written)[static_cast<std::size_t>(rows[i])]; };
-      while (end < rows.size() && rows[end] == rows[end - 1] + 1 && is_written(end) == is_written(begin)) ++end;
-      const std::int64_t count = static_cast<std::int64_t>(end - begin);
-      const std::int64_t parts = ceil_div(count, max_rows);
-      for (std::int64_t part = 0; part < parts; ++part) {
-        Strip strip;
-        strip.first_row = rows[begin] + count * part / parts;
-        strip.rows = rows[begin] + count * (part + 1) / parts - strip.first_row;
-        strip.accumulate = is_written(begin);
-        list_taps(gd, gh, gw, &strip);
-        strips_.push_back(std::move(strip));
-      }
-      for (std::size_t i = begin; i < end; ++i) (*written)[static_cast<std::size_t>(rows[i])] = true;
-      begin = end;
-    }
-  }
-
-  void list_taps(const OffsetGroup& gd, const OffsetGroup& gh, const OffsetGroup& gw, Strip* strip) const {
-    const std::int64_t outputs = layer_.out_channels / layer_.groups;
-    const std::int64_t kernel_points = layer_.kernel[0] * layer_.kernel[1] * layer_.kernel[2];
-    for (const std::int64_t ud : gd.offsets) {
-      for (const std::int64_t uh : gh.offsets) {
-        for (const std::int64_t uw : gw.offsets) {
-          strip->taps.push_back({ud, uh, uw});
-          for (std::int64_t row = strip->first_row; row < strip->first_row + strip->rows; ++row) {
-            const std::int64_t phase = row / outputs;
-            const std::int64_t kw = tap_at(layer_, 2, phase % layer_.stride[2], uw);
-            const std::int64_t kh = tap_at(layer_, 1, phase / layer_.stride[2] % layer_.stride[1], uh);
-            const std::int64_t kd = tap_at(layer_, 0, phase / layer_.stride[2] / layer_.stride[1], ud);
-            strip->weight_positions.push_back(row % outputs * kernel_points +
-                                              (kd * layer_.kernel[1] + kh) * layer_.kernel[2] + kw);
-          }
-        }
-      }
-    }
-  }
-
-  LayerSpec layer_;
-  Offsets1d dims_[kSpatialDims];
-  std::int64_t rows_;
-  std::int64_t group_elements_ = 0;
-  std::vector<Strip> strips_;
-  std::vector<std::int64_t> empty_rows_;  // that no tap reaches: they hold the bias
-  std::string key_;
-};
 
 // Channels per chunk: short strips want longer sums than other algorithms' chunks give them. With one tap to a phase the
 // order of the products is gemm's, and so is the chunk.
@@ -208,7 +42,7 @@ Range positions(const Problem& problem, int d) {
 
 class DirectFewExecution final : public Execution {
  public:
-  DirectFewExecution(const PlanRequest& request, TileKernels tile_kernels, FewForm form, const BlockGeometry& geometry)
+  DirectFewExecution(const PlanRequest& request, TileKernels tile_kernels, StripWeights form, const BlockGeometry& geometry)
       : problem_(request.problem),
         table_(request.kernels),
         kernels_(std::move(tile_kernels)),
@@ -443,7 +277,7 @@ class DirectFewExecution final : public Execution {
   Problem problem_;
   const KernelTable* table_;
   TileKernels kernels_;
-  FewForm form_;
+  StripWeights form_;
   BlockGeometry geometry_;
   std::int64_t chunk_;
   Range range_[kSpatialDims];
@@ -451,8 +285,8 @@ class DirectFewExecution final : public Execution {
   std::vector<std::vector<std::ptrdiff_t>> tap_offsets_;  // [strip]
 };
 
-double run_cycles(const PlanRequest& request, const TileKernels& kernels, const FewForm& form, const BlockDomain& domain,
-                  const BlockGeometry& b) {
+double run_cycles(const PlanRequest& request, const TileKernels& kernels, const StripWeights& form,
+                  const BlockDomain& domain, const BlockGeometry& b) {
   const Problem& p = request.problem;
   const double blocks = static_cast<double>(p.call.batch * p.layer.groups * domain.size[0]) *
                         static_cast<double>(ceil_div(domain.size[1], b.rows)) *
@@ -488,7 +322,7 @@ class DirectFew final : public Algorithm {
     }
     const KernelTable& table = *request.kernels;
     TileKernels kernels(table.wide, table.wide_count, table.lanes, cost::kUnalignedLoad);
-    FewForm form(request.problem.layer, kernels.max_rows());
+    StripWeights form(request.problem.layer, kernels.max_rows());
     BlockDomain domain;
     for (int d = 0; d < kSpatialDims; ++d) {
       domain.size[d] = positions(request.problem, d).size;
@@ -521,7 +355,7 @@ bool few_outputs(const PlanRequest& request) {
     if (layer.stride[d] > kMaxTileRows / rows) return false;
     rows *= layer.stride[d];
   }
-  return outputs <= kMaxOutputChannels && rows > outputs;
+  return outputs <= kMaxOutputChannels && rows > outputs && request.original.kernel_points() <= kMaxFewKernelPoints;
 }
 
 const Algorithm& direct_few() {

@@ -10,6 +10,7 @@
 #include "algorithms/limits.h"
 #include "algorithms/panel_engine.h"
 #include "pack/input.h"
+#include "pack/weights.h"
 #include "problem/checked.h"
 
 namespace convtranspose {

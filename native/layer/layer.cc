@@ -9,7 +9,7 @@
 
 #include "kernels/registry.h"
 #include "layer/plan_cache.h"
-#include "pack/weights.h"
+#include "pack/packed_form.h"
 #include "plan/planner.h"
 #include "runtime/counters.h"
 #include "runtime/cpu.h"

@@ -1,20 +1,11 @@
 #include "pack/weights.h"
 
 #include <algorithm>
-#include <new>
 
 #include "problem/checked.h"
 #include "problem/phases.h"
 
 namespace convtranspose {
-
-FloatArray::FloatArray(std::int64_t count) : data_(nullptr), count_(count) {
-  constexpr std::size_t kAlignment = 64;
-  data_ = static_cast<float*>(::operator new (static_cast<std::size_t>(count > 0 ? count : 1) * sizeof(float),
-                                              std::align_val_t{kAlignment}, std::nothrow));
-}
-
-FloatArray::~FloatArray() { ::operator delete (data_, std::align_val_t{64}); }
 
 std::vector<Panel> split_panels(std::int64_t channels, std::int64_t widest, std::int64_t granule) {
   std::vector<Panel> panels;

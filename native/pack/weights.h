@@ -6,30 +6,14 @@
 // Phases are named by residue (see phases.h), so one packed form serves every padding and every input size.
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <memory>
 #include <string>
 #include <vector>
 
+#include "pack/packed_form.h"
 #include "problem/problem.h"
 
 namespace convtranspose {
-
-// 64-byte aligned floats; data() is nullptr when the allocation failed.
-class FloatArray {
- public:
-  explicit FloatArray(std::int64_t count);
-  ~FloatArray();
-  FloatArray(const FloatArray&) = delete;
-  FloatArray& operator=(const FloatArray&) = delete;
-  float* data() const { return data_; }
-  std::int64_t count() const { return count_; }
-
- private:
-  float* data_;
-  std::int64_t count_;
-};
 
 // Rows of output channels that one tile kernel call handles.
 struct Panel {
@@ -37,17 +21,6 @@ struct Panel {
   std::int64_t rows;   // channels
   std::int64_t width;  // rows as stored, zero-filled: rows <= width
   std::int64_t begin;  // sum of the widths before it
-};
-
-// A form of the weights that an algorithm computes with.
-class PackedForm {
- public:
-  virtual ~PackedForm() = default;
-  virtual std::int64_t elements() const = 0;
-  // Equal keys mean equal packed bytes for the same raw weights.
-  virtual const std::string& key() const = 0;
-  // Fills elements() floats.
-  virtual void pack(const float* weights, float* packed) const = 0;
 };
 
 // Where the values of one problem's layer stand. Depends on the layer and on the panels, not on sizes or padding.

@@ -1,0 +1,133 @@
+#include "pack/strip_weights.h"
+
+#include <algorithm>
+#include <map>
+
+#include "problem/checked.h"
+#include "problem/phases.h"
+
+namespace convtranspose {
+namespace {
+
+// Position k of the tap of residue r at offset u, or -1.
+std::int64_t tap_at(const LayerSpec& layer, int d, std::int64_t residue, std::int64_t offset) {
+  const std::int64_t distance = residue - offset * layer.stride[d];
+  if (distance < 0 || distance % layer.dilation[d] != 0) return -1;
+  const std::int64_t k = distance / layer.dilation[d];
+  return k < layer.kernel[d] ? k : -1;
+}
+
+Offsets1d group_offsets(const LayerSpec& layer, int d) {
+  std::map<std::int64_t, std::vector<std::int64_t>> residues_at;  // offset -> residues that use it
+  for (std::int64_t r = 0; r < layer.stride[d]; ++r) {
+    for (const std::int64_t k : taps_of_residue(layer.kernel[d], layer.stride[d], layer.dilation[d], r)) {
+      residues_at[(r - k * layer.dilation[d]) / layer.stride[d]].push_back(r);
+    }
+  }
+  std::map<std::vector<std::int64_t>, std::vector<std::int64_t>> offsets_of;
+  for (const auto& [offset, residues] : residues_at) offsets_of[residues].push_back(offset);
+  Offsets1d result;
+  result.min_offset = residues_at.begin()->first;
+  for (auto& [residues, offsets] : offsets_of) result.groups.push_back({residues, offsets});
+  // Largest sets first: their strips are tall, and later ones add to rows that hold something already.
+  std::stable_sort(result.groups.begin(), result.groups.end(),
+                   [](const OffsetGroup& a, const OffsetGroup& b) { return a.residues.size() > b.residues.size(); });
+  return result;
+}
+
+}  // namespace
+
+StripWeights::StripWeights(const LayerSpec& layer, std::int64_t max_rows) : layer_(layer) {
+  const std::int64_t outputs = layer.out_channels / layer.groups;
+  rows_ = layer.stride[0] * layer.stride[1] * layer.stride[2] * outputs;
+  for (int d = 0; d < kSpatialDims; ++d) dims_[d] = group_offsets(layer, d);
+  std::vector<bool> written(static_cast<std::size_t>(rows_), false);
+  const std::int64_t channels = layer.in_channels / layer.groups;
+  for (const OffsetGroup& gd : dims_[0].groups) {
+    for (const OffsetGroup& gh : dims_[1].groups) {
+      for (const OffsetGroup& gw : dims_[2].groups) add_segment(gd, gh, gw, max_rows, &written);
+    }
+  }
+  std::int64_t offset = 0;
+  for (Strip& strip : strips_) {
+    strip.packed_offset = offset;
+    offset += channels * static_cast<std::int64_t>(strip.taps.size()) * strip.rows;
+  }
+  group_elements_ = offset;
+  for (std::int64_t row = 0; row < rows_; ++row) {
+    if (!written[static_cast<std::size_t>(row)]) empty_rows_.push_back(row);
+  }
+  key_ = "few rows" + std::to_string(rows_) + " max" + std::to_string(max_rows);
+  for (int d = 0; d < kSpatialDims; ++d) {
+    key_.append(d == 0 ? " k" : "x").append(std::to_string(layer.kernel[d]));
+    key_.append("s").append(std::to_string(layer.stride[d])).append("d").append(std::to_string(layer.dilation[d]));
+  }
+}
+
+void StripWeights::add_segment(const OffsetGroup& gd, const OffsetGroup& gh, const OffsetGroup& gw, std::int64_t max_rows,
+                               std::vector<bool>* written) {
+  const std::int64_t outputs = layer_.out_channels / layer_.groups;
+  std::vector<std::int64_t> rows;  // ascending
+  for (const std::int64_t rd : gd.residues) {
+    for (const std::int64_t rh : gh.residues) {
+      for (const std::int64_t rw : gw.residues) {
+        for (std::int64_t co = 0; co < outputs; ++co) {
+          rows.push_back(((rd * layer_.stride[1] + rh) * layer_.stride[2] + rw) * outputs + co);
+        }
+      }
+    }
+  }
+  // Runs of neighbouring rows that either all hold something or all do not, cut evenly into strips that a kernel can do.
+  for (std::size_t begin = 0; begin < rows.size();) {
+    std::size_t end = begin + 1;
+    const auto is_written = [&](std::size_t i) { return (*written)[static_cast<std::size_t>(rows[i])]; };
+    while (end < rows.size() && rows[end] == rows[end - 1] + 1 && is_written(end) == is_written(begin)) ++end;
+    const std::int64_t count = static_cast<std::int64_t>(end - begin);
+    const std::int64_t parts = ceil_div(count, max_rows);
+    for (std::int64_t part = 0; part < parts; ++part) {
+      Strip strip;
+      strip.first_row = rows[begin] + count * part / parts;
+      strip.rows = rows[begin] + count * (part + 1) / parts - strip.first_row;
+      strip.accumulate = is_written(begin);
+      list_taps(gd, gh, gw, &strip);
+      strips_.push_back(std::move(strip));
+    }
+    for (std::size_t i = begin; i < end; ++i) (*written)[static_cast<std::size_t>(rows[i])] = true;
+    begin = end;
+  }
+}
+
+void StripWeights::list_taps(const OffsetGroup& gd, const OffsetGroup& gh, const OffsetGroup& gw, Strip* strip) const {
+  const std::int64_t outputs = layer_.out_channels / layer_.groups;
+  const std::int64_t kernel_points = layer_.kernel[0] * layer_.kernel[1] * layer_.kernel[2];
+  for (const std::int64_t ud : gd.offsets) {
+    for (const std::int64_t uh : gh.offsets) {
+      for (const std::int64_t uw : gw.offsets) {
+        strip->taps.push_back({ud, uh, uw});
+        for (std::int64_t row = strip->first_row; row < strip->first_row + strip->rows; ++row) {
+          const std::int64_t phase = row / outputs;
+          const std::int64_t kw = tap_at(layer_, 2, phase % layer_.stride[2], uw);
+          const std::int64_t kh = tap_at(layer_, 1, phase / layer_.stride[2] % layer_.stride[1], uh);
+          const std::int64_t kd = tap_at(layer_, 0, phase / layer_.stride[2] / layer_.stride[1], ud);
+          strip->weight_positions.push_back(row % outputs * kernel_points + (kd * layer_.kernel[1] + kh) * layer_.kernel[2] +
+                                            kw);
+        }
+      }
+    }
+  }
+}
+
+void StripWeights::pack(const float* weights, float* packed) const {
+  const std::int64_t channels = layer_.in_channels / layer_.groups;
+  const std::int64_t step = layer_.out_channels / layer_.groups * layer_.kernel[0] * layer_.kernel[1] * layer_.kernel[2];
+  for (std::int64_t group = 0; group < layer_.groups; ++group) {
+    for (const Strip& strip : strips_) {
+      for (std::int64_t c = 0; c < channels; ++c) {
+        const float* from = weights + (group * channels + c) * step;
+        for (const std::int64_t position : strip.weight_positions) *packed++ = from[position];
+      }
+    }
+  }
+}
+
+}  // namespace convtranspose

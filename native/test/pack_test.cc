@@ -1,0 +1,176 @@
+// Packed weights and packed input against their formulas.
+#include <doctest/doctest.h>
+
+#include <cmath>
+#include <vector>
+
+#include "kernels/registry.h"
+#include "pack/input.h"
+#include "pack/strip_weights.h"
+#include "pack/weights.h"
+#include "problem/phases.h"
+
+namespace convtranspose {
+namespace {
+
+LayerSpec layer_of(std::int64_t groups, std::int64_t in, std::int64_t out, Dims kernel, Dims stride, Dims dilation) {
+  LayerSpec layer;
+  layer.rank = 3;
+  layer.groups = groups;
+  layer.in_channels = groups * in;
+  layer.out_channels = groups * out;
+  layer.kernel = kernel;
+  layer.stride = stride;
+  layer.dilation = dilation;
+  return layer;
+}
+
+std::vector<float> numbered(std::int64_t count) {
+  std::vector<float> values(static_cast<std::size_t>(count));
+  for (std::size_t i = 0; i < values.size(); ++i) values[i] = static_cast<float>(i + 1);
+  return values;
+}
+
+TEST_CASE("panels are even, aligned to the granule and complete") {
+  for (std::int64_t channels = 1; channels <= 200; ++channels) {
+    for (const std::int64_t granule : {1, 4, 16}) {
+      std::int64_t rows = 0, begin = 0;
+      for (const Panel& panel : split_panels(channels, 3 * granule, granule)) {
+        REQUIRE(panel.first == rows);
+        REQUIRE(panel.begin == begin);
+        REQUIRE(panel.width % granule == 0);
+        REQUIRE(panel.width <= 3 * granule);
+        REQUIRE(panel.rows >= 1);
+        REQUIRE(panel.rows <= panel.width);
+        rows += panel.rows;
+        begin += panel.width;
+      }
+      REQUIRE(rows == channels);
+      REQUIRE(begin < channels + granule);
+    }
+  }
+}
+
+TEST_CASE("panel weights stand where offset() says, padding is zero, every weight occurs once") {
+  const LayerSpec layer = layer_of(2, 5, 7, {2, 3, 4}, {1, 2, 3}, {1, 1, 2});
+  const std::int64_t points = 24;
+  const std::vector<float> raw = numbered(2 * 5 * 7 * points);
+  const WeightLayout layout(layer, split_panels(7, 4, 4), 3);
+  std::vector<float> packed(static_cast<std::size_t>(layout.elements()), std::nanf(""));
+  layout.pack(raw.data(), packed.data());
+  std::size_t checked = 0;
+  for (std::int64_t g = 0; g < 2; ++g) {
+    for (std::int64_t rd = 0; rd < 1; ++rd) {
+      for (std::int64_t rh = 0; rh < 2; ++rh) {
+        for (std::int64_t rw = 0; rw < 3; ++rw) {
+          const auto td = taps_of_residue(2, 1, 1, rd), th = taps_of_residue(3, 2, 1, rh), tw = taps_of_residue(4, 3, 2, rw);
+          REQUIRE(layout.taps(rd, rh, rw) == static_cast<std::int64_t>(td.size() * th.size() * tw.size()));
+          for (const Panel& panel : layout.panels()) {
+            std::size_t at = static_cast<std::size_t>(layout.offset(g, rd, rh, panel, rw));
+            for (std::int64_t c = 0; c < 5; ++c) {
+              for (const auto kd : td) {
+                for (const auto kh : th) {
+                  for (const auto kw : tw) {
+                    for (std::int64_t i = 0; i < panel.width; ++i, ++at, ++checked) {
+                      const std::int64_t from = ((g * 5 + c) * 7 + panel.first + i) * points + (kd * 3 + kh) * 4 + kw;
+                      REQUIRE(packed[at] == (i < panel.rows ? raw[static_cast<std::size_t>(from)] : 0.0f));
+                    }
+                  }
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+  CHECK(checked == packed.size());
+}
+
+TEST_CASE("strips cover every tap of every row exactly once") {
+  for (const Dims& kernel : {Dims{1, 3, 3}, Dims{1, 9, 9}, Dims{1, 2, 5}, Dims{2, 3, 2}}) {
+    for (const std::int64_t stride : {2, 3}) {
+      for (const std::int64_t dilation : {1, 2, 3}) {
+        const LayerSpec layer = layer_of(1, 2, 2, kernel, {1, stride, stride}, {1, dilation, dilation});
+        const StripWeights form(layer, 6);
+        REQUIRE(form.rows() == stride * stride * 2);
+        const std::int64_t points = kernel[0] * kernel[1] * kernel[2];
+        std::vector<int> uses(static_cast<std::size_t>(2 * points));
+        std::vector<bool> written(static_cast<std::size_t>(form.rows()));
+        for (const Strip& strip : form.strips()) {
+          REQUIRE(strip.rows <= 6);
+          std::size_t at = 0;
+          for (const auto& tap : strip.taps) {
+            for (std::int64_t row = strip.first_row; row < strip.first_row + strip.rows; ++row, ++at) {
+              const std::int64_t position = strip.weight_positions[at];
+              ++uses[static_cast<std::size_t>(position)];
+              const std::int64_t phase = row / 2, k = position % points;
+              REQUIRE(position / points == row % 2);
+              const Dims residue{0, phase / stride, phase % stride};
+              const Dims index{k / (kernel[1] * kernel[2]), k / kernel[2] % kernel[1], k % kernel[2]};
+              for (int d = 0; d < kSpatialDims; ++d) {
+                REQUIRE(index[d] * layer.dilation[d] == residue[d] - tap[d] * layer.stride[d]);
+              }
+            }
+          }
+          for (std::int64_t row = strip.first_row; row < strip.first_row + strip.rows; ++row) {
+            REQUIRE(written[static_cast<std::size_t>(row)] == strip.accumulate);
+            written[static_cast<std::size_t>(row)] = true;
+          }
+        }
+        for (const int count : uses) REQUIRE(count == 1);
+        for (const std::int64_t row : form.empty_rows()) REQUIRE(!written[static_cast<std::size_t>(row)]);
+        std::vector<float> raw = numbered(2 * 2 * points);
+        std::vector<float> packed(static_cast<std::size_t>(form.elements()));
+        form.pack(raw.data(), packed.data());
+        double sum = 0, expected = 0;
+        for (const float value : packed) sum += value;
+        for (const float value : raw) expected += value;
+        CHECK(sum == expected);
+      }
+    }
+  }
+}
+
+TEST_CASE("packed input: both orders, both memory formats, halos are zero") {
+  for (const Isa isa : cpu_info().supported) {
+    const TransposeFn transpose = kernel_table(isa)->transpose;
+    for (const MemoryFormat format : {MemoryFormat::kContiguous, MemoryFormat::kChannelsLast}) {
+      Problem p;
+      p.layer.rank = 3;
+      p.layer.groups = 2;
+      p.layer.in_channels = 2 * 5;
+      p.call.batch = 2;
+      p.call.in = {3, 4, 19};
+      p.call.format = format;
+      const std::vector<float> src = numbered(p.src_elements());
+      const auto value = [&](std::int64_t n, std::int64_t c, std::int64_t d, std::int64_t h, std::int64_t w) {
+        if (d < 0 || h < 0 || w < 0 || d >= 3 || h >= 4 || w >= 19) return 0.0f;
+        const std::int64_t at = format == MemoryFormat::kContiguous ? (((n * 10 + c) * 3 + d) * 4 + h) * 19 + w
+                                                                    : (((n * 3 + d) * 4 + h) * 19 + w) * 10 + c;
+        return src[static_cast<std::size_t>(at)];
+      };
+      for (const Dims& first : {Dims{-1, -2, -3}, Dims{0, 0, 0}, Dims{2, 3, 15}, Dims{-5, 1, 2}, Dims{0, 0, 40}}) {
+        const InputBox box{first, {3, 4, 9}};
+        const InputView view = input_view(p, src.data(), 1, 1);
+        std::vector<float> planes(5 * 120, -1.0f), pixels(3 * 4 * 9 * 7, -1.0f);
+        pack_planes(view, box, 40, 10, 120, transpose, planes.data());
+        pack_pixels(view, box, 7, transpose, pixels.data());
+        for (std::int64_t c = 0; c < 5; ++c) {
+          for (std::int64_t d = 0; d < 3; ++d) {
+            for (std::int64_t h = 0; h < 4; ++h) {
+              for (std::int64_t w = 0; w < 9; ++w) {
+                const float expected = value(1, 5 + c, first[0] + d, first[1] + h, first[2] + w);
+                REQUIRE(planes[static_cast<std::size_t>(d * 40 + h * 10 + c * 120 + w)] == expected);
+                REQUIRE(pixels[static_cast<std::size_t>(((d * 4 + h) * 9 + w) * 7 + c)] == expected);
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace convtranspose
