@@ -115,6 +115,12 @@ export function loadNative(): NativeAddon {
   return addon;
 }
 
+/** The file of the addon; loads it first, so that the errors are those of `loadNative`. */
+export function binaryPath(): string {
+  loadNative();
+  return loadBinary.path(packageRoot);
+}
+
 function load(): NativeAddon {
   try {
     return loadBinary(packageRoot) as NativeAddon;

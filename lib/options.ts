@@ -42,7 +42,7 @@ export function nearestName(word: string, known: readonly string[]): string | un
   for (const candidate of known) {
     const target = plainWord(candidate);
     const isPrefix = plain.length >= 3 && (target.startsWith(plain) || plain.startsWith(target));
-    const distance = isPrefix ? 1 : editDistance(plain, target);
+    const distance = plain !== target && isPrefix ? 1 : editDistance(plain, target);
     if (distance < bestDistance) {
       best = candidate;
       bestDistance = distance;

@@ -1,0 +1,61 @@
+/** What commands print about a computation. */
+import type { ConvTransposeModule, Explanation } from '../index';
+import { columns } from './command-line';
+
+/** Where commands write to. */
+export interface Streams {
+  readonly stdout: { write(text: string): unknown };
+  readonly stderr: { write(text: string): unknown; readonly isTTY?: boolean };
+}
+
+export function formatShape(shape: readonly number[]): string {
+  return `[${shape.join(', ')}]`;
+}
+
+/** A duration with three digits. */
+export function formatSeconds(seconds: number): string {
+  if (seconds < 1e-3) return `${(seconds * 1e6).toPrecision(3)} us`;
+  if (seconds < 1) return `${(seconds * 1e3).toPrecision(3)} ms`;
+  return `${seconds.toFixed(2)} s`;
+}
+
+/** A number of bytes with three digits. */
+export function formatBytes(bytes: number): string {
+  if (bytes < 1024) return `${bytes} bytes`;
+  const power = Math.min(4, Math.floor(Math.log2(bytes) / 10));
+  return `${Number((bytes / 1024 ** power).toPrecision(3))} ${['KiB', 'MiB', 'GiB', 'TiB'][power - 1]}`;
+}
+
+/** A layer as its constructor is written. Values that are alike in all dimensions are written once. */
+export function describeLayer(layer: ConvTransposeModule): string {
+  const sizes = (values: readonly unknown[]) => {
+    const texts = values.map((value) => (Array.isArray(value) ? formatShape(value as number[]) : String(value)));
+    return texts.every((text) => text === texts[0]) ? (texts[0] as string) : `[${texts.join(', ')}]`;
+  };
+  const options = Object.entries({
+    stride: [sizes(layer.stride), '1'],
+    padding: [sizes(layer.padding), '0'],
+    outputPadding: [sizes(layer.outputPadding), '0'],
+    dilation: [sizes(layer.dilation), '1'],
+    groups: [String(layer.groups), '1'],
+  }).filter(([, [value, standard]]) => value !== standard).map(([name, [value]]) => `${name}: ${value}`);
+  const name = `ConvTranspose${layer.kernelSize.length}d`;
+  const arguments_ = [layer.inChannels, layer.outChannels, sizes(layer.kernelSize)].join(', ');
+  return `${name}(${arguments_}${options.length === 0 ? '' : `, { ${options.join(', ')} }`})`;
+}
+
+/** The kernels that ran, and why. */
+export function describeChoice(explanation: Explanation): string {
+  const { algorithm, isa, kernels, reason } = explanation;
+  return `${algorithm} on ${isa}, ${reason}; ${kernels.length === 1 ? 'kernel' : 'kernels'} ${kernels.join(', ') || 'none'}`;
+}
+
+/** Time and speed of a computation. */
+export function describeSpeed(seconds: number, flops: number, threads: number): string {
+  return `${formatSeconds(seconds)} with ${threads} ${threads === 1 ? 'thread' : 'threads'}, ${(flops / seconds / 1e9).toPrecision(3)} GFLOP/s`;
+}
+
+/** Prints rows of a name and a text. */
+export function printRows(streams: Streams, rows: readonly (readonly [string, string])[]): void {
+  streams.stdout.write(`${columns(rows).join('\n')}\n`);
+}
