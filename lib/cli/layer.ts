@@ -3,7 +3,7 @@ import { argumentError } from '../errors';
 import {
   ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, type ConvTransposeModule, type ModuleOptions, type Tensor,
 } from '../index';
-import { openSafetensors } from '../io/index';
+import { SafetensorsFile } from '../io/index';
 import type { Activation, Algorithm, MemoryFormat, Precision } from '../options';
 import { parseInteger, parsePadding, parsePerDimension, UsageError, type Arguments, type OptionSpec } from './command-line';
 
@@ -100,7 +100,7 @@ export interface Weights {
 export async function readWeights(args: Arguments, file: string): Promise<Weights> {
   const weightName = args.values.get('weight-name') ?? 'weight';
   const biasName = args.values.get('bias-name') ?? weightName.replace(/weight(?!.*weight)/s, 'bias');
-  const opened = await openSafetensors(file);
+  const opened = await SafetensorsFile.open(file);
   try {
     const hasBias = args.values.has('bias-name') || (biasName !== weightName && opened.entries.has(biasName));
     const names = hasBias ? [weightName, biasName] : [weightName];

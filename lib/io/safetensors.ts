@@ -313,12 +313,28 @@ export class SafetensorsFile implements SafetensorsHeader {
   readonly #origin: Origin;
   readonly #handle: FileHandle;
 
-  /** @internal Use `openSafetensors`. */
-  constructor(origin: Origin, handle: FileHandle, header: SafetensorsHeader) {
+  private constructor(origin: Origin, handle: FileHandle, header: SafetensorsHeader) {
     this.entries = header.entries;
     this.metadata = header.metadata;
     this.#origin = origin;
     this.#handle = handle;
+  }
+
+  /** Opens a file and reads its header. Errors of the file system pass through. The caller closes the file. */
+  static async open(file: string | URL): Promise<SafetensorsFile> {
+    const name = readFileName(file, 'file');
+    const origin: Origin = { argument: 'file', file: name };
+    const { handle, size } = await openSized(origin, name);
+    try {
+      const prefix = new Uint8Array(Math.min(prefixBytes, size));
+      await readFully(origin, handle, prefix, 0);
+      const header = new Uint8Array(parsePrefix(origin, prefix, size));
+      await readFully(origin, handle, header, prefixBytes);
+      return new SafetensorsFile(origin, handle, parseHeader(origin, header, size - prefixBytes - header.length));
+    } catch (error) {
+      await handle.close();
+      throw error;
+    }
   }
 
   /** Reads the named tensors, or all; only their bytes are read. Several calls may be under way at a time. */
@@ -339,27 +355,10 @@ export class SafetensorsFile implements SafetensorsHeader {
   }
 }
 
-/** Opens a .safetensors file and reads its header. Errors of the file system pass through. The caller closes the file. */
-export async function openSafetensors(file: string | URL): Promise<SafetensorsFile> {
-  const name = readFileName(file, 'file');
-  const origin: Origin = { argument: 'file', file: name };
-  const { handle, size } = await openSized(origin, name);
-  try {
-    const prefix = new Uint8Array(Math.min(prefixBytes, size));
-    await readFully(origin, handle, prefix, 0);
-    const header = new Uint8Array(parsePrefix(origin, prefix, size));
-    await readFully(origin, handle, header, prefixBytes);
-    return new SafetensorsFile(origin, handle, parseHeader(origin, header, size - prefixBytes - header.length));
-  } catch (error) {
-    await handle.close();
-    throw error;
-  }
-}
-
 /** Reads tensors from a .safetensors file: like `decodeSafetensors`, but reads nothing else of the file. */
 export async function readSafetensors(file: string | URL, options: SafetensorsReadOptions = {}): Promise<Record<string, Tensor>> {
   const checked = checkReadOptions(options);
-  const opened = await openSafetensors(file);
+  const opened = await SafetensorsFile.open(file);
   try {
     return await opened.read(checked);
   } finally {

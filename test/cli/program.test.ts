@@ -5,6 +5,7 @@ import { describe, expect, test } from '@jest/globals';
 
 import { convTranspose1d, convTranspose2d, convTranspose3d, cpuInfo, Tensor, version, type FunctionalOptions } from '../../lib/index';
 import { encodeNpy, readNpy, writeNpy, writeSafetensors } from '../../lib/io/index';
+import { runChild } from '../support/child';
 import { convtranspose, temporaryFolder } from './support';
 
 const folder = temporaryFolder();
@@ -221,4 +222,14 @@ describe('help', () => {
     }
     expect((await convtranspose(['nothing'])).stderr.split('\n').length).toBe(2);
   });
+});
+
+test('as a program of its own: exit code, output, errors', async () => {
+  expect(await runChild('../lib/cli/main', {}, ['--version'])).toMatchObject({ status: 0, stdout: `${version()}\n`, stderr: '' });
+  const wrong = await runChild('../lib/cli/main', {}, ['run', '--stride']);
+  expect(wrong).toMatchObject({ status: 2, stdout: '' });
+  expect(wrong.stderr).toMatch(/^convtranspose: .*\(ERR_CONVTRANSPOSE_USAGE\)\n$/);
+  const isa = await runChild('../lib/cli/main', { CONVTRANSPOSE_ISA: 'mmx' }, ['info']);
+  expect(isa).toMatchObject({ status: 1, stdout: '' });
+  expect(isa.stderr).toMatch(/^convtranspose: CONVTRANSPOSE_ISA: .*mmx.* \(ERR_CONVTRANSPOSE_[A-Z_]+\)\n$/);
 });

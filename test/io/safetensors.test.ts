@@ -1,11 +1,11 @@
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, truncateSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
 
 import { describe, expect, jest, test } from '@jest/globals';
 import fc from 'fast-check';
 
 import {
-  decodeSafetensors, encodeSafetensors, inspectSafetensors, openSafetensors, readSafetensors, writeSafetensors,
+  decodeSafetensors, encodeSafetensors, inspectSafetensors, readSafetensors, SafetensorsFile, writeSafetensors,
 } from '../../lib/io/index';
 import { Tensor } from '../../lib/tensor';
 import { applyEdits, edits, expectSame, failure, fixture, fixturePath, temporaryFolder, tensors } from './support';
@@ -81,7 +81,7 @@ describe('headers', () => {
       'f4 F4 2x3', 'scalar F32 ', 'empty F32 0x7',
     ]);
     expect({ ...inspectSafetensors(fixture('layer.safetensors')).metadata }).toEqual({ format: 'pt', 'naïve': 'ключ "quoted" \n' });
-    const opened = await openSafetensors(fixturePath('layer.safetensors'));
+    const opened = await SafetensorsFile.open(fixturePath('layer.safetensors'));
     expect([...opened.entries.keys()]).toEqual(['bias', 'weight']);
     expect(opened.metadata['format']).toBe('pt');
     const both = await Promise.all([opened.read({ names: ['bias'] }), opened.read({ names: ['weight'] })]);
@@ -179,6 +179,30 @@ describe('headers', () => {
     }
   });
 
+  test('only what is asked for is read, also beyond 2^32 bytes', async () => {
+    const huge = 2 ** 33;
+    const name = path.join(folder, 'sparse.safetensors');
+    const header = `{"big":${f32(0, huge)},"small":${f32(huge, huge + 8)}}`;
+    writeFileSync(name, file(header));
+    truncateSync(name, 8 + header.length + huge + 8);
+    const asked = jest.spyOn(Tensor, 'empty');
+    const { small } = await readSafetensors(name, { names: ['small'] });
+    expectSame(small?.data as Float32Array, [0, 0]);
+    expect(asked.mock.calls).toEqual([[[2]]]);
+    asked.mockRestore();
+  });
+
+  test('a file that becomes shorter while it is open is an error', async () => {
+    const name = path.join(folder, 'shrinking.safetensors');
+    writeFileSync(name, fixture('layer.safetensors'));
+    const opened = await SafetensorsFile.open(name);
+    truncateSync(name, fixture('layer.safetensors').length - 4);
+    const error = await failure(() => opened.read());
+    expect(error.code).toBe('ERR_CONVTRANSPOSE_FORMAT');
+    expect(error.message).toMatch(/4 more bytes at byte \d+ of .*, got the end of a file that became shorter/);
+    await opened.close();
+  });
+
   test('names and texts of megabytes are read in linear time', () => {
     const long = 'x\\n'.repeat(2_000_000);
     const header = inspectSafetensors(file(`{"__metadata__":{"k":"${long}"},"${long}":${f32(0, 4)}}`, 4));
@@ -241,7 +265,7 @@ describe('writing', () => {
       [() => decodeSafetensors(fixture('layer.safetensors'), { names: [1] } as never), 'ERR_CONVTRANSPOSE_INVALID_TYPE', 'names'],
       [() => decodeSafetensors(fixture('layer.safetensors'), { name: ['bias'] } as never), 'ERR_CONVTRANSPOSE_UNKNOWN_OPTION', 'name'],
       [() => readSafetensors(fixturePath('layer.safetensors'), { convert: true } as never), 'ERR_CONVTRANSPOSE_INVALID_TYPE', 'convert'],
-      [() => openSafetensors(undefined as never), 'ERR_CONVTRANSPOSE_INVALID_TYPE', 'file'],
+      [() => SafetensorsFile.open(undefined as never), 'ERR_CONVTRANSPOSE_INVALID_TYPE', 'file'],
       [() => encodeSafetensors([tensor] as never), 'ERR_CONVTRANSPOSE_INVALID_TYPE', 'tensors'],
       [() => encodeSafetensors({ a: 1 } as never), 'ERR_CONVTRANSPOSE_INVALID_TYPE', 'tensors["a"]'],
       [() => encodeSafetensors({ a: { data: new Float32Array(1), shape: [2] } }), 'ERR_CONVTRANSPOSE_SHAPE', 'tensors["a"]'],
