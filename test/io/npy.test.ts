@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process';
 import { mkdirSync, readdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
-import { writeFile } from 'node:fs/promises';
+import fsPromises, { writeFile } from 'node:fs/promises';
 import path from 'node:path';
 import { pathToFileURL } from 'node:url';
 
@@ -226,6 +226,18 @@ describe('files', () => {
     expect((await failure(() => writeNpy(path.join(own, 'none', 'b.npy'), tensor))).code).toBe('ENOENT');
     expect(readdirSync(own).sort()).toEqual(['a.npy', 'taken.npy']);
     expect(Buffer.compare(readFileSync(path.join(own, 'a.npy')), before)).toBe(0);
+  });
+
+  test('a write that fails at its end takes its own file away', async () => {
+    const own = path.join(folder, 'unfinished');
+    mkdirSync(own);
+    const renamed = jest.spyOn(fsPromises, 'rename').mockRejectedValue(Object.assign(new Error('EIO: i/o error'), { code: 'EIO' }));
+    expect((await failure(() => writeNpy(path.join(own, 'a.npy'), tensor))).code).toBe('EIO');
+    expect(renamed).toHaveBeenCalledTimes(1);
+    renamed.mockRestore();
+    expect(readdirSync(own)).toEqual([]);
+    await writeNpy(path.join(own, 'a.npy'), tensor);
+    expect(readdirSync(own)).toEqual(['a.npy']);
   });
 
   test('a link is followed, a device or a pipe is refused', async () => {
