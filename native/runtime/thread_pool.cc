@@ -36,16 +36,17 @@ namespace {
 using Clock = std::chrono::steady_clock;
 
 constexpr std::chrono::microseconds kTurn{50};
-// A thread that runs out of work waits for more this long before it sleeps.
-constexpr std::chrono::microseconds kSpin{20};
-// A pool thread that has slept this long gives back a large workspace.
+// A thread that runs out of work looks out for more this long before it sleeps: about what sleeping and being woken cost.
+// Two tasks of 20 us on two threads take 21 us if the other thread still looks out, 47 us if it has to be woken.
+constexpr std::chrono::microseconds kSpin{50};
+// A pool thread that has slept this long gives back the large workspaces that rested as long.
 constexpr std::chrono::seconds kIdle{5};
 
 // Job::Schedule::state.
 constexpr std::uint64_t kOneParticipant = 1;
 constexpr std::uint64_t kParticipants = 0xffff;
-constexpr std::uint64_t kShort =
-    0x10000;  // a participant got no workspace: nobody enters, nobody leaves while tasks are left
+// A participant got no workspace: nobody enters, and nobody leaves while tasks are left.
+constexpr std::uint64_t kShort = 0x10000;
 constexpr std::uint64_t kOneTask = 0x20000;
 constexpr int kTaskShift = 17;
 
@@ -67,27 +68,33 @@ const EnvironmentThreads& environment_threads() {
   return *read;
 }
 
-// Calls condition() until it holds or the time is over.
+// Looks at condition() until it holds or kSpin is over. Only so many threads look out at once that one processor is left
+// for those who have work; the others give up at once.
 template <typename Condition>
-bool spin_until(Clock::duration time, Condition condition) {
+bool spin_until(Condition condition) {
+  static std::atomic<int> spinning{0};
+  static const int most_spinning = cpu_info().default_threads - 1;
   if (condition()) return true;
-  if (time == Clock::duration::zero()) return false;
-  const Clock::time_point end = Clock::now() + time;
-  do {
-    for (int i = 0; i < 32; ++i) {
-      if (condition()) return true;
-      cpu_relax();
-    }
-  } while (Clock::now() < end);
-  return false;
+  bool holds = false;
+  if (spinning.fetch_add(1, std::memory_order_relaxed) < most_spinning) {
+    const Clock::time_point end = Clock::now() + kSpin;
+    do {
+      for (int i = 0; i < 32 && !holds; ++i) {
+        cpu_relax();
+        holds = condition();
+      }
+    } while (!holds && Clock::now() < end);
+  }
+  spinning.fetch_sub(1, std::memory_order_relaxed);
+  return holds;
 }
 
 // One thread waits, any other wakes it; a wake that comes first is kept.
 class Parker {
  public:
-  // Spins for a while, then sleeps, at most for `most` if that is not zero. False if nothing came within the time.
-  bool park(Clock::duration spin, Clock::duration most) {
-    if (!spin_until(spin, [this] { return state_.load(std::memory_order_relaxed) == kWoken; })) {
+  // Looks out for a while, then sleeps, at most for `most` if that is not zero. False if nothing came within the time.
+  bool park(Clock::duration most) {
+    if (!spin_until([this] { return state_.load(std::memory_order_relaxed) == kWoken; })) {
       std::unique_lock<std::mutex> lock(mutex_);
       int expected = kAwake;
       if (state_.compare_exchange_strong(expected, kAsleep, std::memory_order_relaxed)) {
@@ -168,12 +175,12 @@ struct ThreadPool::Impl {
 
   std::atomic<int> size{environment_threads().threads};
   std::atomic<int> in_flight{0};  // jobs in the two lists; written under the mutex
-  const Clock::duration spin = cpu_info().default_threads > 1 ? Clock::duration(kSpin) : Clock::duration::zero();
 
   std::mutex mutex;  // guards all below
   JobList fresh;     // no turn yet
   JobList served;    // the next turn goes to the first
   bool fresh_first = true;
+  WorkspaceStock stock;
   int started = 0;  // workers 0 .. started-1 run
   Worker* workers[kMaxThreads] = {};
   std::uint64_t idle[kMaxThreads / 64] = {};  // workers that wait, one bit each
@@ -250,35 +257,6 @@ struct ThreadPool::Impl {
     }
   }
 
-  // Serves the job as participant `number`. `alone`: this thread holds the job, which is to be asked for its next stage;
-  // otherwise it has entered the current stage. True when this thread has finished the job, false when it has left it. A
-  // pool thread passes its lock, open; the lock is closed on return if the thread has left.
-  bool participate(Job& job, int number, bool alone, Lock* pool_lock) {
-    WorkspaceLease workspace;
-    for (;;) {
-      if (alone) {
-        Stage stage;
-        JobResult result;
-        if (!next_stage(job, &stage, &result)) {
-          finish(job, result, pool_lock != nullptr);
-          return true;
-        }
-        publish(job, stage);
-      }
-      const bool has_workspace = workspace.reserve(job.schedule_.stage.workspace_bytes);
-      if (has_workspace) run_tasks(job, workspace.data(), number, pool_lock != nullptr);
-      // No job can finish while the mutex is held, so the number is given back in time.
-      if (pool_lock != nullptr) pool_lock->lock();
-      const Leave how = has_workspace ? leave(job) : leave_without_workspace(job);
-      if (how == Leave::kLeft) {
-        if (pool_lock != nullptr) give_back_number(job, number);
-        return false;
-      }
-      if (pool_lock != nullptr) pool_lock->unlock();
-      alone = how == Leave::kAlone;
-    }
-  }
-
   // ---- A job held alone -----------------------------------------------------------------------------------------------
 
   // Asks for the next stage that has tasks. False: the job is over, with *result.
@@ -295,16 +273,20 @@ struct ThreadPool::Impl {
     return false;
   }
 
-  // Opens a stage, with this thread inside it.
-  void publish(Job& job, const Stage& stage) {
+  // Opens a stage, with this thread inside it. `mine`: the workspace that this thread has from the stock, if any.
+  void publish(Job& job, const Stage& stage, const Workspace* mine) {
     Job::Schedule& schedule = job.schedule_;
     schedule.stage = stage;
-    schedule.state.store((static_cast<std::uint64_t>(stage.tasks) << kTaskShift) | kOneParticipant,
-                         std::memory_order_release);
-    if (stage.tasks == 1 || schedule.threads == 1) return;
+    const std::uint64_t state = (static_cast<std::uint64_t>(stage.tasks) << kTaskShift) | kOneParticipant;
+    if (stage.tasks == 1 || schedule.threads == 1) {
+      schedule.state.store(state, std::memory_order_release);
+      return;
+    }
     Wakes wakes;
     {
-      const Lock lock(mutex);
+      Lock lock(mutex);
+      stock_up(job, mine, lock);
+      schedule.state.store(state, std::memory_order_release);
       if (!schedule.queued) enqueue(job);
       // If this thread is a pool thread, the one in run() sleeps or has entered.
       Caller* caller = static_cast<Caller*>(schedule.caller);
@@ -314,6 +296,7 @@ struct ThreadPool::Impl {
     wakes.send();
   }
 
+  // By the caller of run(), or by a pool thread that has nothing from the stock any more.
   void finish(Job& job, JobResult result, bool by_pool_thread) {
     Job::Schedule& schedule = job.schedule_;
     Caller* const caller = static_cast<Caller*>(schedule.caller);
@@ -327,6 +310,26 @@ struct ThreadPool::Impl {
       const Lock lock(mutex);
       caller->done.store(true, std::memory_order_release);
       if (caller->asleep) wake(*caller);
+    }
+  }
+
+  // Sees to it that the stock has a workspace for every thread that may take part in the stage. Opens the lock to allocate.
+  // Where memory is short the stock stays short, and participants fend for themselves.
+  void stock_up(const Job& job, const Workspace* mine, Lock& lock) {
+    const Stage& stage = job.schedule_.stage;
+    if (stage.workspace_bytes == 0) return;
+    const bool caller_has = job.schedule_.caller != nullptr;
+    const bool this_has = mine != nullptr && mine->capacity >= stage.workspace_bytes;
+    const int participants = static_cast<int>(std::min<std::int64_t>(stage.tasks, job.schedule_.threads));
+    int missing = stock.missing(participants - (caller_has ? 1 : 0) - (this_has ? 1 : 0), stage.workspace_bytes);
+    for (; missing > 0; --missing) {
+      Workspace* const too_small = stock.take_too_small(stage.workspace_bytes);
+      lock.unlock();
+      Workspace::destroy(too_small);
+      Workspace* const made = Workspace::create(stage.workspace_bytes);
+      lock.lock();
+      if (made == nullptr) return;
+      stock.put_back(made);
     }
   }
 
@@ -426,7 +429,7 @@ struct ThreadPool::Impl {
   struct Turn {
     Job* job = nullptr;
     int number = 0;
-    bool alone = false;
+    bool alone = false;  // the thread holds the job, which is to be asked for its next stage; else it has entered one
   };
 
   Turn next_turn(const Worker& worker) {
@@ -463,15 +466,76 @@ struct ThreadPool::Impl {
       lock.unlock();
       wakes.send();
       if (turn.job == nullptr) {
-        if (!self.parker.park(spin, kIdle)) {
-          WorkspaceLease::release_idle();
-          self.parker.park(Clock::duration::zero(), Clock::duration::zero());
-        }
-        lock.lock();
-      } else if (participate(*turn.job, turn.number, turn.alone, &lock)) {
-        lock.lock();
+        rest(self);
+      } else {
+        serve(turn, self.index);
       }
+      lock.lock();
     }
+  }
+
+  // ---- For pool threads, without the mutex ----------------------------------------------------------------------------
+
+  void rest(Worker& self) {
+    if (self.parker.park(kIdle)) return;
+    Workspace* unused;
+    {
+      const Lock lock(mutex);
+      unused = stock.take_unused_since(Clock::now() - kIdle);
+    }
+    Workspace::destroy(unused);
+    self.parker.park(Clock::duration::zero());
+  }
+
+  void serve(const Turn& turn, int index) {
+    Job& job = *turn.job;
+    Workspace* workspace = nullptr;
+    bool alone = turn.alone;
+    Lock lock(mutex, std::defer_lock);
+    for (;;) {
+      if (alone) {
+        Stage stage;
+        JobResult result;
+        if (!next_stage(job, &stage, &result)) {
+          // First, so that whoever learns of the end finds the stock complete.
+          give_back_workspace(workspace);
+          finish(job, result, true);
+          return;
+        }
+        publish(job, stage, workspace);
+      }
+      const std::size_t bytes = job.schedule_.stage.workspace_bytes;
+      const bool has_workspace = bytes == 0 || exchange_workspace(&workspace, bytes, index);
+      if (has_workspace) run_tasks(job, workspace == nullptr ? nullptr : workspace->data, turn.number, true);
+      // No job can finish while the mutex is held, so the number is given back in time.
+      lock.lock();
+      const Leave how = has_workspace ? leave(job) : leave_without_workspace(job);
+      if (how == Leave::kLeft) {
+        give_back_number(job, turn.number);
+        if (workspace != nullptr) stock.put_back(workspace);
+        return;
+      }
+      lock.unlock();
+      alone = how == Leave::kAlone;
+    }
+  }
+
+  void give_back_workspace(Workspace* workspace) {
+    if (workspace == nullptr) return;
+    const Lock lock(mutex);
+    stock.put_back(workspace);
+  }
+
+  // Replaces a workspace of fewer than `bytes`, if there is any memory for it.
+  bool exchange_workspace(Workspace** workspace, std::size_t bytes, int index) {
+    if (*workspace != nullptr && (*workspace)->capacity >= bytes) return true;
+    {
+      const Lock lock(mutex);
+      if (*workspace != nullptr) stock.put_back(*workspace);
+      *workspace = stock.take(bytes, index);
+    }
+    if (*workspace == nullptr) *workspace = Workspace::create(bytes);
+    return *workspace != nullptr;
   }
 
   // The child of a fork has none of the threads, and whatever was in flight is lost to it. The mutex is held.
@@ -484,7 +548,28 @@ struct ThreadPool::Impl {
     std::fill(std::begin(idle), std::end(idle), 0);
   }
 
-  // ---- For run() ------------------------------------------------------------------------------------------------------
+  // ---- For run(), without the mutex
+  // ------------------------------------------------------------------------------------------------------
+
+  // Serves the caller's job, whose current stage it has entered. True when it has finished the job, false when it has left
+  // it.
+  bool serve_own(Job& job) {
+    WorkspaceLease workspace;
+    for (;;) {
+      const bool has_workspace = workspace.reserve(job.schedule_.stage.workspace_bytes);
+      if (has_workspace) run_tasks(job, workspace.data(), 0, false);
+      const Leave how = has_workspace ? leave(job) : leave_without_workspace(job);
+      if (how == Leave::kLeft) return false;
+      if (how == Leave::kStays) continue;
+      Stage stage;
+      JobResult result;
+      if (!next_stage(job, &stage, &result)) {
+        finish(job, result, false);
+        return true;
+      }
+      publish(job, stage, nullptr);
+    }
+  }
 
   // Waits until the caller can enter a stage of its job (true, and it has) or a pool thread has finished the job (false).
   bool wait_to_enter(Job& job, Caller& caller) {
@@ -492,12 +577,12 @@ struct ThreadPool::Impl {
       return caller.done.load(std::memory_order_acquire) || may_enter(job.schedule_.state.load(std::memory_order_relaxed));
     };
     for (;;) {
-      if (!spin_until(spin, ready)) {
+      if (!spin_until(ready)) {
         Lock lock(mutex);
         if (!ready()) {
           caller.asleep = true;
           lock.unlock();
-          caller.parker.park(Clock::duration::zero(), Clock::duration::zero());
+          caller.parker.park(Clock::duration::zero());
         }
       }
       if (caller.done.load(std::memory_order_acquire)) {
@@ -558,9 +643,9 @@ void ThreadPool::run(Job& job, int threads) {
   schedule.participants = 1;
   schedule.unstarted = false;
   schedule.caller = &caller;
-  impl_->publish(job, stage);
+  impl_->publish(job, stage, nullptr);
   do {
-    if (impl_->participate(job, 0, false, nullptr)) return;
+    if (impl_->serve_own(job)) return;
   } while (impl_->wait_to_enter(job, caller));
 }
 

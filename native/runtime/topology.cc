@@ -10,7 +10,9 @@
 #include "runtime/cpu_detect.h"
 
 #if defined(_WIN32)
+#ifndef NOMINMAX
 #define NOMINMAX
+#endif
 #include <windows.h>
 #elif defined(__linux__)
 #include <sched.h>

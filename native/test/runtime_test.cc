@@ -450,14 +450,19 @@ TEST_CASE("a job may be run again") {
   CHECK(job.tasks == 1000);
 }
 
+namespace {
+
+std::uint64_t workspace_allocations() {
+  for (const auto& [name, count] : read_counters()) {
+    if (name == "runtime/workspace-allocations") return count;
+  }
+  return 0;
+}
+
+}  // namespace
+
 TEST_CASE("workspaces: kept from lease to lease, nested leases apart, large ones given back") {
   std::thread([] {
-    const auto count_of = [] {
-      for (const auto& [name, count] : read_counters()) {
-        if (name == "runtime/workspace-allocations") return count;
-      }
-      return std::uint64_t{0};
-    };
     std::byte* first;
     {
       WorkspaceLease lease;
@@ -468,15 +473,15 @@ TEST_CASE("workspaces: kept from lease to lease, nested leases apart, large ones
       CHECK(inner.data() != first);
       CHECK(reinterpret_cast<std::uintptr_t>(inner.data()) % 64 == 0);
     }
-    const std::uint64_t before = count_of();
+    const std::uint64_t before = workspace_allocations();
     for (int i = 0; i < 200; ++i) {
       WorkspaceLease lease;
       CHECK(lease.reserve(100000 - static_cast<std::size_t>(i)));
       CHECK(lease.data() == first);
     }
-    CHECK(count_of() == before);
+    CHECK(workspace_allocations() == before);
 
-    constexpr std::size_t kLarge = 8 * WorkspaceLease::kRetainedBytes;
+    constexpr std::size_t kLarge = 8 * kRetainedWorkspace;
     const auto lease_of = [](std::size_t bytes) {
       WorkspaceLease lease;
       return lease.reserve(bytes);
@@ -487,12 +492,59 @@ TEST_CASE("workspaces: kept from lease to lease, nested leases apart, large ones
     CHECK(lease_of(kLarge));
     for (int i = 0; i < 100; ++i) CHECK(lease_of(1000));
     CHECK(WorkspaceLease::thread_capacity() < kLarge);  // many in a row do
-    CHECK(lease_of(kLarge));
-    WorkspaceLease::release_idle();
-    CHECK(WorkspaceLease::thread_capacity() == 0);
     CHECK_FALSE(lease_of(SIZE_MAX));
     CHECK(lease_of(1));
   }).join();
+}
+
+TEST_CASE("workspaces: the stock") {
+  WorkspaceStock stock;
+  CHECK(stock.take(1, 0) == nullptr);
+  CHECK(stock.missing(3, 100) == 3);
+  CHECK(stock.take_too_small(SIZE_MAX) == nullptr);
+  CHECK(Workspace::create(SIZE_MAX) == nullptr);
+  Workspace* const small = Workspace::create(1000);
+  Workspace* const middle = Workspace::create(100000);
+  Workspace* const large = Workspace::create(2 * kRetainedWorkspace);
+  for (Workspace* block : {small, middle, large}) {
+    REQUIRE(block != nullptr);
+    CHECK(reinterpret_cast<std::uintptr_t>(block->data) % 64 == 0);
+    stock.put_back(block);
+  }
+  CHECK(stock.missing(3, 100) == 0);
+  CHECK(stock.missing(3, 50000) == 1);
+  Workspace* const of_seven = stock.take(50000, 7);
+  REQUIRE(of_seven != nullptr);
+  Workspace* const of_eight = stock.take(50000, 8);
+  REQUIRE(of_eight != nullptr);
+  CHECK(stock.take(50000, 9) == nullptr);
+  stock.put_back(of_seven);
+  stock.put_back(of_eight);
+  CHECK(stock.take(50000, 7) == of_seven);  // its own again, whatever the order
+  stock.put_back(of_seven);
+  CHECK(stock.take_too_small(50000) == small);
+  CHECK(stock.take_too_small(50000) == nullptr);
+  CHECK(stock.take_unused_since(std::chrono::steady_clock::now() - 1h) == nullptr);
+  CHECK(stock.take_unused_since(std::chrono::steady_clock::now()) == large);
+  CHECK(stock.take(1, 0) == middle);
+  for (Workspace* block : {small, middle, large}) Workspace::destroy(block);
+}
+
+TEST_CASE("workspaces: from the second run on nothing is allocated, whichever threads come in time") {
+  const PoolSize size(4);
+  for (const std::size_t bytes : {std::size_t{70000}, std::size_t{3} << 20}) {
+    for (int threads = 1; threads <= 4; ++threads) {
+      const auto run_once = [&] {
+        CheckedJob job({6, 1, 6}, threads, bytes);
+        ThreadPool::process().run(job, threads);
+        CHECK(job.failure() == "");
+      };
+      run_once();
+      const std::uint64_t before = workspace_allocations();
+      for (int i = 0; i < 30; ++i) run_once();
+      CHECK(workspace_allocations() == before);
+    }
+  }
 }
 
 TEST_CASE("counters: by name, sorted, without zeros") {
