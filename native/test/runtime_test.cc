@@ -951,6 +951,7 @@ TEST_CASE("fork: the pool works in the child and in the parent, whatever was in 
 }
 
 TEST_CASE("out of memory: threads without a workspace stand aside, one that has it does the job") {
+  constexpr int kLimitIgnored = 77;  // emulators do that
   const int code = in_child([] {
     constexpr std::size_t kWorkspace = std::size_t{512} << 20;
     {
@@ -965,6 +966,10 @@ TEST_CASE("out of memory: threads without a workspace stand aside, one that has 
     const rlim_t limit = total * static_cast<std::size_t>(getpagesize()) + kWorkspace / 2;
     const rlimit address_space{limit, limit};
     if (setrlimit(RLIMIT_AS, &address_space) != 0) return 9;
+    if (Workspace* const beyond = Workspace::create(kWorkspace)) {
+      Workspace::destroy(beyond);
+      return kLimitIgnored;
+    }
     struct Large : Job {
       std::atomic<int> tasks{0};
       JobResult result{};
@@ -997,7 +1002,11 @@ TEST_CASE("out of memory: threads without a workspace stand aside, one that has 
     ThreadPool::process().run(small, 4);
     return small.result == JobResult::kDone && small.failure() == "" ? 0 : 5;
   });
-  CHECK(code == 0);
+  if (code == kLimitIgnored) {
+    MESSAGE("skipped: the limit on the address space is not enforced here");
+  } else {
+    CHECK(code == 0);
+  }
 }
 
 TEST_CASE("no thread can be started: a run does without, a submitted job ends as out of memory") {
