@@ -40,7 +40,7 @@ function check(report: () => FixtureReport): void {
   test('the kernels were those of the instruction set', () => {
     const { isa, counters } = report();
     const names = Object.keys(counters);
-    for (const algorithm of ['direct-wide', 'direct-channels', 'gemm']) {
+    for (const algorithm of ['direct-few', 'direct-wide', 'direct-channels', 'gemm']) {
       expect(names).toContainEqual(expect.stringMatching(`^${algorithm}/${isa}/`));
     }
     expect(names).toContainEqual(expect.stringMatching('^reference/'));

@@ -29,13 +29,28 @@ export interface RandomReport {
 }
 
 /** Algorithms as the counters name them. */
-export const countedAlgorithms = ['direct-wide', 'direct-channels', 'gemm', 'reference'] as const;
+export const countedAlgorithms = ['direct-few', 'direct-wide', 'direct-channels', 'gemm', 'reference'] as const;
 
 /** Cases of every (algorithm, dimension, memory format). */
 export const wantedCases = 300;
 
+/** What the algorithms cut into blocks, and how many runs must go over two of them and must end with a smaller one. */
+export const blockedAxes: readonly string[] = [
+  ...['rows', 'columns'].map((axis) => `direct-few/${axis}`),
+  ...['rows', 'columns', 'panel', 'channelChunk'].map((axis) => `direct-wide/${axis}`),
+  ...['images', 'depths', 'rows', 'columns', 'panel', 'channelChunk'].map((axis) => `direct-channels/${axis}`),
+  ...['pixels', 'panel', 'channelChunk'].map((axis) => `gemm/${axis}`),
+];
+export const wantedOverTwoBlocks = 10;
+export const wantedTails = 5;
+
+/** Axes that too few runs have crossed. */
+export function uncrossedAxes({ overTwoBlocks, tails }: Pick<RandomReport, 'overTwoBlocks' | 'tails'>): string[] {
+  return blockedAxes.filter((axis) => (overTwoBlocks[axis] ?? 0) < wantedOverTwoBlocks || (tails[axis] ?? 0) < wantedTails);
+}
+
 /** Problems of a dimension after which the search for rarely chosen algorithms ends. */
-const maxProblems = 2500;
+const maxProblems = 4000;
 const maxFailures = 10;
 
 const choices: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'reference'];
@@ -49,6 +64,12 @@ export function runRandomCases(): RandomReport {
     let seed = 0;
     while (!enough() && seed < maxProblems && report.failures.length < maxFailures) runInto(report, kernels, rank, seed++);
     report.problems[rank] = seed;
+  }
+  for (let rank = 1; uncrossedAxes(report).length > 0; rank = rank % 3 + 1) {
+    const seed = report.problems[rank] ?? 0;
+    if (seed >= maxProblems || report.failures.length >= maxFailures) break;
+    runInto(report, kernels, rank, seed);
+    report.problems[rank] = seed + 1;
   }
   report.kernels = [...kernels].sort();
   return report;
@@ -94,9 +115,8 @@ function runInto(report: RandomReport, kernels: Set<string>, rank: number, seed:
       if (failure !== null) report.failures.push(`${failure}: ${kind} data, ${style}, ${failureText(rank, seed, problem, run)}`);
       const ran = new Set<string>();
       for (const name of Object.keys(native.counters())) {
-        const counted = countedAlgorithms.find((a) => name.startsWith(`${a}/`));
-        if (counted === undefined) continue;
-        ran.add(counted);
+        if (name.startsWith('runtime/')) continue;
+        ran.add(name.slice(0, name.indexOf('/')));
         kernels.add(name);
       }
       for (const counted of ran) {
