@@ -41,6 +41,8 @@ struct RunArgs {
   float* dst;
   const float* bias;     // [out_channels], or nullptr
   const float* weights;  // packed in Execution::packed_form(), or raw if it has none
+  const float* raw_weights;
+  std::byte* shared;  // Execution::shared_bytes(), 64-byte aligned, contents unspecified when the run begins
 };
 
 // Per-thread scratch of a run. `tag` survives between the tasks that one thread runs for the same run, as long as no other
@@ -58,9 +60,14 @@ class Execution {
   virtual ~Execution() = default;
 
   virtual const PackedForm* packed_form() const = 0;  // of the weights; nullptr: uses the raw ones
-  virtual std::int64_t tasks() const = 0;             // independent; cut from the problem, never from the threads
-  virtual std::size_t workspace_bytes() const = 0;    // per thread
-  virtual void run_task(const RunArgs& args, std::int64_t task, Workspace workspace) const noexcept = 0;
+
+  // A run is a list of stages, one after the other; a stage is a number of independent tasks, cut from the problem and never
+  // from the threads.
+  virtual int stages() const { return 1; }
+  virtual std::int64_t tasks(int stage) const = 0;
+  virtual std::size_t workspace_bytes() const = 0;        // per thread, the same for all stages
+  virtual std::size_t shared_bytes() const { return 0; }  // of RunArgs::shared: what stages hand on to later ones
+  virtual void run_task(const RunArgs& args, int stage, std::int64_t task, Workspace workspace) const noexcept = 0;
 
   double estimated_seconds = 0.0;      // one thread, weights packed
   const TileKernel* family = nullptr;  // the rows of the table that it picks from, at most 64

@@ -10,6 +10,8 @@ namespace {
 constexpr std::int64_t kFloatsPerLine = 16;
 constexpr std::int64_t kFloatsPerSetPeriod = 256;  // channels a multiple of this apart would share few cache sets
 constexpr std::int64_t kTileBytes = 96 * 1024;     // of a tile, to leave room for the block beside it
+constexpr std::int64_t kMaxColumns = 8192;         // more would fit no cache
+constexpr double kMaxBlockFloats = 1e12;
 
 // Sizes that follow from rows, columns and layout.
 void derive(const BlockDomain& domain, const TileKernels& kernels, BlockGeometry* b) {
@@ -27,6 +29,10 @@ void derive(const BlockDomain& domain, const TileKernels& kernels, BlockGeometry
     b->stride_d = b->box[1] * b->stride_h;
     b->block_floats = b->box[0] * b->stride_d;
   }
+  // A block far beyond any memory must not pass for a small one because its size overflowed.
+  const double floats = static_cast<double>(domain.channels) * static_cast<double>(b->box[0]) *
+                        static_cast<double>(b->box[1]) * static_cast<double>(b->box[2]);
+  if (floats > kMaxBlockFloats) b->block_floats = static_cast<std::int64_t>(kMaxBlockFloats);
   b->block_floats = round_up(b->block_floats, kFloatsPerLine) + round_up(kernels.max_columns(), kFloatsPerLine);
   std::int64_t pixels = 0;
   for (const std::int64_t rows : domain.call_rows) {
@@ -46,7 +52,7 @@ BlockGeometry largest(const BlockDomain& domain, const TileKernels& kernels, con
   const std::int64_t width = domain.size[2];
   BlockGeometry b;
   b.flat = flat;
-  b.columns = width;
+  b.columns = std::min(width, kMaxColumns);
   derive(domain, kernels, &b);
   while (!fits(b) && b.columns > kernels.lanes()) {
     b.columns = std::max<std::int64_t>(kernels.lanes(), round_up(ceil_div(b.columns, 2), kernels.lanes()));

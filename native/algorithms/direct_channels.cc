@@ -69,7 +69,7 @@ class DirectChannelsExecution final : public Execution {
   }
 
   const PackedForm* packed_form() const override { return &layout_; }
-  std::int64_t tasks() const override {
+  std::int64_t tasks(int) const override {
     return problem_.layer.groups * blocks_n_ * blocks_d_ * blocks_h_ * blocks_w_ * parts_;
   }
   std::size_t workspace_bytes() const override {
@@ -77,7 +77,7 @@ class DirectChannelsExecution final : public Execution {
            sizeof(float);
   }
 
-  void run_task(const RunArgs& args, std::int64_t task, Workspace workspace) const noexcept override {
+  void run_task(const RunArgs& args, int, std::int64_t task, Workspace workspace) const noexcept override {
     const std::int64_t part = task % parts_;
     const std::int64_t block = task / parts_;
     Origin origin;
@@ -151,28 +151,26 @@ class DirectChannelsExecution final : public Execution {
     }
   }
 
-  // Whole blocks and those at the end of every extent. Phases without a tap run no kernel.
+  // Whole blocks and those at the end of every extent.
   void list_kernels() {
     family = table_->channels;
     family_count = table_->channels_count;
-    if (!phases_.dim[2].reached()) return;
+    if (phases_.dim[2].computed_sizes().empty()) return;
     const auto ends = [](std::int64_t extent, std::int64_t block) {
       return std::array<std::int64_t, 2>{std::min(extent, block), (extent - 1) % block + 1};
     };
+    const std::vector<std::int64_t> widths = layout_.distinct_widths();
+    const auto add = [&](std::int64_t pixels) {
+      for_each_tile(pixels, [&](std::int64_t, std::int64_t rows) {
+        for (const std::int64_t width : widths) kernels |= kernels_.bit(kernels_.pick(rows, width));
+      });
+    };
     for (const std::int64_t images : ends(problem_.call.batch, b_.images)) {
       for (const std::int64_t columns : ends(phases_.dim[2].max_size(), b_.columns)) {
-        for (const Phase1d& depth : phases_.dim[0].phases) {
-          if (depth.taps.empty()) continue;
-          for (const std::int64_t depths : ends(depth.size, b_.depths)) {
-            for (const Phase1d& height : phases_.dim[1].phases) {
-              if (height.taps.empty()) continue;
-              for (const std::int64_t rows : ends(height.size, b_.rows)) {
-                for_each_tile(images * depths * rows * columns, [&](std::int64_t, std::int64_t tile_rows) {
-                  for (const Panel& panel : layout_.panels()) {
-                    kernels |= kernels_.bit(kernels_.pick(tile_rows, panel.width));
-                  }
-                });
-              }
+        for (const std::int64_t depth : phases_.dim[0].computed_sizes()) {
+          for (const std::int64_t height : phases_.dim[1].computed_sizes()) {
+            for (const std::int64_t depths : ends(depth, b_.depths)) {
+              for (const std::int64_t rows : ends(height, b_.rows)) add(images * depths * rows * columns);
             }
           }
         }
@@ -192,19 +190,19 @@ class DirectChannelsExecution final : public Execution {
   }
 
   double block_cycles(const PlanRequest& request) const {
-    double compute = 0.0;
+    // Costs are linear in the steps of a call: phases count by their mean.
+    double taps = 0.0;
+    double calls = 0.0;
     for (const auto& offsets : tap_offsets_) {
-      if (offsets.empty()) continue;
-      const double steps = static_cast<double>(offsets.size()) *
-                           static_cast<double>(std::min(layout_.chunk(), problem_.in_channels_per_group()));
-      const std::int64_t chunks = ceil_div(problem_.in_channels_per_group(), layout_.chunk());
-      double per_chunk = 0.0;
-      for (const Panel& panel : layout_.panels()) {
-        for_each_tile(b_.pixels(), [&](std::int64_t, std::int64_t rows) {
-          per_chunk += kernels_.call_cycles(kernels_.pick(rows, panel.width), steps);
-        });
-      }
-      compute += static_cast<double>(chunks) * per_chunk;
+      taps += static_cast<double>(offsets.size());
+      if (!offsets.empty()) calls += static_cast<double>(ceil_div(problem_.in_channels_per_group(), layout_.chunk()));
+    }
+    const double steps = taps * static_cast<double>(problem_.in_channels_per_group()) / std::max(calls, 1.0);
+    double compute = 0.0;
+    for (const Panel& panel : layout_.panels()) {
+      for_each_tile(b_.pixels(), [&](std::int64_t, std::int64_t rows) {
+        compute += calls * kernels_.call_cycles(kernels_.pick(rows, panel.width), steps);
+      });
     }
     const double weight_bytes = static_cast<double>(layout_.elements() / problem_.layer.groups) * 4.0;
     const double streamed = weight_bytes > static_cast<double>(request.caches.l2) / 2 ? weight_bytes : 0.0;

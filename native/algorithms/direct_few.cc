@@ -71,14 +71,14 @@ class DirectFewExecution final : public Execution {
   }
 
   const PackedForm* packed_form() const override { return &form_; }
-  std::int64_t tasks() const override {
+  std::int64_t tasks(int) const override {
     return problem_.call.batch * problem_.layer.groups * range_[0].size * blocks_h_ * blocks_w_;
   }
   std::size_t workspace_bytes() const override {
     return static_cast<std::size_t>(geometry_.block_floats + tile_floats() + edge_floats()) * sizeof(float);
   }
 
-  void run_task(const RunArgs& args, std::int64_t task, Workspace workspace) const noexcept override {
+  void run_task(const RunArgs& args, int, std::int64_t task, Workspace workspace) const noexcept override {
     std::int64_t rest = task;
     Block block;
     block.w = rest % blocks_w_ * geometry_.columns;
@@ -288,8 +288,8 @@ class DirectFewExecution final : public Execution {
 double run_cycles(const PlanRequest& request, const TileKernels& kernels, const StripWeights& form,
                   const BlockDomain& domain, const BlockGeometry& b) {
   const Problem& p = request.problem;
-  const double blocks = static_cast<double>(p.call.batch * p.layer.groups * domain.size[0]) *
-                        static_cast<double>(ceil_div(domain.size[1], b.rows)) *
+  const double blocks = static_cast<double>(p.call.batch) * static_cast<double>(p.layer.groups) *
+                        static_cast<double>(domain.size[0]) * static_cast<double>(ceil_div(domain.size[1], b.rows)) *
                         static_cast<double>(ceil_div(domain.size[2], b.columns));
   const std::int64_t chunks = ceil_div(domain.channels, channel_chunk(request));
   const double channels = static_cast<double>(std::min(domain.channels, channel_chunk(request)));
@@ -300,8 +300,7 @@ double run_cycles(const PlanRequest& request, const TileKernels& kernels, const 
                       : static_cast<double>(b.rows) * kernels.cycles(strip.rows, b.columns, steps);
   }
   const bool last = p.call.format == MemoryFormat::kChannelsLast;
-  const double pack = static_cast<double>(domain.channels * b.box[0] * b.box[1] * b.box[2]) *
-                      (last ? cost::kTransposePerFloat : cost::kCopyPerFloat);
+  const double pack = static_cast<double>(b.block_floats) * (last ? cost::kTransposePerFloat : cost::kCopyPerFloat);
   const double store = static_cast<double>(p.dst_elements()) *
                        (last ? cost::kTransposePerFloat + cost::kStorePerFloat : cost::kStorePerFloat);
   return blocks * (static_cast<double>(chunks) * compute + pack) + store;

@@ -43,12 +43,12 @@ class DirectWideExecution final : public Execution {
   }
 
   const PackedForm* packed_form() const override { return &engine_.layout(); }
-  std::int64_t tasks() const override { return blocks_ * parts_; }
+  std::int64_t tasks(int) const override { return blocks_ * parts_; }
   std::size_t workspace_bytes() const override {
     return static_cast<std::size_t>(blocking_.block_floats + engine_.tile_floats()) * sizeof(float);
   }
 
-  void run_task(const RunArgs& args, std::int64_t task, Workspace workspace) const noexcept override {
+  void run_task(const RunArgs& args, int, std::int64_t task, Workspace workspace) const noexcept override {
     const std::int64_t part = task % parts_;
     const std::int64_t block = task / parts_;
     std::int64_t rest = block;
@@ -95,17 +95,17 @@ class DirectWideExecution final : public Execution {
     const PhaseSet& phases = engine_.phases();
     family = table_->wide;
     family_count = table_->wide_count;
-    if (!phases.dim[0].reached() || !phases.dim[1].reached() || !phases.dim[2].reached()) return;
+    const std::vector<std::int64_t> heights = phases.dim[1].computed_sizes();
+    if (phases.dim[0].computed_sizes().empty() || heights.empty() || phases.dim[2].computed_sizes().empty()) return;
     const std::int64_t width = phases.dim[2].max_size();
     for (const std::int64_t columns : {std::min(blocking_.columns, width), width - (blocks_w_ - 1) * blocking_.columns}) {
       if (!blocking_.flat) {
         kernels |= engine_.kernels_for(columns);
         continue;
       }
-      for (const Phase1d& height : phases.dim[1].phases) {
-        if (height.taps.empty()) continue;
-        kernels |= engine_.kernels_for(blocking_.flat_pixels(std::min(blocking_.rows, height.size), columns));
-        const std::int64_t last = (height.size - 1) % blocking_.rows + 1;
+      for (const std::int64_t height : heights) {
+        kernels |= engine_.kernels_for(blocking_.flat_pixels(std::min(blocking_.rows, height), columns));
+        const std::int64_t last = (height - 1) % blocking_.rows + 1;
         kernels |= engine_.kernels_for(blocking_.flat_pixels(last, columns));
       }
     }
@@ -160,7 +160,8 @@ class DirectWideExecution final : public Execution {
 double run_cycles(const PlanRequest& request, const PhaseSet& phases, const TileKernels& kernels, const WeightLayout& layout,
                   const BlockGeometry& b) {
   const Problem& p = request.problem;
-  const double blocks = static_cast<double>(p.call.batch * p.layer.groups * phases.dim[0].max_size()) *
+  const double blocks = static_cast<double>(p.call.batch) * static_cast<double>(p.layer.groups) *
+                        static_cast<double>(phases.dim[0].max_size()) *
                         static_cast<double>(ceil_div(phases.dim[1].max_size(), b.rows)) *
                         static_cast<double>(ceil_div(phases.dim[2].max_size(), b.columns));
   PanelEngine engine(request, phases, kernels, layout);
@@ -168,7 +169,7 @@ double run_cycles(const PlanRequest& request, const PhaseSet& phases, const Tile
   const double compute = b.flat ? cost::kFlatPenalty * engine.compute_cycles(b.flat_pixels(b.rows, b.columns))
                                 : static_cast<double>(b.rows) * engine.compute_cycles(b.columns);
   const bool last = p.call.format == MemoryFormat::kChannelsLast;
-  const double packed = static_cast<double>(p.in_channels_per_group() * b.box[0] * b.box[1] * b.box[2]);
+  const double packed = static_cast<double>(b.block_floats);
   const double pack = packed * (last ? cost::kTransposePerFloat : cost::kCopyPerFloat);
   const double weight_bytes = static_cast<double>(layout.elements() / p.layer.groups) * 4.0;
   const double streamed = weight_bytes > static_cast<double>(request.caches.l2) / 2 ? weight_bytes : 0.0;
@@ -202,7 +203,7 @@ class DirectWide final : public Algorithm {
     }
     domain.channels = request.problem.in_channels_per_group();
     domain.tile_rows = phases.dim[2].count() * layout.widest_panel();
-    for (const Panel& panel : layout.panels()) domain.call_rows.push_back(panel.rows);
+    domain.call_rows = layout.distinct_widths();
     const BlockGeometry best = cheapest_geometry(domain, kernels, request.caches, [&](const BlockGeometry& b) {
       return run_cycles(request, phases, kernels, layout, b);
     });

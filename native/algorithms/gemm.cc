@@ -73,12 +73,12 @@ class GemmExecution final : public Execution {
   }
 
   const PackedForm* packed_form() const override { return &engine_.layout(); }
-  std::int64_t tasks() const override { return problem_.layer.groups * blocks_per_group_ * parts_; }
+  std::int64_t tasks(int) const override { return problem_.layer.groups * blocks_per_group_ * parts_; }
   std::size_t workspace_bytes() const override {
     return static_cast<std::size_t>(block_floats_ + engine_.tile_floats()) * sizeof(float);
   }
 
-  void run_task(const RunArgs& args, std::int64_t task, Workspace workspace) const noexcept override {
+  void run_task(const RunArgs& args, int, std::int64_t task, Workspace workspace) const noexcept override {
     const std::int64_t part = task % parts_;
     const std::int64_t block = task / parts_;
     const std::int64_t group = block / blocks_per_group_;

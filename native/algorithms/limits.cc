@@ -11,15 +11,12 @@ std::string decline_phased(const PlanRequest& request) {
   const Problem& p = request.problem;
   if (p.dst_elements() == 0) return "the output is empty";
   if (p.src_elements() == 0) return "there is no product: the output is the bias";
-  if (!request.weights.finite) {
-    return "the weights hold an infinity or a NaN, which must not meet the zeros of a padded block";
-  }
   std::int64_t phases = 1;
   std::int64_t kernel_points = 1;
   for (int d = 0; d < kSpatialDims; ++d) {
     if (p.layer.stride[d] > kMaxPhases / phases) return "the strides make more than 65536 phases";
     phases *= p.layer.stride[d];
-    if (p.layer.kernel[d] > kMaxKernelPoints / kernel_points) return "the kernel has more than 4194304 positions";
+    if (p.layer.kernel[d] > kMaxKernelPoints / kernel_points) return "the kernel has more than 262144 positions";
     kernel_points *= p.layer.kernel[d];
   }
   double halo = static_cast<double>(p.in_channels_per_group());
@@ -36,8 +33,9 @@ std::int64_t parts_per_block(std::int64_t blocks, double cycles_per_block, std::
   const double affordable = std::max(1.0, std::floor(cycles_per_block / kMinTaskCycles));
   if (static_cast<double>(parts) > affordable) parts = static_cast<std::int64_t>(affordable);
   const double needed = std::ceil(cycles_per_block / kMaxTaskCycles);
-  if (static_cast<double>(parts) < needed) parts = static_cast<std::int64_t>(needed);
-  return std::clamp<std::int64_t>(parts, 1, max_parts);
+  if (static_cast<double>(parts) < needed)
+    parts = static_cast<std::int64_t>(std::min(needed, static_cast<double>(kMaxParts)));
+  return std::clamp<std::int64_t>(parts, 1, std::min(max_parts, kMaxParts));
 }
 
 }  // namespace convtranspose

@@ -10,11 +10,12 @@ namespace convtranspose {
 
 // Phases and taps are listed, so their number is bounded by the layer alone (never by the sizes of a call).
 inline constexpr std::int64_t kMaxPhases = 65536;
-inline constexpr std::int64_t kMaxKernelPoints = std::int64_t{1} << 22;
+inline constexpr std::int64_t kMaxKernelPoints = std::int64_t{1} << 18;
 inline constexpr double kMaxHaloFloats = 1 << 28;  // of one output position; keeps sizes of blocks far from overflow
 
 // Tasks to aim at when one would do: enough for many threads to share evenly, coarse enough to cost nothing.
 inline constexpr std::int64_t kWantedTasks = 16;
+inline constexpr std::int64_t kMaxParts = 4096;
 inline constexpr double kMinTaskCycles = 30000.0;    // below this a task is not split: handing it out costs as much
 inline constexpr double kMaxTaskCycles = 3000000.0;  // about a millisecond: abort, fairness
 

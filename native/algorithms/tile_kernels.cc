@@ -39,7 +39,9 @@ const TileKernel& TileKernels::pick(std::int64_t rows, std::int64_t columns) con
 }
 
 std::int64_t TileKernels::covered(std::int64_t rows, std::int64_t columns) const {
-  std::int64_t done = 0;
+  // Long runs repeat the widest kernel.
+  const std::int64_t widest = by_rows_[static_cast<std::size_t>(rows)].back()->nr;
+  std::int64_t done = columns >= 2 * widest ? (columns / widest - 1) * widest : 0;
   while (done < columns) done += pick(rows, columns - done).nr;
   return done;
 }

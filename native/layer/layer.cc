@@ -2,7 +2,7 @@
 
 #include <atomic>
 #include <cstring>
-#include <map>
+#include <list>
 #include <mutex>
 #include <new>
 #include <optional>
@@ -11,6 +11,7 @@
 #include "layer/plan_cache.h"
 #include "pack/packed_form.h"
 #include "plan/planner.h"
+#include "runtime/buffer_pool.h"
 #include "runtime/counters.h"
 #include "runtime/cpu.h"
 
@@ -18,6 +19,7 @@ namespace convtranspose {
 namespace {
 
 constexpr std::size_t kPlanCapacity = 64;
+constexpr double kMaxPackedMultiple = 2.5;  // of the weights: all packed forms of a layer together
 constexpr std::size_t kHeaderBytes = 64;
 
 // A plan with what a run of it needs at hand.
@@ -25,6 +27,8 @@ struct Prepared {
   std::shared_ptr<const Plan> plan;
   std::shared_ptr<const FloatArray> packed;                // null until packed, or if the plan wants raw weights
   std::vector<std::atomic<std::uint64_t>*> kernel_counts;  // by row of the kernel family; one for the reference
+
+  bool lacks_weights() const { return packed == nullptr && plan->execution->packed_form() != nullptr; }
 };
 
 // In front of every workspace: tells whether what the last task left is this run's.
@@ -40,7 +44,7 @@ std::uint64_t next_run_id() {
 }
 
 bool all_finite(const float* values, std::int64_t count) {
-  // A sum of x*0 is NaN exactly if some x is not finite; blocks let it stop early.
+  // Exponent bits all set; whole blocks, so that the inner loop is without a branch.
   constexpr std::int64_t kBlock = 4096;
   for (std::int64_t begin = 0; begin < count; begin += kBlock) {
     const std::int64_t end = begin + kBlock < count ? begin + kBlock : count;
@@ -79,9 +83,11 @@ std::size_t CallSpecHash::operator()(const CallSpec& call) const {
   mix(static_cast<std::uint64_t>(call.format) | static_cast<std::uint64_t>(call.precision) << 8 |
       static_cast<std::uint64_t>(call.algorithm) << 16 | static_cast<std::uint64_t>(call.invariant) << 24 |
       static_cast<std::uint64_t>(call.weights_reused) << 25);
+  // Equal specs hash alike: -0 equals +0.
+  const float bounds[2] = {call.post_ops.lower + 0.0f, call.post_ops.upper + 0.0f};
   std::uint32_t lower, upper;
-  std::memcpy(&lower, &call.post_ops.lower, sizeof lower);
-  std::memcpy(&upper, &call.post_ops.upper, sizeof upper);
+  std::memcpy(&lower, &bounds[0], sizeof lower);
+  std::memcpy(&upper, &bounds[1], sizeof upper);
   mix(static_cast<std::uint64_t>(lower) << 32 | upper);
   mix(static_cast<std::uint64_t>(call.workspace_limit));
   return static_cast<std::size_t>(hash);
@@ -97,14 +103,15 @@ struct Layer::Impl {
   const KernelTable* kernels = nullptr;
 
   std::mutex cache_mutex;  // guards cache and packed; held for look-ups only
-  PlanCache<Prepared> cache{kPlanCapacity};
-  std::map<std::string, std::shared_ptr<const FloatArray>> packed;
+  PlanCache<std::shared_ptr<const Prepared>> cache{kPlanCapacity};
+  std::list<std::pair<std::string, std::shared_ptr<const FloatArray>>> packed;  // by key, latest first
   std::mutex build_mutex;  // one thread plans and packs at a time; taken before cache_mutex
 
   Status init(const LayerSpec& layer_spec, const float* raw_weights, const float* raw_bias, bool copy);
-  Status get(const CallSpec& call, bool with_weights, Prepared* prepared);
-  Status build(const CallSpec& call, bool with_weights, Prepared* prepared);
+  Status get(const CallSpec& call, bool with_weights, std::shared_ptr<const Prepared>* prepared);
+  Status build(const CallSpec& call, bool with_weights, std::shared_ptr<const Prepared>* prepared);
   Status pack(const PackedForm& form, std::shared_ptr<const FloatArray>* array);
+  void evict_packed();
 };
 
 Status Layer::Impl::init(const LayerSpec& layer_spec, const float* raw_weights, const float* raw_bias, bool copy) {
@@ -122,23 +129,24 @@ Status Layer::Impl::init(const LayerSpec& layer_spec, const float* raw_weights, 
   if (!copy) return {};
   owned_weights = std::make_unique<FloatArray>(count);
   if (owned_weights->data() == nullptr) return out_of_memory_for("the weights");
-  std::memcpy(owned_weights->data(), raw_weights, static_cast<std::size_t>(count) * sizeof(float));
+  if (count > 0) std::memcpy(owned_weights->data(), raw_weights, static_cast<std::size_t>(count) * sizeof(float));
   weights = owned_weights->data();
   if (bias != nullptr) {
     owned_bias = std::make_unique<FloatArray>(spec.out_channels);
     if (owned_bias->data() == nullptr) return out_of_memory_for("the bias");
-    std::memcpy(owned_bias->data(), bias, static_cast<std::size_t>(spec.out_channels) * sizeof(float));
+    if (spec.out_channels > 0) {
+      std::memcpy(owned_bias->data(), bias, static_cast<std::size_t>(spec.out_channels) * sizeof(float));
+    }
     bias = owned_bias->data();
   }
   return {};
 }
 
-Status Layer::Impl::get(const CallSpec& call, bool with_weights, Prepared* prepared) {
+Status Layer::Impl::get(const CallSpec& call, bool with_weights, std::shared_ptr<const Prepared>* prepared) {
   const auto hit = [&] {
     const std::lock_guard<std::mutex> lock(cache_mutex);
-    const Prepared* found = cache.find(call);
-    if (found == nullptr) return false;
-    if (with_weights && found->packed == nullptr && found->plan->execution->packed_form() != nullptr) return false;
+    const std::shared_ptr<const Prepared>* found = cache.find(call);
+    if (found == nullptr || (with_weights && (*found)->lacks_weights())) return false;
     *prepared = *found;
     return true;
   };
@@ -148,34 +156,30 @@ Status Layer::Impl::get(const CallSpec& call, bool with_weights, Prepared* prepa
   return build(call, with_weights, prepared);
 }
 
-Status Layer::Impl::build(const CallSpec& call, bool with_weights, Prepared* prepared) {
-  Prepared fresh;
-  bool known = false;
+Status Layer::Impl::build(const CallSpec& call, bool with_weights, std::shared_ptr<const Prepared>* prepared) {
+  auto fresh = std::make_shared<Prepared>();
   {
     const std::lock_guard<std::mutex> lock(cache_mutex);
-    if (const Prepared* found = cache.find(call); found != nullptr) {
-      fresh = *found;
-      known = true;
-    }
+    if (const std::shared_ptr<const Prepared>* found = cache.find(call); found != nullptr) *fresh = **found;
   }
-  if (!known) {
+  if (fresh->plan == nullptr) {
     if (Status status = validate(spec, call); !status.ok()) return status;
     Problem problem;
     problem.layer = spec;
     problem.call = call;
-    if (Status status = make_plan(problem, facts, *kernels, cpu_info().caches, &fresh.plan); !status.ok()) return status;
-    const Execution& execution = *fresh.plan->execution;
+    if (Status status = make_plan(problem, facts, *kernels, cpu_info().caches, &fresh->plan); !status.ok()) return status;
+    const Execution& execution = *fresh->plan->execution;
     for (int i = 0; i < execution.family_count; ++i) {
-      fresh.kernel_counts.push_back(counter(kernel_name(*fresh.plan, kernels->isa, execution.family[i].name)));
+      fresh->kernel_counts.push_back(counter(kernel_name(*fresh->plan, kernels->isa, execution.family[i].name)));
     }
-    if (execution.family_count == 0) fresh.kernel_counts.push_back(counter(kernel_name(*fresh.plan, "baseline", "scalar")));
+    if (execution.family_count == 0)
+      fresh->kernel_counts.push_back(counter(kernel_name(*fresh->plan, "baseline", "scalar")));
   }
-  const PackedForm* form = fresh.plan->execution->packed_form();
-  if (with_weights && form != nullptr) {
-    if (Status status = pack(*form, &fresh.packed); !status.ok()) return status;
+  if (with_weights && fresh->lacks_weights()) {
+    if (Status status = pack(*fresh->plan->execution->packed_form(), &fresh->packed); !status.ok()) return status;
   }
   const std::lock_guard<std::mutex> lock(cache_mutex);
-  if (Prepared* found = cache.find(call); found != nullptr) {
+  if (std::shared_ptr<const Prepared>* found = cache.find(call); found != nullptr) {
     *found = fresh;
   } else {
     cache.insert(call, fresh);
@@ -187,8 +191,10 @@ Status Layer::Impl::build(const CallSpec& call, bool with_weights, Prepared* pre
 Status Layer::Impl::pack(const PackedForm& form, std::shared_ptr<const FloatArray>* array) {
   {
     const std::lock_guard<std::mutex> lock(cache_mutex);
-    if (const auto found = packed.find(form.key()); found != packed.end()) {
-      *array = found->second;
+    for (auto entry = packed.begin(); entry != packed.end(); ++entry) {
+      if (entry->first != form.key()) continue;
+      packed.splice(packed.begin(), packed, entry);
+      *array = entry->second;
       return {};
     }
   }
@@ -196,63 +202,98 @@ Status Layer::Impl::pack(const PackedForm& form, std::shared_ptr<const FloatArra
   if (fresh->data() == nullptr) return out_of_memory_for("the packed weights");
   form.pack(weights, fresh->data());
   const std::lock_guard<std::mutex> lock(cache_mutex);
-  packed.emplace(form.key(), fresh);
+  packed.emplace_front(form.key(), fresh);
+  evict_packed();
   *array = std::move(fresh);
   return {};
 }
 
+// With cache_mutex held: forgets the forms that were asked for longest ago while all together exceed the promised multiple
+// of the weights. Runs in flight keep theirs until they end.
+void Layer::Impl::evict_packed() {
+  Problem problem;
+  problem.layer = spec;
+  const double limit = kMaxPackedMultiple * static_cast<double>(problem.weights_elements());
+  double total = 0.0;
+  for (const auto& entry : packed) total += static_cast<double>(entry.second->count());
+  while (total > limit && packed.size() > 1) {
+    const std::shared_ptr<const FloatArray> victim = packed.back().second;
+    total -= static_cast<double>(victim->count());
+    packed.pop_back();
+    cache.for_each([&victim](std::shared_ptr<const Prepared>& entry) {
+      if (entry->packed != victim) return;
+      auto bare = std::make_shared<Prepared>(*entry);
+      bare->packed = nullptr;
+      entry = std::move(bare);
+    });
+  }
+}
+
 namespace {
 
-// One run of a prepared plan: its tasks, each with a workspace that remembers whether it was this run's.
+// One run of a prepared plan: its stages, and their tasks, each with a workspace that remembers whether it was this run's.
 class PreparedRun {
  public:
-  PreparedRun(const Prepared* prepared, const float* raw_weights, const float* bias, const float* src, float* dst)
-      : prepared_(prepared), run_id_(next_run_id()) {
+  PreparedRun(std::shared_ptr<const Prepared> prepared, const float* raw_weights, const float* bias, const float* src,
+              float* dst)
+      : prepared_(std::move(prepared)), run_id_(next_run_id()) {
     args_.src = src;
     args_.dst = dst;
     args_.bias = bias;
-    args_.weights = prepared->packed == nullptr ? raw_weights : prepared->packed->data();
+    args_.raw_weights = raw_weights;
+    args_.weights = prepared_->packed == nullptr ? raw_weights : prepared_->packed->data();
+    args_.shared = nullptr;
   }
 
-  Stage stage() const {
-    const Execution& execution = *prepared_->plan->execution;
-    return {execution.tasks(), kHeaderBytes + execution.workspace_bytes()};
+  // False when there is no memory for what the stages share.
+  bool reserve_shared() {
+    const std::size_t bytes = execution().shared_bytes();
+    if (bytes == 0) return true;
+    shared_ = allocate_buffer(bytes);
+    if (shared_ == nullptr) return false;
+    args_.shared = shared_->data();
+    return true;
+  }
+
+  // As Job::next_stage().
+  bool next_stage(Stage* stage) {
+    if (stage_ + 1 >= execution().stages()) return false;
+    ++stage_;
+    *stage = {execution().tasks(stage_), kHeaderBytes + execution().workspace_bytes()};
+    return true;
   }
 
   void run_task(std::int64_t task, std::byte* memory) const noexcept {
     auto* header = reinterpret_cast<WorkspaceHeader*>(memory);
     if (header->run != run_id_) *header = {run_id_, -1};
     std::uint64_t used = 0;
-    const Execution& execution = *prepared_->plan->execution;
-    execution.run_task(args_, task, {memory + kHeaderBytes, &header->tag, &used});
-    if (execution.family_count == 0) used = 1;
+    execution().run_task(args_, stage_, task, {memory + kHeaderBytes, &header->tag, &used});
+    if (execution().family_count == 0) used = 1;
     for (std::size_t i = 0; used != 0; ++i, used >>= 1) {
       if ((used & 1) != 0) prepared_->kernel_counts[i]->fetch_add(1, std::memory_order_relaxed);
     }
   }
 
  private:
-  const Prepared* prepared_;
+  const Execution& execution() const { return *prepared_->plan->execution; }
+
+  std::shared_ptr<const Prepared> prepared_;
   std::uint64_t run_id_;
   RunArgs args_;
+  std::shared_ptr<Buffer> shared_;
+  int stage_ = -1;
 };
 
 class SyncJob final : public Job {
  public:
-  explicit SyncJob(const PreparedRun& run) : run_(run) {}
-  bool next_stage(Stage* stage) noexcept override {
-    if (begun_) return false;
-    begun_ = true;
-    *stage = run_.stage();
-    return true;
-  }
+  explicit SyncJob(PreparedRun& run) : run_(run) {}
+  bool next_stage(Stage* stage) noexcept override { return run_.next_stage(stage); }
   void run_task(std::int64_t task, std::byte* workspace, int) noexcept override { run_.run_task(task, workspace); }
   void finished(JobResult result) noexcept override { result_ = result; }
   JobResult result() const { return result_; }
 
  private:
-  const PreparedRun& run_;
-  bool begun_ = false;
+  PreparedRun& run_;
   JobResult result_ = JobResult::kDone;
 };
 
@@ -266,18 +307,20 @@ class AsyncLayerJob final : public Job {
       : layer_(std::move(layer)), call_(call), run_after_(run), pointers_(pointers), settled_(std::move(settled)) {}
 
   bool next_stage(Stage* stage) noexcept override {
-    switch (stage_++) {
-      case 0:
-        *stage = {1, 0};
-        return true;
-      case 1:
-        if (!run_after_ || !status_.ok()) return false;
-        run_.emplace(&prepared_, layer_->weights(), layer_->bias(), pointers_.src, pointers_.dst);
-        *stage = run_->stage();
-        return true;
-      default:
-        return false;
+    if (!prepare_begun_) {
+      prepare_begun_ = true;
+      *stage = {1, 0};
+      return true;
     }
+    if (!run_after_ || !status_.ok() || prepared_ == nullptr) return false;
+    if (!run_.has_value()) {
+      run_.emplace(prepared_, layer_->weights(), layer_->bias(), pointers_.src, pointers_.dst);
+      if (!run_->reserve_shared()) {
+        fail_out_of_memory();
+        return false;
+      }
+    }
+    return run_->next_stage(stage);
   }
 
   void run_task(std::int64_t task, std::byte* workspace, int) noexcept override {
@@ -304,9 +347,9 @@ class AsyncLayerJob final : public Job {
   bool run_after_;
   Layer::Pointers pointers_;
   std::function<void(const Status&)> settled_;
-  int stage_ = 0;
+  bool prepare_begun_ = false;
   Status status_;
-  Prepared prepared_;
+  std::shared_ptr<const Prepared> prepared_;
   std::optional<PreparedRun> run_;
 };
 
@@ -339,7 +382,7 @@ const float* Layer::bias() const { return impl_->bias; }
 
 Status Layer::prepare(const CallSpec& call) {
   try {
-    Prepared prepared;
+    std::shared_ptr<const Prepared> prepared;
     return impl_->get(call, true, &prepared);
   } catch (const std::bad_alloc&) {
     return {StatusCode::kOutOfMemory, "", {}};
@@ -348,9 +391,10 @@ Status Layer::prepare(const CallSpec& call) {
 
 Status Layer::run(const CallSpec& call, const float* src, float* dst, int threads) {
   try {
-    Prepared prepared;
+    std::shared_ptr<const Prepared> prepared;
     if (Status status = impl_->get(call, true, &prepared); !status.ok()) return status;
-    const PreparedRun run(&prepared, impl_->weights, impl_->bias, src, dst);
+    PreparedRun run(std::move(prepared), impl_->weights, impl_->bias, src, dst);
+    if (!run.reserve_shared()) return out_of_memory_for("the run");
     SyncJob job(run);
     ThreadPool::process().run(job, threads);
     if (job.result() == JobResult::kOutOfMemory) return {StatusCode::kOutOfMemory, "", {}};
@@ -367,9 +411,9 @@ std::shared_ptr<Job> Layer::make_job(std::shared_ptr<Layer> layer, const CallSpe
 
 Status Layer::explain(const CallSpec& call, Explanation* explanation) {
   try {
-    Prepared prepared;
+    std::shared_ptr<const Prepared> prepared;
     if (Status status = impl_->get(call, false, &prepared); !status.ok()) return status;
-    const Plan& plan = *prepared.plan;
+    const Plan& plan = *prepared->plan;
     const Execution& execution = *plan.execution;
     Explanation e;
     e.algorithm = plan.algorithm->name();
@@ -386,7 +430,7 @@ Status Layer::explain(const CallSpec& call, Explanation* explanation) {
     e.flops = plan.problem.flops();
     e.estimated_seconds = execution.estimated_seconds;
     e.phases = execution.phases;
-    e.tasks = execution.tasks();
+    for (int stage = 0; stage < execution.stages(); ++stage) e.tasks += execution.tasks(stage);
     e.workspace_bytes = static_cast<std::int64_t>(kHeaderBytes + execution.workspace_bytes());
     e.blocking = execution.blocking;
     const std::lock_guard<std::mutex> lock(impl_->cache_mutex);

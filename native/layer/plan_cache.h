@@ -30,12 +30,22 @@ class PlanCache {
   // The call must not be in the cache yet.
   Value* insert(const CallSpec& call, Value value) {
     entries_.emplace_front(call, std::move(value));
-    index_.emplace(call, entries_.begin());
+    try {
+      index_.emplace(call, entries_.begin());
+    } catch (...) {
+      entries_.pop_front();
+      throw;
+    }
     if (entries_.size() > capacity_) {
       index_.erase(entries_.back().first);
       entries_.pop_back();
     }
     return &entries_.front().second;
+  }
+
+  template <typename Visit>
+  void for_each(Visit visit) {
+    for (auto& entry : entries_) visit(entry.second);
   }
 
  private:

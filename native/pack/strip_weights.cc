@@ -19,8 +19,9 @@ std::int64_t tap_at(const LayerSpec& layer, int d, std::int64_t residue, std::in
 
 Offsets1d group_offsets(const LayerSpec& layer, int d) {
   std::map<std::int64_t, std::vector<std::int64_t>> residues_at;  // offset -> residues that use it
+  const auto taps = taps_by_residue(layer.kernel[d], layer.stride[d], layer.dilation[d]);
   for (std::int64_t r = 0; r < layer.stride[d]; ++r) {
-    for (const std::int64_t k : taps_of_residue(layer.kernel[d], layer.stride[d], layer.dilation[d], r)) {
+    for (const std::int64_t k : taps[static_cast<std::size_t>(r)]) {
       residues_at[(r - k * layer.dilation[d]) / layer.stride[d]].push_back(r);
     }
   }

@@ -27,9 +27,7 @@ std::vector<Panel> split_panels(std::int64_t channels, std::int64_t widest, std:
 WeightLayout::WeightLayout(const LayerSpec& layer, std::vector<Panel> panels, std::int64_t chunk)
     : layer_(layer), panels_(std::move(panels)), chunk_(chunk) {
   for (int d = 0; d < kSpatialDims; ++d) {
-    for (std::int64_t r = 0; r < layer.stride[d]; ++r) {
-      taps_[d].push_back(taps_of_residue(layer.kernel[d], layer.stride[d], layer.dilation[d], r));
-    }
+    taps_[d] = taps_by_residue(layer.kernel[d], layer.stride[d], layer.dilation[d]);
   }
   std::int64_t sum = 0;
   for (const auto& taps : taps_[2]) {
@@ -62,6 +60,14 @@ WeightLayout::WeightLayout(const LayerSpec& layer, std::vector<Panel> panels, st
     key_.append(p == 0 ? " " : "+").append(std::to_string(panels_[p].width)).append("*").append(std::to_string(end - p));
     p = end;
   }
+}
+
+std::vector<std::int64_t> WeightLayout::distinct_widths() const {
+  std::vector<std::int64_t> widths;
+  for (const Panel& panel : panels_) {
+    if (std::find(widths.begin(), widths.end(), panel.width) == widths.end()) widths.push_back(panel.width);
+  }
+  return widths;
 }
 
 std::int64_t WeightLayout::taps(std::int64_t residue_d, std::int64_t residue_h, std::int64_t residue_w) const {

@@ -33,6 +33,7 @@ class WeightLayout final : public PackedForm {
   const std::vector<Panel>& panels() const { return panels_; }
   std::int64_t chunk() const { return chunk_; }
   std::int64_t widest_panel() const { return widest_; }
+  std::vector<std::int64_t> distinct_widths() const;  // of panels; split_panels() makes at most two
   std::int64_t taps(std::int64_t residue_d, std::int64_t residue_h, std::int64_t residue_w) const;
   std::int64_t elements() const override { return layer_.groups * group_elements_; }
 

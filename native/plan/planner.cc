@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "algorithms/cost_model.h"
+#include "algorithms/exact_border.h"
 #include "problem/canonical.h"
 #include "problem/checked.h"
 
@@ -40,6 +41,13 @@ double total_seconds(const Execution& execution, const Problem& problem) {
     seconds += static_cast<double>(execution.packed_form()->elements()) * cost::kPackWeightPerFloat / cost::kClock;
   }
   return seconds;
+}
+
+// The execution of one algorithm, right also at the border if the weights are not finite.
+std::unique_ptr<Execution> plan_one(const Algorithm& algorithm, const PlanRequest& request, std::string* reason) {
+  std::unique_ptr<Execution> execution = algorithm.plan(request, reason);
+  if (execution == nullptr || request.weights.finite || execution->packed_form() == nullptr) return execution;
+  return with_exact_border(std::move(execution), request.original);
 }
 
 PlanRequest make_request(const Problem& problem, const WeightFacts& weights, const KernelTable& kernels,
@@ -88,7 +96,7 @@ Status make_plan_with(const Problem& problem, const Algorithm& algorithm, const 
   made->problem = problem;
   made->canonical = request.problem;
   made->algorithm = &algorithm;
-  made->execution = algorithm.plan(request, &reason);
+  made->execution = plan_one(algorithm, request, &reason);
   if (made->execution == nullptr) return Status::unsupported("algorithm", reason);
   *plan = std::move(made);
   return {};
@@ -115,7 +123,7 @@ Status make_plan(const Problem& problem, const WeightFacts& weights, const Kerne
       continue;
     }
     std::string reason;
-    std::unique_ptr<Execution> execution = algorithm->plan(request, &reason);
+    std::unique_ptr<Execution> execution = plan_one(*algorithm, request, &reason);
     if (execution == nullptr) {
       made->rejected.push_back({algorithm->name(), reason});
       continue;
@@ -153,6 +161,9 @@ Status make_plan(const Problem& problem, const WeightFacts& weights, const Kerne
     made->reason = "no other algorithm can run the problem";
   } else {
     made->reason = "the lowest estimate, " + milliseconds(best_seconds);
+  }
+  if (!weights.finite) {
+    made->notes.push_back("the weights hold an infinity or a NaN: outputs at the border are computed by the definition");
   }
   if (problem.call.precision != Precision::kHighest) {
     made->notes.push_back(std::string("precision '") + (problem.call.precision == Precision::kHigh ? "high" : "medium") +

@@ -6,25 +6,32 @@
 
 namespace convtranspose {
 
-std::vector<std::int64_t> taps_of_residue(std::int64_t kernel, std::int64_t stride, std::int64_t dilation,
-                                          std::int64_t residue) {
-  std::vector<std::int64_t> taps;
-  for (std::int64_t k = 0; k < kernel; ++k) {
-    if (k * dilation % stride == residue) taps.push_back(k);
-  }
+std::vector<std::vector<std::int64_t>> taps_by_residue(std::int64_t kernel, std::int64_t stride, std::int64_t dilation) {
+  std::vector<std::vector<std::int64_t>> taps(static_cast<std::size_t>(stride));
+  for (std::int64_t k = 0; k < kernel; ++k) taps[static_cast<std::size_t>(k * dilation % stride)].push_back(k);
   return taps;
+}
+
+std::vector<std::int64_t> PhaseSet1d::computed_sizes() const {
+  std::vector<std::int64_t> sizes;
+  for (const Phase1d& phase : phases) {
+    const bool known = std::find(sizes.begin(), sizes.end(), phase.size) != sizes.end();
+    if (!phase.taps.empty() && !known) sizes.push_back(phase.size);
+  }
+  return sizes;
 }
 
 PhaseSet1d make_phases(std::int64_t out, std::int64_t kernel, std::int64_t stride, std::int64_t dilation,
                        std::int64_t pad_begin) {
   PhaseSet1d set;
+  const auto taps = taps_by_residue(kernel, stride, dilation);
   bool any = false;
   for (std::int64_t first = 0; first < std::min(stride, out); ++first) {
     Phase1d phase;
     phase.first = first;
     phase.size = ceil_div(out - first, stride);
     phase.residue = floor_mod(first + pad_begin, stride);
-    for (const std::int64_t k : taps_of_residue(kernel, stride, dilation, phase.residue)) {
+    for (const std::int64_t k : taps[static_cast<std::size_t>(phase.residue)]) {
       const std::int64_t offset = floor_div(first + pad_begin - k * dilation, stride);
       phase.taps.push_back({k, offset});
       set.min_offset = any ? std::min(set.min_offset, offset) : offset;

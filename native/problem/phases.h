@@ -17,9 +17,8 @@
 
 namespace convtranspose {
 
-// The weight positions k, ascending, with k*dilation = residue (mod stride).
-std::vector<std::int64_t> taps_of_residue(std::int64_t kernel, std::int64_t stride, std::int64_t dilation,
-                                          std::int64_t residue);
+// [residue] -> the weight positions k, ascending, with k*dilation = residue (mod stride).
+std::vector<std::vector<std::int64_t>> taps_by_residue(std::int64_t kernel, std::int64_t stride, std::int64_t dilation);
 
 struct Tap1d {
   std::int64_t index;   // weight position k in this dimension
@@ -38,14 +37,10 @@ struct PhaseSet1d {
   std::vector<Phase1d> phases;
   std::int64_t min_offset = 0;  // over all taps of all phases; both 0 if there is none
   std::int64_t max_offset = 0;
-
   std::int64_t count() const { return static_cast<std::int64_t>(phases.size()); }
   std::int64_t max_size() const { return phases.empty() ? 0 : phases.front().size; }
   std::int64_t halo() const { return max_offset - min_offset; }
-  // Whether a tap belongs to any phase.
-  bool reached() const {
-    return std::any_of(phases.begin(), phases.end(), [](const Phase1d& phase) { return !phase.taps.empty(); });
-  }
+  std::vector<std::int64_t> computed_sizes() const;  // distinct sizes of the phases that have taps: at most two
 };
 
 // Time and memory grow with min(stride, out) and kernel: callers bound both first.

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <atomic>
 #include <cstdint>
+#include <cstring>
 #include <new>
 
 #include "runtime/aligned_memory.h"
@@ -16,10 +17,14 @@ namespace {
 std::byte* allocate_workspace(std::size_t* bytes) {
   static std::atomic<std::uint64_t>* const allocations = counter("runtime/workspace-allocations");
   constexpr std::size_t kGrain = 4096;
+  constexpr std::size_t kMarkBytes = 64;
   if (*bytes > SIZE_MAX / 2) return nullptr;
   *bytes = (*bytes + kGrain - 1) / kGrain * kGrain;
   std::byte* const data = allocate_aligned(*bytes);
-  if (data != nullptr) allocations->fetch_add(1, std::memory_order_relaxed);
+  if (data == nullptr) return nullptr;
+  allocations->fetch_add(1, std::memory_order_relaxed);
+  // Users mark what they leave at the front: fresh memory must not carry a mark of an earlier life.
+  std::memset(data, 0, kMarkBytes);
   return data;
 }
 

@@ -149,13 +149,19 @@ void run_plan(const Plan& plan, const Values& v, std::vector<float>* y) {
   const float guard = 12345.0f;
   for (std::int64_t i = 0; i < floats; ++i) workspace.data()[i] = std::nanf("");
   for (std::int64_t i = 0; i < 64; ++i) workspace.data()[floats + i] = guard;
-  RunArgs args{v.x.data(), y->data(), plan.problem.layer.has_bias ? v.b.data() : nullptr,
-               form == nullptr ? v.w.data() : packed.data()};
+  RunArgs args{v.x.data(),
+               y->data(),
+               plan.problem.layer.has_bias ? v.b.data() : nullptr,
+               form == nullptr ? v.w.data() : packed.data(),
+               v.w.data(),
+               nullptr};
   std::uint64_t used = 0;
   std::int64_t tag = -1;
-  for (std::int64_t task = 0; task < execution.tasks(); ++task) {
-    if (task % 3 == 0) tag = -1;
-    execution.run_task(args, task, {reinterpret_cast<std::byte*>(workspace.data()), &tag, &used});
+  for (int stage = 0; stage < execution.stages(); ++stage) {
+    for (std::int64_t task = 0; task < execution.tasks(stage); ++task) {
+      if (task % 3 == 0) tag = -1;
+      execution.run_task(args, stage, task, {reinterpret_cast<std::byte*>(workspace.data()), &tag, &used});
+    }
   }
   for (std::int64_t i = 0; i < 64; ++i) REQUIRE(workspace.data()[floats + i] == guard);
   CHECK_MESSAGE((used & ~execution.kernels) == 0, "a kernel ran that the plan does not name");
@@ -174,7 +180,7 @@ TEST_CASE("every algorithm on every instruction set keeps the bound, and the dir
       REQUIRE(table != nullptr);
       std::vector<float> first;
       for (const Algorithm* algorithm : algorithm_list()) {
-        INFO(algorithm->name() << " on " << table->isa);
+        INFO(std::string(algorithm->name()) << " on " << std::string(table->isa));
         // A tiny cache makes many blocks of a small problem.
         CacheInfo caches;
         caches.l2 = round % 2 == 0 ? 16 * 1024 : 1024 * 1024;

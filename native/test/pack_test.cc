@@ -63,7 +63,9 @@ TEST_CASE("panel weights stand where offset() says, padding is zero, every weigh
     for (std::int64_t rd = 0; rd < 1; ++rd) {
       for (std::int64_t rh = 0; rh < 2; ++rh) {
         for (std::int64_t rw = 0; rw < 3; ++rw) {
-          const auto td = taps_of_residue(2, 1, 1, rd), th = taps_of_residue(3, 2, 1, rh), tw = taps_of_residue(4, 3, 2, rw);
+          const auto td = taps_by_residue(2, 1, 1)[static_cast<std::size_t>(rd)];
+          const auto th = taps_by_residue(3, 2, 1)[static_cast<std::size_t>(rh)];
+          const auto tw = taps_by_residue(4, 3, 2)[static_cast<std::size_t>(rw)];
           REQUIRE(layout.taps(rd, rh, rw) == static_cast<std::int64_t>(td.size() * th.size() * tw.size()));
           for (const Panel& panel : layout.panels()) {
             std::size_t at = static_cast<std::size_t>(layout.offset(g, rd, rh, panel, rw));

@@ -1,0 +1,62 @@
+#include "algorithms/exact_border.h"
+
+#include <utility>
+
+#include "algorithms/definition.h"
+
+namespace convtranspose {
+namespace {
+
+class ExactBorderExecution final : public Execution {
+ public:
+  ExactBorderExecution(std::unique_ptr<Execution> inner, const Problem& original)
+      : inner_(std::move(inner)), problem_(original), definition_(original) {
+    estimated_seconds = inner_->estimated_seconds;
+    family = inner_->family;
+    family_count = inner_->family_count;
+    kernels = inner_->kernels;
+    blocking = inner_->blocking;
+    phases = inner_->phases;
+  }
+
+  const PackedForm* packed_form() const override { return inner_->packed_form(); }
+  int stages() const override { return inner_->stages() + 1; }
+  std::int64_t tasks(int stage) const override {
+    if (stage < inner_->stages()) return inner_->tasks(stage);
+    return problem_.call.batch * problem_.layer.out_channels * problem_.call.out[0] * problem_.call.out[1];  // rows
+  }
+  std::size_t workspace_bytes() const override { return inner_->workspace_bytes(); }
+  std::size_t shared_bytes() const override { return inner_->shared_bytes(); }
+
+  void run_task(const RunArgs& args, int stage, std::int64_t task, Workspace workspace) const noexcept override {
+    if (stage < inner_->stages()) {
+      inner_->run_task(args, stage, task, workspace);
+      return;
+    }
+    const Dims& out = problem_.call.out;
+    const std::int64_t channels = problem_.layer.out_channels;
+    Dims o{task / out[1] % out[0], task % out[1], 0};
+    const std::int64_t channel = task / (out[0] * out[1]) % channels;
+    const std::int64_t image = task / (out[0] * out[1]) / channels;
+    const bool last = problem_.call.format == MemoryFormat::kChannelsLast;
+    for (; o[2] < out[2]; ++o[2]) {
+      if (!definition_.at_border(o)) continue;
+      const std::int64_t index = last ? (((image * out[0] + o[0]) * out[1] + o[1]) * out[2] + o[2]) * channels + channel
+                                      : (((image * channels + channel) * out[0] + o[0]) * out[1] + o[1]) * out[2] + o[2];
+      args.dst[index] = definition_.output(args, image, channel, o);
+    }
+  }
+
+ private:
+  std::unique_ptr<Execution> inner_;
+  Problem problem_;
+  Definition definition_;
+};
+
+}  // namespace
+
+std::unique_ptr<Execution> with_exact_border(std::unique_ptr<Execution> inner, const Problem& original) {
+  return std::make_unique<ExactBorderExecution>(std::move(inner), original);
+}
+
+}  // namespace convtranspose
