@@ -15,6 +15,7 @@ namespace convtranspose::binding {
 struct LayerHandle {
   std::shared_ptr<Layer> layer;  // empty after disposeLayer; calls in flight hold their own reference
   std::int64_t reported = 0;     // bytes that V8 has been told of
+  std::uint64_t runs = 0;        // synchronous ones
 };
 
 // The handle behind `value`, alive as long as the object is; refuses forged, foreign and disposed ones. Runs no JavaScript.

@@ -8,6 +8,12 @@
 #include "binding/views.h"
 
 namespace convtranspose::binding {
+namespace {
+
+// A run packs weights only for shapes that are new, the first of all above all; asking each time would cost a lock.
+constexpr std::uint64_t kRunsPerReport = 64;
+
+}  // namespace
 
 napi_value forward(napi_env env, napi_callback_info info) {
   std::size_t count = 5;
@@ -36,6 +42,7 @@ napi_value forward(napi_env env, napi_callback_info info) {
     return throw_failure(env, overlap_failure("input"));
   }
   if (failure = to_failure(layer.run(call, src.data, dst.data, threads)); failure) return throw_failure(env, failure);
+  if (handle->runs++ % kRunsPerReport == 0) report_memory(env, handle);
   return nullptr;
 }
 
