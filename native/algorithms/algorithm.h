@@ -77,13 +77,19 @@ class Execution {
   std::int64_t phases = 0;
 };
 
+// Why an algorithm does not run a problem, in words for the user.
+struct Decline {
+  std::string reason;
+  bool for_workspace = false;  // a larger workspace_limit would do
+};
+
 class Algorithm {
  public:
   virtual ~Algorithm() = default;
   virtual const char* name() const = 0;        // "direct-wide"
   virtual AlgorithmChoice choice() const = 0;  // the option that forces it
   // nullptr and a reason when it cannot or should not run the problem.
-  virtual std::unique_ptr<Execution> plan(const PlanRequest& request, std::string* reason) const = 0;
+  virtual std::unique_ptr<Execution> plan(const PlanRequest& request, Decline* decline) const = 0;
 };
 
 // The algorithms, best first where estimates tie, reference last.

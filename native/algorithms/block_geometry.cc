@@ -12,6 +12,7 @@ constexpr std::int64_t kFloatsPerSetPeriod = 256;  // channels a multiple of thi
 constexpr std::int64_t kTileBytes = 96 * 1024;     // of a tile, to leave room for the block beside it
 constexpr std::int64_t kMaxColumns = 8192;         // more would fit no cache
 constexpr double kMaxBlockFloats = 1e12;
+constexpr std::int64_t kSlackBytes = 16 * 1024;  // scratch of the epilogues, and room behind the tile
 
 // Sizes that follow from rows, columns and layout.
 void derive(const BlockDomain& domain, const TileKernels& kernels, BlockGeometry* b) {
@@ -45,8 +46,10 @@ void derive(const BlockDomain& domain, const TileKernels& kernels, BlockGeometry
 
 BlockGeometry largest(const BlockDomain& domain, const TileKernels& kernels, const CacheInfo& caches, bool flat) {
   const auto fits = [&](const BlockGeometry& b) {
-    return b.block_floats * 4 <= static_cast<std::int64_t>(caches.l2) / 2 &&
-           domain.tile_rows * b.pixel_stride * 4 <= kTileBytes;
+    const std::int64_t block_bytes = b.block_floats * 4;
+    const std::int64_t tile_bytes = domain.tile_rows * b.pixel_stride * 4;
+    return block_bytes <= static_cast<std::int64_t>(caches.l2) / 2 && tile_bytes <= kTileBytes &&
+           block_bytes + tile_bytes + kSlackBytes <= domain.workspace_limit;
   };
   const std::int64_t height = domain.size[1];
   const std::int64_t width = domain.size[2];

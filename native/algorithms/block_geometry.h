@@ -23,6 +23,7 @@ struct BlockDomain {
   std::int64_t channels;                // input channels
   std::int64_t tile_rows;               // rows of the tile: everything computed for a pixel before it is stored
   std::vector<std::int64_t> call_rows;  // rows of the tile kernel calls
+  std::int64_t workspace_limit;         // bytes: blocks and tiles shrink to it as far as they can
 };
 
 struct BlockGeometry {

@@ -23,6 +23,7 @@ constexpr std::int64_t kFloatsPerLine = 16;
 constexpr std::int64_t kTileBytes = 192 * 1024;
 constexpr std::int64_t kBlockBytes = 1280 * 1024;  // read once per panel, in chunks that fit the first-level cache
 constexpr std::int64_t kMaxPixels = 256;
+constexpr std::int64_t kSlackBytes = 1024;
 constexpr double kMaxPadding = 1.5;  // stored over true weights, so that all packed forms stay within their bound
 
 struct Blocking {
@@ -374,7 +375,12 @@ void derive(const PlanRequest& request, const PhaseSet& phases, Blocking* b) {
 // Grows one extent of the block after another, innermost first, while the block fits.
 Blocking choose(const PlanRequest& request, const PhaseSet& phases, std::int64_t widest) {
   const std::int64_t max_pixels = std::clamp<std::int64_t>(kTileBytes / 4 / (widest * phases.dim[2].count()), 1, kMaxPixels);
-  const auto fits = [&](const Blocking& b) { return b.block_floats * 4 <= kBlockBytes && b.pixels() <= max_pixels; };
+  const std::int64_t pixel_bytes = 2 * 4 * widest * phases.dim[2].count() + 8;  // of the tile, transposed, and its offset
+  const auto fits = [&](const Blocking& b) {
+    const std::int64_t block_bytes = b.block_floats * 4;
+    return block_bytes <= kBlockBytes && b.pixels() <= max_pixels &&
+           block_bytes + round_up(b.pixels(), kFloatsPerLine) * pixel_bytes + kSlackBytes <= request.workspace_limit;
+  };
   Blocking b;
   const auto grow = [&](std::int64_t Blocking::*extent, std::int64_t limit) {
     std::int64_t best = 1;
@@ -402,19 +408,19 @@ class DirectChannels final : public Algorithm {
   const char* name() const override { return "direct-channels"; }
   AlgorithmChoice choice() const override { return AlgorithmChoice::kDirect; }
 
-  std::unique_ptr<Execution> plan(const PlanRequest& request, std::string* reason) const override {
-    *reason = decline_phased(request);
-    if (!reason->empty()) return nullptr;
+  std::unique_ptr<Execution> plan(const PlanRequest& request, Decline* decline) const override {
+    decline->reason = decline_phased(request);
+    if (!decline->reason.empty()) return nullptr;
     if (few_outputs(request)) {
-      *reason = "few output channels: direct-few computes all phases at once";
+      decline->reason = "few output channels: direct-few computes all phases at once";
       return nullptr;
     }
     const KernelTable& table = *request.kernels;
     TileKernels kernels(table.channels, table.channels_count, table.lanes, cost::kAlignedLoad);
     const std::int64_t channels = request.problem.out_channels_per_group();
     if (static_cast<double>(round_up(channels, table.lanes)) > kMaxPadding * static_cast<double>(channels)) {
-      *reason = "too few output channels per group (" + std::to_string(channels) + ") to fill vectors of " +
-                std::to_string(table.lanes);
+      decline->reason = "too few output channels per group (" + std::to_string(channels) + ") to fill vectors of " +
+                        std::to_string(table.lanes);
       return nullptr;
     }
     const PhaseSet phases = make_phases(request.problem);
@@ -423,8 +429,9 @@ class DirectChannels final : public Algorithm {
     const Blocking blocking = choose(request, phases, layout.widest_panel());
     auto execution = std::make_unique<DirectChannelsExecution>(request, phases, kernels, std::move(layout), blocking);
     if (execution->workspace_bytes() > static_cast<std::size_t>(request.workspace_limit)) {
-      *reason = "one pixel of all input channels needs " + std::to_string(execution->workspace_bytes()) +
-                " bytes of workspace, more than the limit of " + std::to_string(request.workspace_limit);
+      decline->for_workspace = true;
+      decline->reason = "one pixel of all input channels needs " + std::to_string(execution->workspace_bytes()) +
+                        " bytes of workspace, more than the limit of " + std::to_string(request.workspace_limit);
       return nullptr;
     }
     return execution;

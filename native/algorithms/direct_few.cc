@@ -311,12 +311,12 @@ class DirectFew final : public Algorithm {
   const char* name() const override { return "direct-few"; }
   AlgorithmChoice choice() const override { return AlgorithmChoice::kDirect; }
 
-  std::unique_ptr<Execution> plan(const PlanRequest& request, std::string* reason) const override {
-    *reason = decline_phased(request);
-    if (!reason->empty()) return nullptr;
+  std::unique_ptr<Execution> plan(const PlanRequest& request, Decline* decline) const override {
+    decline->reason = decline_phased(request);
+    if (!decline->reason.empty()) return nullptr;
     if (!few_outputs(request)) {
-      *reason = "more than " + std::to_string(kMaxOutputChannels) + " output channels per group, or more than " +
-                std::to_string(kMaxTileRows) + " rows with all phases, or a single phase";
+      decline->reason = "more than " + std::to_string(kMaxOutputChannels) + " output channels per group, or more than " +
+                        std::to_string(kMaxTileRows) + " rows with all phases, or a single phase";
       return nullptr;
     }
     const KernelTable& table = *request.kernels;
@@ -328,6 +328,7 @@ class DirectFew final : public Algorithm {
       domain.halo[d] = -form.offsets(d).min_offset;
     }
     domain.channels = request.problem.in_channels_per_group();
+    domain.workspace_limit = request.workspace_limit;
     domain.tile_rows = form.rows();
     for (const Strip& strip : form.strips()) domain.call_rows.push_back(strip.rows);
     const BlockGeometry geometry = cheapest_geometry(domain, kernels, request.caches, [&](const BlockGeometry& b) {
@@ -335,8 +336,9 @@ class DirectFew final : public Algorithm {
     });
     auto execution = std::make_unique<DirectFewExecution>(request, kernels, std::move(form), geometry);
     if (execution->workspace_bytes() > static_cast<std::size_t>(request.workspace_limit)) {
-      *reason = "one row of all input channels needs " + std::to_string(execution->workspace_bytes()) +
-                " bytes of workspace, more than the limit of " + std::to_string(request.workspace_limit);
+      decline->for_workspace = true;
+      decline->reason = "one row of all input channels needs " + std::to_string(execution->workspace_bytes()) +
+                        " bytes of workspace, more than the limit of " + std::to_string(request.workspace_limit);
       return nullptr;
     }
     return execution;

@@ -183,11 +183,11 @@ class DirectWide final : public Algorithm {
   const char* name() const override { return "direct-wide"; }
   AlgorithmChoice choice() const override { return AlgorithmChoice::kDirect; }
 
-  std::unique_ptr<Execution> plan(const PlanRequest& request, std::string* reason) const override {
-    *reason = decline_phased(request);
-    if (!reason->empty()) return nullptr;
+  std::unique_ptr<Execution> plan(const PlanRequest& request, Decline* decline) const override {
+    decline->reason = decline_phased(request);
+    if (!decline->reason.empty()) return nullptr;
     if (few_outputs(request)) {
-      *reason = "few output channels: direct-few computes all phases at once";
+      decline->reason = "few output channels: direct-few computes all phases at once";
       return nullptr;
     }
     const PhaseSet phases = make_phases(request.problem);
@@ -202,6 +202,7 @@ class DirectWide final : public Algorithm {
       domain.halo[d] = phases.dim[d].halo();
     }
     domain.channels = request.problem.in_channels_per_group();
+    domain.workspace_limit = request.workspace_limit;
     domain.tile_rows = phases.dim[2].count() * layout.widest_panel();
     domain.call_rows = layout.distinct_widths();
     const BlockGeometry best = cheapest_geometry(domain, kernels, request.caches, [&](const BlockGeometry& b) {
@@ -209,8 +210,9 @@ class DirectWide final : public Algorithm {
     });
     auto execution = std::make_unique<DirectWideExecution>(request, phases, kernels, std::move(layout), best);
     if (execution->workspace_bytes() > static_cast<std::size_t>(request.workspace_limit)) {
-      *reason = "one row of all input channels needs " + std::to_string(execution->workspace_bytes()) +
-                " bytes of workspace, more than the limit of " + std::to_string(request.workspace_limit);
+      decline->for_workspace = true;
+      decline->reason = "one row of all input channels needs " + std::to_string(execution->workspace_bytes()) +
+                        " bytes of workspace, more than the limit of " + std::to_string(request.workspace_limit);
       return nullptr;
     }
     return execution;

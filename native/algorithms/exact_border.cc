@@ -9,8 +9,8 @@ namespace {
 
 class ExactBorderExecution final : public Execution {
  public:
-  ExactBorderExecution(std::unique_ptr<Execution> inner, const Problem& original)
-      : inner_(std::move(inner)), problem_(original), definition_(original) {
+  ExactBorderExecution(std::unique_ptr<Execution> inner, const Problem& problem)
+      : inner_(std::move(inner)), problem_(problem), definition_(problem) {
     estimated_seconds = inner_->estimated_seconds;
     family = inner_->family;
     family_count = inner_->family_count;
@@ -55,8 +55,8 @@ class ExactBorderExecution final : public Execution {
 
 }  // namespace
 
-std::unique_ptr<Execution> with_exact_border(std::unique_ptr<Execution> inner, const Problem& original) {
-  return std::make_unique<ExactBorderExecution>(std::move(inner), original);
+std::unique_ptr<Execution> with_exact_border(std::unique_ptr<Execution> inner, const Problem& problem) {
+  return std::make_unique<ExactBorderExecution>(std::move(inner), problem);
 }
 
 }  // namespace convtranspose

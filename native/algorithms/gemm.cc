@@ -18,6 +18,7 @@ namespace {
 constexpr std::int64_t kFloatsPerLine = 16;
 constexpr std::int64_t kTileBytes = 96 * 1024;
 constexpr std::int64_t kMaxPixels = 1024;
+constexpr std::int64_t kSlackBytes = 16 * 1024;  // scratch of the epilogues, and room behind the tile
 
 // Every output has exactly one product per channel, and the phases all see the whole input.
 bool one_tap_everywhere(const Problem& problem, const PhaseSet& phases) {
@@ -160,12 +161,12 @@ class Gemm final : public Algorithm {
   const char* name() const override { return "gemm"; }
   AlgorithmChoice choice() const override { return AlgorithmChoice::kGemm; }
 
-  std::unique_ptr<Execution> plan(const PlanRequest& request, std::string* reason) const override {
-    *reason = decline_phased(request);
-    if (!reason->empty()) return nullptr;
+  std::unique_ptr<Execution> plan(const PlanRequest& request, Decline* decline) const override {
+    decline->reason = decline_phased(request);
+    if (!decline->reason.empty()) return nullptr;
     const PhaseSet phases = make_phases(request.problem);
     if (!one_tap_everywhere(request.problem, phases)) {
-      *reason =
+      decline->reason =
           "it needs exactly one tap for every output: kernel equal to stride, dilation 1 and no padding, or a pointwise "
           "kernel";
       return nullptr;
@@ -179,16 +180,17 @@ class Gemm final : public Algorithm {
     const std::int64_t total = request.problem.call.batch * request.problem.in_points();
     const std::int64_t rows = phases.dim[2].count() * layout.widest_panel();
     const std::int64_t widest = kernels.max_columns();
-    std::int64_t pixels =
-        std::min({static_cast<std::int64_t>(request.caches.l2) / 2 / 4 / request.problem.in_channels_per_group(),
-                  kTileBytes / 4 / rows, kMaxPixels});
+    const std::int64_t channels = request.problem.in_channels_per_group();
+    std::int64_t pixels = std::min({static_cast<std::int64_t>(request.caches.l2) / 2 / 4 / channels, kTileBytes / 4 / rows,
+                                    kMaxPixels, (request.workspace_limit - kSlackBytes) / 4 / (channels + rows) - widest});
     pixels = std::max(pixels / widest * widest, widest);
     pixels = round_up(ceil_div(total, ceil_div(total, pixels)), kernels.lanes());
     pixels = std::min(pixels, total);
     auto execution = std::make_unique<GemmExecution>(request, phases, kernels, std::move(layout), pixels);
     if (execution->workspace_bytes() > static_cast<std::size_t>(request.workspace_limit)) {
-      *reason = "a panel of all input channels needs " + std::to_string(execution->workspace_bytes()) +
-                " bytes of workspace, more than the limit of " + std::to_string(request.workspace_limit);
+      decline->for_workspace = true;
+      decline->reason = "a panel of all input channels needs " + std::to_string(execution->workspace_bytes()) +
+                        " bytes of workspace, more than the limit of " + std::to_string(request.workspace_limit);
       return nullptr;
     }
     return execution;

@@ -60,7 +60,7 @@ class Reference final : public Algorithm {
  public:
   const char* name() const override { return "reference"; }
   AlgorithmChoice choice() const override { return AlgorithmChoice::kReference; }
-  std::unique_ptr<Execution> plan(const PlanRequest& request, std::string*) const override {
+  std::unique_ptr<Execution> plan(const PlanRequest& request, Decline*) const override {
     return std::make_unique<ReferenceExecution>(request.original);
   }
 };

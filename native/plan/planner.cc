@@ -6,13 +6,16 @@
 
 #include "algorithms/cost_model.h"
 #include "algorithms/exact_border.h"
+#include "algorithms/limits.h"
 #include "problem/canonical.h"
 #include "problem/checked.h"
 
 namespace convtranspose {
 namespace {
 
-constexpr std::int64_t kWorkspaceLimit = 16 << 20;  // bytes per thread, unless the caller sets less
+constexpr std::int64_t kHeaderBytes = 64;             // of a workspace, in front of what the algorithm sees
+constexpr std::int64_t kWorkspaceLimit = 16 << 20;    // bytes per thread, unless the caller sets one
+constexpr std::int64_t kLastResortLimit = 256 << 20;  // rather than the reference, where even the smallest block is larger
 constexpr std::int64_t kProductsPerChunk = 512;  // summed in registers: a panel's chunk of weights stays in the first cache
 constexpr std::int64_t kMinChannelChunk = 16;
 
@@ -44,10 +47,10 @@ double total_seconds(const Execution& execution, const Problem& problem) {
 }
 
 // The execution of one algorithm, right also at the border if the weights are not finite.
-std::unique_ptr<Execution> plan_one(const Algorithm& algorithm, const PlanRequest& request, std::string* reason) {
-  std::unique_ptr<Execution> execution = algorithm.plan(request, reason);
+std::unique_ptr<Execution> plan_one(const Algorithm& algorithm, const PlanRequest& request, Decline* decline) {
+  std::unique_ptr<Execution> execution = algorithm.plan(request, decline);
   if (execution == nullptr || request.weights.finite || execution->packed_form() == nullptr) return execution;
-  return with_exact_border(std::move(execution), request.original);
+  return with_exact_border(std::move(execution), request.problem);
 }
 
 PlanRequest make_request(const Problem& problem, const WeightFacts& weights, const KernelTable& kernels,
@@ -59,7 +62,8 @@ PlanRequest make_request(const Problem& problem, const WeightFacts& weights, con
   request.caches = caches;
   request.weights = weights;
   request.channel_chunk = channel_chunk(problem.layer);
-  request.workspace_limit = problem.call.workspace_limit > 0 ? problem.call.workspace_limit : kWorkspaceLimit;
+  request.workspace_limit =
+      (problem.call.workspace_limit > 0 ? problem.call.workspace_limit : kWorkspaceLimit) - kHeaderBytes;
   return request;
 }
 
@@ -88,30 +92,11 @@ const std::vector<const Algorithm*>& algorithm_list() {
   return list;
 }
 
-Status make_plan_with(const Problem& problem, const Algorithm& algorithm, const WeightFacts& weights,
-                      const KernelTable& kernels, const CacheInfo& caches, std::shared_ptr<const Plan>* plan) {
-  const PlanRequest request = make_request(problem, weights, kernels, caches);
-  std::string reason;
-  auto made = std::make_shared<Plan>();
-  made->problem = problem;
-  made->canonical = request.problem;
-  made->algorithm = &algorithm;
-  made->execution = plan_one(algorithm, request, &reason);
-  if (made->execution == nullptr) return Status::unsupported("algorithm", reason);
-  *plan = std::move(made);
-  return {};
-}
+namespace {
 
-Status make_plan(const Problem& problem, const WeightFacts& weights, const KernelTable& kernels, const CacheInfo& caches,
-                 std::shared_ptr<const Plan>* plan) {
-  const PlanRequest request = make_request(problem, weights, kernels, caches);
-
-  // Without a product there is nothing to choose: whoever writes the bias, writes it right.
-  const bool trivial = problem.dst_elements() == 0 || problem.src_elements() == 0;
-  const AlgorithmChoice forced = trivial ? AlgorithmChoice::kAuto : problem.call.algorithm;
-  auto made = std::make_shared<Plan>();
-  made->problem = problem;
-  made->canonical = request.problem;
+// Fills algorithm, execution and rejected of the plan; returns the estimate of the one chosen.
+double choose_algorithm(const PlanRequest& request, AlgorithmChoice forced, Plan* made) {
+  const Problem& problem = request.original;
   double best_seconds = 0.0;
   for (const Algorithm* algorithm : algorithm_list()) {
     if (forced != AlgorithmChoice::kAuto && algorithm->choice() != forced) {
@@ -122,10 +107,10 @@ Status make_plan(const Problem& problem, const WeightFacts& weights, const Kerne
       made->rejected.push_back({algorithm->name(), "others can run the problem"});
       continue;
     }
-    std::string reason;
-    std::unique_ptr<Execution> execution = plan_one(*algorithm, request, &reason);
+    Decline decline;
+    std::unique_ptr<Execution> execution = plan_one(*algorithm, request, &decline);
     if (execution == nullptr) {
-      made->rejected.push_back({algorithm->name(), reason});
+      made->rejected.push_back({algorithm->name(), decline.reason, decline.for_workspace});
       continue;
     }
     const double seconds = total_seconds(*execution, problem);
@@ -141,6 +126,60 @@ Status make_plan(const Problem& problem, const WeightFacts& weights, const Kerne
     made->algorithm = algorithm;
     made->execution = std::move(execution);
     best_seconds = seconds;
+  }
+  return best_seconds;
+}
+
+// Whether nothing but the reference can run the problem, for want of workspace alone.
+bool needs_more_workspace(const PlanRequest& request, const Plan& made) {
+  const bool reference_or_none = made.execution == nullptr || made.execution->packed_form() == nullptr;
+  const AlgorithmChoice forced = request.original.call.algorithm;
+  return reference_or_none && forced != AlgorithmChoice::kReference && decline_phased(request).empty() &&
+         std::any_of(made.rejected.begin(), made.rejected.end(),
+                     [](const Rejection& rejection) { return rejection.for_workspace; });
+}
+
+}  // namespace
+
+Status make_plan_with(const Problem& problem, const Algorithm& algorithm, const WeightFacts& weights,
+                      const KernelTable& kernels, const CacheInfo& caches, std::shared_ptr<const Plan>* plan) {
+  const PlanRequest request = make_request(problem, weights, kernels, caches);
+  Decline decline;
+  auto made = std::make_shared<Plan>();
+  made->problem = problem;
+  made->canonical = request.problem;
+  made->algorithm = &algorithm;
+  made->execution = plan_one(algorithm, request, &decline);
+  if (made->execution == nullptr) return Status::unsupported("algorithm", decline.reason);
+  *plan = std::move(made);
+  return {};
+}
+
+Status make_plan(const Problem& problem, const WeightFacts& weights, const KernelTable& kernels, const CacheInfo& caches,
+                 std::shared_ptr<const Plan>* plan) {
+  PlanRequest request = make_request(problem, weights, kernels, caches);
+
+  // Without a product there is nothing to choose: whoever writes the bias, writes it right.
+  const bool trivial = problem.dst_elements() == 0 || problem.src_elements() == 0;
+  const AlgorithmChoice forced = trivial ? AlgorithmChoice::kAuto : problem.call.algorithm;
+  auto made = std::make_shared<Plan>();
+  made->problem = problem;
+  made->canonical = request.problem;
+  double best_seconds = choose_algorithm(request, forced, made.get());
+  if (needs_more_workspace(request, *made)) {
+    if (problem.call.workspace_limit > 0) {
+      // The reference would add in another order, or take a thousand times as long.
+      if (problem.call.invariant) {
+        return Status::unsupported("workspaceLimit", "too small for an invariant result: " + made->rejected.front().reason);
+      }
+    } else {
+      request.workspace_limit = kLastResortLimit;
+      made->rejected.clear();
+      made->algorithm = nullptr;
+      made->execution = nullptr;
+      best_seconds = choose_algorithm(request, forced, made.get());
+      made->notes.push_back("the smallest block of this layer needs an unusually large workspace");
+    }
   }
   if (made->execution == nullptr) {
     std::string message = "'";

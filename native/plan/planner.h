@@ -13,6 +13,7 @@ namespace convtranspose {
 struct Rejection {
   std::string name;
   std::string reason;
+  bool for_workspace = false;
 };
 
 // Immutable; shared by all runs of one shape.

@@ -4,6 +4,7 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <limits>
 #include <random>
 #include <string>
 #include <vector>
@@ -205,6 +206,157 @@ TEST_CASE("every algorithm on every instruction set keeps the bound, and the dir
     }
   }
   CHECK(compared > 1000 * static_cast<int>(cpu_info().supported.size()));
+}
+
+// A layer with one output through Layer itself.
+std::vector<float> run_layer(const Problem& p, const Values& v, int threads = 1) {
+  std::shared_ptr<Layer> layer;
+  REQUIRE(Layer::create(p.layer, v.w.data(), p.layer.has_bias ? v.b.data() : nullptr, &layer).ok());
+  std::vector<float> y(static_cast<std::size_t>(p.dst_elements()), -7.0f);
+  const Status status = layer->run(p.call, v.x.data(), y.data(), threads);
+  REQUIRE_MESSAGE(status.ok(), status.message);
+  return y;
+}
+
+Problem problem_2d(std::int64_t in_channels, std::int64_t out_channels, std::int64_t size, std::int64_t kernel,
+                   std::int64_t stride, std::int64_t pad) {
+  Problem p;
+  p.layer.in_channels = in_channels;
+  p.layer.out_channels = out_channels;
+  p.layer.kernel = {1, kernel, kernel};
+  p.layer.stride = {1, stride, stride};
+  p.call.in = {1, size, size};
+  p.call.pad_begin = {0, pad, pad};
+  p.call.out = {1, (size - 1) * stride - 2 * pad + kernel, (size - 1) * stride - 2 * pad + kernel};
+  return p;
+}
+
+bool same_kind(double a, double b) {  // NaN, +inf, -inf or finite
+  if (std::isnan(a) || std::isnan(b)) return std::isnan(a) && std::isnan(b);
+  if (std::isinf(a) || std::isinf(b)) return a == b;
+  return true;
+}
+
+TEST_CASE("outputs are not finite exactly where the definition's are") {
+  Random random(7);
+  const float special[] = {std::numeric_limits<float>::infinity(), -std::numeric_limits<float>::infinity(), std::nanf("")};
+  int infinite = 0;
+  for (int round = 0; round < 150; ++round) {
+    Problem p = random_problem(random);
+    p.call.post_ops = {};
+    Values v = random_values(random, p);
+    auto& target = round % 3 == 0 ? v.w : v.x;
+    for (std::int64_t i = pick(random, 1, 3); i > 0; --i) {
+      target[static_cast<std::size_t>(pick(random, 0, static_cast<std::int64_t>(target.size()) - 1))] =
+          special[pick(random, 0, 2)];
+    }
+    if (round % 10 == 0) v.w[0] = special[0];
+    const Expected expected = definition(p, v);
+    INFO("problem " << describe(p));
+    for (const AlgorithmChoice choice : {AlgorithmChoice::kAuto, AlgorithmChoice::kDirect, AlgorithmChoice::kReference}) {
+      p.call.algorithm = choice;
+      const std::vector<float> y = run_layer(p, v);
+      for (std::size_t i = 0; i < y.size(); ++i) {
+        REQUIRE(same_kind(y[i], expected.y[i]));
+        infinite += std::isfinite(y[i]) ? 0 : 1;
+      }
+    }
+  }
+  CHECK(infinite > 1000);
+}
+
+TEST_CASE("a smaller workspace means smaller blocks and the same bits") {
+  Random random(11);
+  for (const MemoryFormat format : {MemoryFormat::kContiguous, MemoryFormat::kChannelsLast}) {
+    for (Problem p : {problem_2d(64, 64, 40, 4, 2, 1), problem_2d(64, 48, 40, 2, 2, 0), problem_2d(32, 2, 50, 4, 2, 1)}) {
+      p.call.format = format;
+      const Values v = random_values(random, p);
+      const std::vector<float> expected = run_layer(p, v);
+      for (const std::int64_t kib : {4096, 1024, 512, 256}) {
+        p.call.workspace_limit = kib * 1024;
+        std::shared_ptr<Layer> layer;
+        REQUIRE(Layer::create(p.layer, v.w.data(), nullptr, &layer).ok());
+        Explanation e;
+        REQUIRE(layer->explain(p.call, &e).ok());
+        CHECK(e.workspace_bytes <= kib * 1024);
+        CHECK(e.algorithm != "reference");
+        REQUIRE(run_layer(p, v) == expected);
+      }
+      p.call.workspace_limit = 256;  // not even one pixel
+      p.call.invariant = true;
+      std::shared_ptr<Layer> layer;
+      REQUIRE(Layer::create(p.layer, v.w.data(), nullptr, &layer).ok());
+      const Status status = layer->prepare(p.call);
+      INFO(describe(p));
+      CHECK(status.code == StatusCode::kUnsupported);
+      CHECK(std::string(status.argument) == "workspaceLimit");
+    }
+  }
+}
+
+TEST_CASE("a layer whose blocks are large runs on fast kernels all the same") {
+  Problem p = problem_2d(1024, 64, 64, 3, 1, 32);
+  p.layer.dilation = {1, 32, 32};
+  p.call.out = {1, 64, 64};
+  const std::vector<float> w(static_cast<std::size_t>(p.weights_elements()), 0.5f);
+  std::shared_ptr<Layer> layer;
+  REQUIRE(Layer::create(p.layer, w.data(), nullptr, &layer).ok());
+  Explanation e;
+  REQUIRE(layer->explain(p.call, &e).ok());
+  CHECK(e.choice == "direct");
+}
+
+TEST_CASE("packed forms of a layer stay within two and a half times its weights") {
+  Problem p = problem_2d(64, 67, 8, 4, 2, 1);
+  Random random(3);
+  const Values v = random_values(random, problem_2d(64, 67, 40, 4, 2, 1));
+  std::shared_ptr<Layer> layer;
+  REQUIRE(Layer::create(p.layer, v.w.data(), nullptr, &layer).ok());
+  std::vector<float> y(1 << 20);
+  for (int round = 0; round < 2; ++round) {
+    for (const std::int64_t height : {1, 5, 20}) {
+      for (const std::int64_t width : {1, 3, 20}) {
+        for (const MemoryFormat format : {MemoryFormat::kContiguous, MemoryFormat::kChannelsLast}) {
+          p.call.in = {1, height, width};
+          p.call.out = {1, 2 * height, 2 * width};
+          p.call.format = format;
+          REQUIRE(layer->run(p.call, v.x.data(), y.data(), 2).ok());
+          CHECK(layer->packed_bytes() <= p.weights_elements() * 10);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("extreme parameters are planned at once") {
+  const auto explain = [](Problem p) {
+    const std::vector<float> w(static_cast<std::size_t>(p.weights_elements()), 1.0f);
+    std::shared_ptr<Layer> layer;
+    REQUIRE(Layer::create(p.layer, w.data(), nullptr, &layer).ok());
+    Explanation e;
+    REQUIRE(layer->explain(p.call, &e).ok());
+    return e.algorithm;
+  };
+  Problem wide = problem_2d(16, 16, 8, 4, 2, 1);
+  wide.call.out = {1, 16, std::int64_t{1} << 40};
+  CHECK(!explain(wide).empty());
+  for (const std::int64_t stride : {std::int64_t{1}, std::int64_t{3000}, std::int64_t{60000}, std::int64_t{1} << 40}) {
+    Problem p;
+    p.layer.rank = 1;
+    p.layer.kernel = {1, 1, 1000000};
+    p.layer.stride = {1, 1, stride};
+    p.call.in = {1, 1, 4};
+    p.call.out = {1, 1, 3 * stride + 1000000};
+    CHECK(!explain(p).empty());
+    p.layer.kernel = {1, 1, 3};
+    p.layer.dilation = {1, 1, 1000000000};
+    p.call.out = {1, 1, 3 * stride + 2000000001};
+    CHECK(!explain(p).empty());
+  }
+  Problem phases = problem_2d(4, 1024, 2, 256, 256, 0);
+  CHECK(!explain(phases).empty());
+  Problem none = problem_2d(0, 8, 4, 2, 2, 0);
+  CHECK(explain(none) == "reference");
 }
 
 }  // namespace
