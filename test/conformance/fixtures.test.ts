@@ -9,7 +9,8 @@ import { isGemm, runFixtures } from './run-fixtures';
 import type { FixtureReport } from './run-fixtures';
 
 const fixtures = loadFixtures();
-const timeout = 300_000;
+// Under emulation everything takes many times as long.
+const timeout = 900_000;
 
 function check(report: () => FixtureReport): void {
   test('every result is within the promised bound', () => {

@@ -15,7 +15,7 @@ describe('infinities and NaN', () => {
 
   const algorithms = ['auto', 'direct', 'reference'] as const;
 
-  test.each(['auto', 'reference'] as const)('padding next to an infinite weight creates no NaN (%s)', (algorithm) => {
+  test.each(algorithms)('padding next to an infinite weight creates no NaN (%s)', (algorithm) => {
     // Only the centre tap reaches the single pixel; the infinite ones meet nothing.
     const weight = { data: Float32Array.of(Infinity, 2, NaN), shape: [1, 1, 3] };
     const y = convTranspose1d({ data: Float32Array.of(3), shape: [1, 1, 1] }, weight, null, { padding: 1, algorithm });
