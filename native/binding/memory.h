@@ -16,6 +16,10 @@ class AsyncQueue;
 // Node gives an external block back through a finalizer that runs in a later turn of the event loop, never inside the
 // running one. A loop that never yields would thus hold on to every block that V8 has long collected, so that within one
 // turn only kTurnBytes are handed out as external memory, and plain ArrayBuffers, which V8 frees itself, after that.
+//
+// A limit of Node that nothing here can lift: when a worker thread ends, the finalizers of all its external blocks run, also
+// of one that ArrayBuffer.prototype.transfer() and postMessage() have moved to another thread (postMessage() alone refuses).
+// Memory moved that way must not be used once the thread it came from has ended.
 class OutputMemory {
  public:
   static constexpr double kTurnBytes = 256.0 * 1024 * 1024;
