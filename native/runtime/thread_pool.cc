@@ -68,42 +68,48 @@ const EnvironmentThreads& environment_threads() {
   return *read;
 }
 
-// Looks at condition() until it holds or kSpin is over; on a single processor just once.
+// Looks at condition() until it holds or kSpin is over. Only so many threads look out at once that one processor is left
+// for those who have work; the others give up at once.
 template <typename Condition>
 bool spin_until(Condition condition) {
+  static std::atomic<int> spinning{0};
+  static const int most_spinning = cpu_info().default_threads - 1;
   if (condition()) return true;
-  if (cpu_info().default_threads == 1) return false;
-  const Clock::time_point end = Clock::now() + kSpin;
-  do {
-    for (int i = 0; i < 32; ++i) {
-      cpu_relax();
-      if (condition()) return true;
-    }
-  } while (Clock::now() < end);
-  return false;
+  bool holds = false;
+  if (spinning.fetch_add(1, std::memory_order_relaxed) < most_spinning) {
+    const Clock::time_point end = Clock::now() + kSpin;
+    do {
+      for (int i = 0; i < 32 && !holds; ++i) {
+        cpu_relax();
+        holds = condition();
+      }
+    } while (!holds && Clock::now() < end);
+  }
+  spinning.fetch_sub(1, std::memory_order_relaxed);
+  return holds;
 }
 
 // One thread waits, any other wakes it; a wake that comes first is kept.
 class Parker {
  public:
-  // Sleeps until woken, at most for `most` if that is not zero. False if nothing came within the time.
+  // Looks out for a while, then sleeps, at most for `most` if that is not zero. False if nothing came within the time.
   bool park(Clock::duration most) {
-    std::unique_lock<std::mutex> lock(mutex_);
-    int expected = kAwake;
-    if (state_.compare_exchange_strong(expected, kAsleep, std::memory_order_relaxed)) {
-      if (most == Clock::duration::zero()) {
-        condition_.wait(lock, [this] { return is_woken(); });
-      } else if (!condition_.wait_for(lock, most, [this] { return is_woken(); })) {
-        state_.store(kAwake, std::memory_order_relaxed);  // only waking changes kAsleep, and that takes the mutex
-        return false;
+    if (!spin_until([this] { return state_.load(std::memory_order_relaxed) == kWoken; })) {
+      std::unique_lock<std::mutex> lock(mutex_);
+      int expected = kAwake;
+      if (state_.compare_exchange_strong(expected, kAsleep, std::memory_order_relaxed)) {
+        const auto woken = [this] { return state_.load(std::memory_order_relaxed) == kWoken; };
+        if (most == Clock::duration::zero()) {
+          condition_.wait(lock, woken);
+        } else if (!condition_.wait_for(lock, most, woken)) {
+          state_.store(kAwake, std::memory_order_relaxed);  // only waking changes kAsleep, and that takes the mutex
+          return false;
+        }
       }
     }
     state_.exchange(kAwake, std::memory_order_acquire);
     return true;
   }
-
-  // Whether park() would return at once.
-  bool is_woken() const { return state_.load(std::memory_order_relaxed) == kWoken; }
 
   void unpark() {
     int expected = kAwake;
@@ -156,11 +162,10 @@ struct ThreadPool::Impl {
 
   // Workers to be woken once the mutex is free.
   struct Wakes {
-    static constexpr int kMost = 2;  // each of them wakes or starts two more: the rest follow as a tree
+    static constexpr int kMost = 2;  // each of them wakes two more: the rest follow as a tree
     Worker* workers[kMost];
     int count = 0;
-    int started = 0;  // these need no waking
-    bool full() const { return count + started == kMost; }
+    bool full() const { return count == kMost; }
     void send() {
       for (int i = 0; i < count; ++i) workers[i]->parker.unpark();
     }
@@ -169,8 +174,7 @@ struct ThreadPool::Impl {
   using Lock = std::unique_lock<std::mutex>;
 
   std::atomic<int> size{environment_threads().threads};
-  std::atomic<int> in_flight{0};    // jobs in the two lists; written under the mutex
-  std::atomic<int> looking_out{0};  // workers that spin
+  std::atomic<int> in_flight{0};  // jobs in the two lists; written under the mutex
 
   std::mutex mutex;  // guards all below
   JobList fresh;     // no turn yet
@@ -292,15 +296,14 @@ struct ThreadPool::Impl {
     wakes.send();
   }
 
-  // `mine` goes back first: whoever learns of the end finds the stock complete.
-  void finish(Job& job, JobResult result, bool by_pool_thread, Workspace* mine) {
+  // By the caller of run(), or by a pool thread that has nothing from the stock any more.
+  void finish(Job& job, JobResult result, bool by_pool_thread) {
     Job::Schedule& schedule = job.schedule_;
     Caller* const caller = static_cast<Caller*>(schedule.caller);
     const std::shared_ptr<Job> self = std::move(schedule.self);
     if (schedule.queued) {
       const Lock lock(mutex);
       dequeue(job);
-      if (mine != nullptr) stock.put_back(mine);
     }
     job.finished(result);
     if (caller != nullptr && by_pool_thread) {
@@ -386,9 +389,7 @@ struct ThreadPool::Impl {
       if (index >= 0) {
         idle[index / 64] &= ~(std::uint64_t{1} << (index % 64));
         wakes->workers[wakes->count++] = workers[index];
-      } else if (started < bound && start_worker()) {
-        ++wakes->started;
-      } else {
+      } else if (started >= bound || !start_worker()) {
         return;
       }
     }
@@ -429,7 +430,6 @@ struct ThreadPool::Impl {
     Job* job = nullptr;
     int number = 0;
     bool alone = false;  // the thread holds the job, which is to be asked for its next stage; else it has entered one
-    Workspace* workspace = nullptr;  // from the stock, for the stage that it has entered
   };
 
   Turn next_turn(const Worker& worker) {
@@ -449,11 +449,7 @@ struct ThreadPool::Impl {
         served.push_back(*job);
         schedule.served = true;
         fresh_first = list == &served;
-        Turn turn{job, take_number(*job), alone};
-        if (!alone && schedule.stage.workspace_bytes != 0) {
-          turn.workspace = stock.take(schedule.stage.workspace_bytes, worker.index);
-        }
-        return turn;
+        return {job, take_number(*job), alone};
       }
     }
     return {};
@@ -480,13 +476,7 @@ struct ThreadPool::Impl {
 
   // ---- For pool threads, without the mutex ----------------------------------------------------------------------------
 
-  // Until woken.
   void rest(Worker& self) {
-    // One processor is left for those who have work.
-    if (looking_out.fetch_add(1, std::memory_order_relaxed) < cpu_info().default_threads - 1) {
-      spin_until([&self] { return self.parker.is_woken(); });
-    }
-    looking_out.fetch_sub(1, std::memory_order_relaxed);
     if (self.parker.park(kIdle)) return;
     Workspace* unused;
     {
@@ -499,7 +489,7 @@ struct ThreadPool::Impl {
 
   void serve(const Turn& turn, int index) {
     Job& job = *turn.job;
-    Workspace* workspace = turn.workspace;
+    Workspace* workspace = nullptr;
     bool alone = turn.alone;
     Lock lock(mutex, std::defer_lock);
     for (;;) {
@@ -507,7 +497,9 @@ struct ThreadPool::Impl {
         Stage stage;
         JobResult result;
         if (!next_stage(job, &stage, &result)) {
-          finish(job, result, true, workspace);
+          // First, so that whoever learns of the end finds the stock complete.
+          give_back_workspace(workspace);
+          finish(job, result, true);
           return;
         }
         publish(job, stage, workspace);
@@ -526,6 +518,12 @@ struct ThreadPool::Impl {
       lock.unlock();
       alone = how == Leave::kAlone;
     }
+  }
+
+  void give_back_workspace(Workspace* workspace) {
+    if (workspace == nullptr) return;
+    const Lock lock(mutex);
+    stock.put_back(workspace);
   }
 
   // Replaces a workspace of fewer than `bytes`, if there is any memory for it.
@@ -550,7 +548,8 @@ struct ThreadPool::Impl {
     std::fill(std::begin(idle), std::end(idle), 0);
   }
 
-  // ---- For run(), without the mutex -----------------------------------------------------------------------------------
+  // ---- For run(), without the mutex
+  // ------------------------------------------------------------------------------------------------------
 
   // Serves the caller's job, whose current stage it has entered. True when it has finished the job, false when it has left
   // it.
@@ -565,7 +564,7 @@ struct ThreadPool::Impl {
       Stage stage;
       JobResult result;
       if (!next_stage(job, &stage, &result)) {
-        finish(job, result, false, nullptr);
+        finish(job, result, false);
         return true;
       }
       publish(job, stage, nullptr);
@@ -669,7 +668,7 @@ void ThreadPool::submit(std::shared_ptr<Job> job, int threads) {
     if (nobody) impl_->dequeue(queued);
   }
   wakes.send();
-  if (nobody) impl_->finish(queued, JobResult::kOutOfMemory, true, nullptr);
+  if (nobody) impl_->finish(queued, JobResult::kOutOfMemory, true);
 }
 
 Status thread_environment_status() { return environment_threads().status; }
