@@ -101,17 +101,19 @@ void print_copy(const std::string& what, int64_t elements, double seconds) {
               2.0 * sizeof(float) * elements / seconds * 1e-9);
 }
 
+constexpr Epilogue kEpilogue{0.0f, 6.0f};
+
 void bench_stores(const KernelTable& table) {
   std::printf("%s epilogues and transpose\n", table.isa);
   constexpr int64_t kCount = 1920;  // divisible by all numbers of phases here
   Floats src(kCacheBytes), dst(kCacheBytes), bias(64);
   for (int64_t phases : {1, 2, 3, 4, 5, 6, 8, 10, 16}) {
     const ptrdiff_t stride = (kCount / phases + 31) / 16 * 16;
-    const RowStoreArgs args{src.data(), stride, phases, kCount, dst.data(), 0.5f, 0.0f, 6.0f};
+    const RowStoreArgs args{src.data(), stride, phases, kCount, dst.data(), 0.5f, &kEpilogue};
     print_copy("row_store " + std::to_string(phases) + " phases", kCount, time_call([&] { table.row_store(&args); }));
   }
   for (int64_t columns : {3, 20, 32, 48}) {
-    const PixelStoreArgs args{src.data(), 48, 32, columns, dst.data(), 48, bias.data(), 0.0f, 6.0f};
+    const PixelStoreArgs args{src.data(), 48, 32, columns, dst.data(), 48, bias.data(), &kEpilogue};
     print_copy("pixel_store 32 x " + std::to_string(columns), 32 * columns, time_call([&] { table.pixel_store(&args); }));
   }
   for (int64_t rows : {3, 16, 32}) {

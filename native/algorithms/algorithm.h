@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "kernels/kernel.h"
+#include "kernels/kernel_set.h"
 #include "pack/packed_form.h"
 #include "problem/problem.h"
 #include "runtime/cpu.h"
@@ -48,11 +49,11 @@ struct RunArgs {
 // Per-thread scratch of a run. `tag` survives between the tasks that one thread runs for the same run, as long as no other
 // run used the memory in between; it is -1 otherwise. A task that leaves something reusable in `data` names it there.
 //
-// `used` collects which tile kernels were called: bit i for row i of the execution's kernel family.
+// `used` collects which kernels were called.
 struct Workspace {
   std::byte* data;  // 64-byte aligned, Execution::workspace_bytes() large
   std::int64_t* tag;
-  std::uint64_t* used;
+  KernelSet* used;
 };
 
 class Execution {
@@ -69,13 +70,14 @@ class Execution {
   virtual std::size_t shared_bytes() const { return 0; }  // of RunArgs::shared: what stages hand on to later ones
   virtual void run_task(const RunArgs& args, int stage, std::int64_t task, Workspace workspace) const noexcept = 0;
 
-  double estimated_seconds = 0.0;      // one thread, weights packed
-  const TileKernel* family = nullptr;  // the rows of the table that it picks from, at most 64
-  int family_count = 0;
-  std::uint64_t kernels = 0;                                   // those that run: bit i for row i
+  double estimated_seconds = 0.0;                              // one thread, weights packed
+  KernelSet kernels;                                           // that run; none: plain code of the baseline
   std::vector<std::pair<std::string, std::int64_t>> blocking;  // for explain()
   std::int64_t phases = 0;
 };
+
+// What the store kernels of a problem do before they store.
+inline Epilogue make_epilogue(const Problem& problem) { return {problem.call.post_ops.lower, problem.call.post_ops.upper}; }
 
 // Why an algorithm does not run a problem, in words for the user.
 struct Decline {

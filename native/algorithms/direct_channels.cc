@@ -43,6 +43,7 @@ class DirectChannelsExecution final : public Execution {
   DirectChannelsExecution(const PlanRequest& request, const PhaseSet& phase_set, TileKernels kernels, WeightLayout layout,
                           const Blocking& blocking)
       : problem_(request.problem),
+        epilogue_(make_epilogue(request.problem)),
         table_(request.kernels),
         phases_(phase_set),
         kernels_(std::move(kernels)),
@@ -119,7 +120,7 @@ class DirectChannelsExecution final : public Execution {
     float* tile;              // [phase along the width][pixel][panel width]
     float* transposed;        // [phase along the width][channel][pixel], contiguous output only
     std::ptrdiff_t* offsets;  // [pixel]
-    std::uint64_t* used;
+    KernelSet* used;
   };
 
   std::int64_t tile_floats() const { return phases_.dim[2].count() * b_.pixels() * widest_; }
@@ -154,8 +155,6 @@ class DirectChannelsExecution final : public Execution {
 
   // Whole blocks and those at the end of every extent.
   void list_kernels() {
-    family = table_->channels;
-    family_count = table_->channels_count;
     if (phases_.dim[2].computed_sizes().empty()) return;
     const auto ends = [](std::int64_t extent, std::int64_t block) {
       return std::array<std::int64_t, 2>{std::min(extent, block), (extent - 1) % block + 1};
@@ -163,7 +162,7 @@ class DirectChannelsExecution final : public Execution {
     const std::vector<std::int64_t> widths = layout_.distinct_widths();
     const auto add = [&](std::int64_t pixels) {
       for_each_tile(pixels, [&](std::int64_t, std::int64_t rows) {
-        for (const std::int64_t width : widths) kernels |= kernels_.bit(kernels_.pick(rows, width));
+        for (const std::int64_t width : widths) kernels.set(kernels_.number(kernels_.pick(rows, width)));
       });
     };
     for (const std::int64_t images : ends(problem_.call.batch, b_.images)) {
@@ -304,7 +303,7 @@ class DirectChannelsExecution final : public Execution {
         call.tile = tile + first * panel.width;
         const TileKernel& kernel = kernels_.pick(rows, panel.width);
         kernel.fn(&call);
-        *scratch.used |= kernels_.bit(kernel);
+        scratch.used->set(kernels_.number(kernel));
       });
     }
   }
@@ -322,8 +321,7 @@ class DirectChannelsExecution final : public Execution {
       row.phase_stride = widest_ * pixel_stride();
       row.phases = phases_.dim[2].count();
       row.count = std::min(columns * stride_w, out[2] - origin.jw * stride_w);
-      row.lower = problem_.call.post_ops.lower;
-      row.upper = problem_.call.post_ops.upper;
+      row.epilogue = &epilogue_;
       float* const dst =
           args.dst + (image * out_channels + first_channel) * plane + (od * out[1] + oh) * out[2] + origin.jw * stride_w;
       for (std::int64_t c = 0; c < panel.rows; ++c) {
@@ -340,8 +338,7 @@ class DirectChannelsExecution final : public Execution {
     store.columns = panel.rows;
     store.dst_stride = stride_w * out_channels;
     store.bias = args.bias == nullptr ? kZeros : args.bias + first_channel;
-    store.lower = problem_.call.post_ops.lower;
-    store.upper = problem_.call.post_ops.upper;
+    store.epilogue = &epilogue_;
     float* const row = args.dst + ((image * out[0] + od) * out[1] + oh) * out[2] * out_channels + first_channel;
     for (std::int64_t fw = 0; fw < phases_.dim[2].count(); ++fw) {
       store.tile = scratch.tile + (fw * b_.pixels()) * widest_ + first * panel.width;
@@ -352,6 +349,7 @@ class DirectChannelsExecution final : public Execution {
   }
 
   Problem problem_;
+  Epilogue epilogue_;
   const KernelTable* table_;
   PhaseSet phases_;
   TileKernels kernels_;
@@ -416,7 +414,7 @@ class DirectChannels final : public Algorithm {
       return nullptr;
     }
     const KernelTable& table = *request.kernels;
-    TileKernels kernels(table.channels, table.channels_count, table.lanes, cost::kAlignedLoad);
+    TileKernels kernels(table, TileKernels::Family::kChannels);
     const std::int64_t channels = request.problem.out_channels_per_group();
     if (static_cast<double>(round_up(channels, table.lanes)) > kMaxPadding * static_cast<double>(channels)) {
       decline->reason = "too few output channels per group (" + std::to_string(channels) + ") to fill vectors of " +

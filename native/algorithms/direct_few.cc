@@ -44,6 +44,7 @@ class DirectFewExecution final : public Execution {
  public:
   DirectFewExecution(const PlanRequest& request, TileKernels tile_kernels, StripWeights form, const BlockGeometry& geometry)
       : problem_(request.problem),
+        epilogue_(make_epilogue(request.problem)),
         table_(request.kernels),
         kernels_(std::move(tile_kernels)),
         form_(std::move(form)),
@@ -125,23 +126,20 @@ class DirectFewExecution final : public Execution {
   }
 
   void list_kernels() {
-    family = table_->wide;
-    family_count = table_->wide_count;
     const auto ends = [](std::int64_t extent, std::int64_t block) {
       return std::array<std::int64_t, 2>{std::min(extent, block), (extent - 1) % block + 1};
     };
     for (const Strip& strip : form_.strips()) {
       for (const std::int64_t columns : ends(range_[2].size, geometry_.columns)) {
         for (const std::int64_t rows : ends(range_[1].size, geometry_.rows)) {
-          kernels |= kernels_.bits_for(strip.rows, geometry_.flat ? geometry_.flat_pixels(rows, columns) : columns);
+          kernels |= kernels_.set_for(strip.rows, geometry_.flat ? geometry_.flat_pixels(rows, columns) : columns);
         }
       }
     }
   }
 
   // Fills the tile; returns the distance of its rows of pixels.
-  std::int64_t compute(const RunArgs& args, const Block& block, const float* packed, float* tile,
-                       std::uint64_t* used) const {
+  std::int64_t compute(const RunArgs& args, const Block& block, const float* packed, float* tile, KernelSet* used) const {
     std::int64_t tile_row = geometry_.stride_h;
     std::int64_t segments = 1;
     std::int64_t pixels = geometry_.flat_pixels(block.rows, block.columns);
@@ -176,7 +174,7 @@ class DirectFewExecution final : public Execution {
             call.src = src + pixel;
             call.tile = to + pixel;
             kernel.fn(&call);
-            *used |= kernels_.bit(kernel);
+            used->set(kernels_.number(kernel));
             pixel += kernel.nr;
           }
         }
@@ -219,8 +217,7 @@ class DirectFewExecution final : public Execution {
     RowStoreArgs row;
     row.phase_stride = outputs * geometry_.pixel_stride;
     row.phases = stride_w;
-    row.lower = problem_.call.post_ops.lower;
-    row.upper = problem_.call.post_ops.upper;
+    row.epilogue = &epilogue_;
     for (std::int64_t co = 0; co < outputs; ++co) {
       const std::int64_t channel = block.group * outputs + co;
       float* const dst =
@@ -257,8 +254,7 @@ class DirectFewExecution final : public Execution {
     store.columns = outputs;
     store.dst_stride = stride_w * problem_.layer.out_channels;
     store.bias = args.bias == nullptr ? kZeros : args.bias + first_channel;
-    store.lower = problem_.call.post_ops.lower;
-    store.upper = problem_.call.post_ops.upper;
+    store.epilogue = &epilogue_;
     for (std::int64_t rw = 0; rw < stride_w; ++rw) {
       const std::int64_t ow = first_column(block) + rw;
       const std::int64_t begin = ow < 0 ? 1 : 0;  // positions before the row: at most one, since positions() begins there
@@ -275,6 +271,7 @@ class DirectFewExecution final : public Execution {
   }
 
   Problem problem_;
+  Epilogue epilogue_;
   const KernelTable* table_;
   TileKernels kernels_;
   StripWeights form_;
@@ -320,7 +317,7 @@ class DirectFew final : public Algorithm {
       return nullptr;
     }
     const KernelTable& table = *request.kernels;
-    TileKernels kernels(table.wide, table.wide_count, table.lanes, cost::kUnalignedLoad);
+    TileKernels kernels(table, TileKernels::Family::kWide);
     StripWeights form(request.problem.layer, kernels.max_rows());
     BlockDomain domain;
     for (int d = 0; d < kSpatialDims; ++d) {

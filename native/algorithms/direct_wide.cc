@@ -93,8 +93,6 @@ class DirectWideExecution final : public Execution {
   // Whole blocks and those at the end of the rows and columns. Phases without a tap run no kernel.
   void list_kernels() {
     const PhaseSet& phases = engine_.phases();
-    family = table_->wide;
-    family_count = table_->wide_count;
     const std::vector<std::int64_t> heights = phases.dim[1].computed_sizes();
     if (phases.dim[0].computed_sizes().empty() || heights.empty() || phases.dim[2].computed_sizes().empty()) return;
     const std::int64_t width = phases.dim[2].max_size();
@@ -113,8 +111,7 @@ class DirectWideExecution final : public Execution {
 
   // One panel for all phases along the width, for the row of phases `phase_row`.
   void run_unit(const RunArgs& args, std::int64_t image, std::int64_t group, std::int64_t phase_row, const Panel& panel,
-                std::int64_t jd, std::int64_t jh, std::int64_t jw, const float* packed, float* tile,
-                std::uint64_t* used) const {
+                std::int64_t jd, std::int64_t jh, std::int64_t jw, const float* packed, float* tile, KernelSet* used) const {
     const PhaseSet& phases = engine_.phases();
     const std::int64_t fd = phase_row / phases.dim[1].count();
     const std::int64_t fh = phase_row % phases.dim[1].count();
@@ -192,7 +189,7 @@ class DirectWide final : public Algorithm {
     }
     const PhaseSet phases = make_phases(request.problem);
     const KernelTable& table = *request.kernels;
-    TileKernels kernels(table.wide, table.wide_count, table.lanes, cost::kUnalignedLoad);
+    TileKernels kernels(table, TileKernels::Family::kWide);
     WeightLayout layout(request.problem.layer,
                         split_panels(request.problem.out_channels_per_group(), kernels.preferred_rows(), 1),
                         request.channel_chunk);

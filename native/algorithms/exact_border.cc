@@ -12,8 +12,6 @@ class ExactBorderExecution final : public Execution {
   ExactBorderExecution(std::unique_ptr<Execution> inner, const Problem& problem)
       : inner_(std::move(inner)), problem_(problem), definition_(problem) {
     estimated_seconds = inner_->estimated_seconds;
-    family = inner_->family;
-    family_count = inner_->family_count;
     kernels = inner_->kernels;
     blocking = inner_->blocking;
     phases = inner_->phases;

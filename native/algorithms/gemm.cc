@@ -67,8 +67,6 @@ class GemmExecution final : public Execution {
     estimated_seconds = (static_cast<double>(blocks) * per_block + store) / cost::kClock;
     parts_ = parts_per_block(blocks, per_block, units_);
     this->phases = rows * phases.dim[2].count();
-    family = table_->wide;
-    family_count = table_->wide_count;
     this->kernels = engine_.kernels_for(pixels) | engine_.kernels_for((total - 1) % pixels + 1);
     blocking = {{"pixels", pixels}, {"panel", engine_.layout().widest_panel()}, {"channelChunk", engine_.layout().chunk()}};
   }
@@ -172,7 +170,7 @@ class Gemm final : public Algorithm {
       return nullptr;
     }
     const KernelTable& table = *request.kernels;
-    TileKernels kernels(table.wide, table.wide_count, table.lanes, cost::kUnalignedLoad);
+    TileKernels kernels(table, TileKernels::Family::kWide);
     WeightLayout layout(request.problem.layer,
                         split_panels(request.problem.out_channels_per_group(), kernels.preferred_rows(), 1),
                         request.channel_chunk);

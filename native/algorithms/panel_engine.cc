@@ -18,6 +18,7 @@ constexpr std::int64_t kTileSlack = 64;        // row stores read up to one vect
 
 PanelEngine::PanelEngine(const PlanRequest& request, const PhaseSet& phases, TileKernels kernels, WeightLayout layout)
     : problem_(request.problem),
+      epilogue_(make_epilogue(request.problem)),
       phases_(phases),
       table_(request.kernels),
       kernels_(std::move(kernels)),
@@ -52,7 +53,7 @@ std::int64_t PanelEngine::tile_floats() const {
 
 void PanelEngine::compute(const float* weights, const float* block, std::int64_t group, std::int64_t phase_d,
                           std::int64_t phase_h, const Panel& panel, const PixelSegment* segments, std::int64_t segment_count,
-                          float* tile, std::uint64_t* used) const {
+                          float* tile, KernelSet* used) const {
   const std::int64_t residue_d = phases_.dim[0].phases[phase_d].residue;
   const std::int64_t residue_h = phases_.dim[1].phases[phase_h].residue;
   for (std::int64_t fw = 0; fw < phases_.dim[2].count(); ++fw) {
@@ -83,7 +84,7 @@ void PanelEngine::compute(const float* weights, const float* block, std::int64_t
           args.src = src + pixel;
           args.tile = phase_tile + segment.tile + pixel;
           kernel.fn(&args);
-          *used |= kernels_.bit(kernel);
+          used->set(kernels_.number(kernel));
           pixel += kernel.nr;
         }
       }
@@ -104,8 +105,7 @@ void PanelEngine::store(const RunArgs& args, const Panel& panel, const OutputRun
   row.phase_stride = panel.rows * pixel_stride_;
   row.phases = phases_.dim[2].count();
   row.count = std::min(run.pixels * stride_w, out[2] - run.j0 * stride_w);
-  row.lower = problem_.call.post_ops.lower;
-  row.upper = problem_.call.post_ops.upper;
+  row.epilogue = &epilogue_;
   float* dst = args.dst + (run.image * problem_.layer.out_channels + first_channel) * plane +
                (run.od * out[1] + run.oh) * out[2] + run.j0 * stride_w;
   for (std::int64_t i = 0; i < panel.rows; ++i) {
@@ -129,8 +129,7 @@ void PanelEngine::store_channels_last(const RunArgs& args, const Panel& panel, c
   store.columns = panel.rows;
   store.dst_stride = stride_w * out_channels;
   store.bias = args.bias == nullptr ? zeros : args.bias + first_channel;
-  store.lower = problem_.call.post_ops.lower;
-  store.upper = problem_.call.post_ops.upper;
+  store.epilogue = &epilogue_;
   float* const row = args.dst + ((run.image * out[0] + run.od) * out[1] + run.oh) * out[2] * out_channels + first_channel;
   for (std::int64_t fw = 0; fw < phases_.dim[2].count(); ++fw) {
     const std::int64_t pixels = std::min(run.pixels, phases_.dim[2].phases[fw].size - run.j0);
@@ -145,10 +144,10 @@ void PanelEngine::store_channels_last(const RunArgs& args, const Panel& panel, c
   }
 }
 
-std::uint64_t PanelEngine::kernels_for(std::int64_t pixels) const {
-  std::uint64_t bits = 0;
-  for (const Panel& panel : layout_.panels()) bits |= kernels_.bits_for(panel.rows, pixels);
-  return bits;
+KernelSet PanelEngine::kernels_for(std::int64_t pixels) const {
+  KernelSet set;
+  for (const Panel& panel : layout_.panels()) set |= kernels_.set_for(panel.rows, pixels);
+  return set;
 }
 
 double PanelEngine::compute_cycles(std::int64_t pixels) const {

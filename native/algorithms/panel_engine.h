@@ -50,13 +50,13 @@ class PanelEngine {
   // tile = sums of one panel over the segments, for the phase row (phase_d, phase_h).
   void compute(const float* weights, const float* block, std::int64_t group, std::int64_t phase_d, std::int64_t phase_h,
                const Panel& panel, const PixelSegment* segments, std::int64_t segment_count, float* tile,
-               std::uint64_t* used) const;
+               KernelSet* used) const;
 
   // dst = clamp(tile + bias) for one run.
   void store(const RunArgs& args, const Panel& panel, const OutputRun& run, float* tile) const;
 
-  // The tile kernels that all panels use over segments of `pixels` pixels: bit i for row i of the family.
-  std::uint64_t kernels_for(std::int64_t pixels) const;
+  // The tile kernels that all panels use over segments of `pixels` pixels.
+  KernelSet kernels_for(std::int64_t pixels) const;
 
   // Cycles of all panels and phases over `pixels` contiguous pixels.
   double compute_cycles(std::int64_t pixels) const;
@@ -68,6 +68,7 @@ class PanelEngine {
   void store_channels_last(const RunArgs& args, const Panel& panel, const OutputRun& run, float* tile) const;
 
   Problem problem_;
+  Epilogue epilogue_;
   PhaseSet phases_;
   const KernelTable* table_;
   TileKernels kernels_;

@@ -7,16 +7,20 @@
 
 namespace convtranspose {
 
-TileKernels::TileKernels(const TileKernel* kernels, int count, int lanes, double vector_load)
-    : table_(kernels), lanes_(lanes), vector_load_(vector_load) {
+TileKernels::TileKernels(const KernelTable& table, Family family)
+    : first_(family == Family::kWide ? table.wide : table.channels),
+      first_number_(family == Family::kWide ? wide_number(table, 0) : channels_number(table, 0)),
+      lanes_(table.lanes),
+      vector_load_(family == Family::kWide ? cost::kUnalignedLoad : cost::kAlignedLoad) {
   double best = 0.0;
+  const int count = family == Family::kWide ? table.wide_count : table.channels_count;
   for (int i = 0; i < count; ++i) {
-    const TileKernel& kernel = kernels[i];
+    const TileKernel& kernel = first_[i];
     if (static_cast<int>(by_rows_.size()) <= kernel.mr) by_rows_.resize(kernel.mr + 1);
     by_rows_[kernel.mr].push_back(&kernel);
     max_columns_ = std::max(max_columns_, kernel.nr);
-    const double vectors = static_cast<double>(kernel.nr) / lanes;
-    const double intensity = kernel.mr * vectors / (kernel.mr + vectors * vector_load);
+    const double vectors = static_cast<double>(kernel.nr) / lanes_;
+    const double intensity = kernel.mr * vectors / (kernel.mr + vectors * vector_load_);
     if (intensity > best) {
       best = intensity;
       preferred_rows_ = kernel.mr;
@@ -46,20 +50,20 @@ std::int64_t TileKernels::covered(std::int64_t rows, std::int64_t columns) const
   return done;
 }
 
-std::uint64_t TileKernels::bits_for(std::int64_t rows, std::int64_t columns) const {
-  std::uint64_t bits = 0;
+KernelSet TileKernels::set_for(std::int64_t rows, std::int64_t columns) const {
+  KernelSet set;
   // After the first of a long run the picks repeat.
   const std::int64_t widest = by_rows_[static_cast<std::size_t>(rows)].back()->nr;
   if (columns >= 2 * widest) {
-    bits |= bit(pick(rows, columns));
+    set.set(number(pick(rows, columns)));
     columns -= (columns / widest - 1) * widest;
   }
   for (std::int64_t left = columns; left > 0;) {
     const TileKernel& kernel = pick(rows, left);
-    bits |= bit(kernel);
+    set.set(number(kernel));
     left -= kernel.nr;
   }
-  return bits;
+  return set;
 }
 
 double TileKernels::call_cycles(const TileKernel& kernel, double steps) const {

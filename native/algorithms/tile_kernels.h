@@ -2,17 +2,20 @@
 // columns are covered by the fewest, most even kernels.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
 #include "kernels/kernel.h"
+#include "kernels/kernel_set.h"
 
 namespace convtranspose {
 
 class TileKernels {
  public:
-  // `vector_load`: what a vector load of these kernels costs (cost_model.h).
-  TileKernels(const TileKernel* kernels, int count, int lanes, double vector_load);
+  enum class Family { kWide, kChannels };
+
+  TileKernels(const KernelTable& table, Family family);
 
   int lanes() const { return lanes_; }
   int max_rows() const { return static_cast<int>(by_rows_.size()) - 1; }
@@ -25,9 +28,9 @@ class TileKernels {
   // Columns that successive picks write for `columns` columns (at least as many).
   std::int64_t covered(std::int64_t rows, std::int64_t columns) const;
 
-  // The place of a kernel in the table, as a bit; and those of successive picks.
-  std::uint64_t bit(const TileKernel& kernel) const { return std::uint64_t{1} << (&kernel - table_); }
-  std::uint64_t bits_for(std::int64_t rows, std::int64_t columns) const;
+  // The number of a kernel in the table (kernel_set.h), and the set of successive picks.
+  std::size_t number(const TileKernel& kernel) const { return static_cast<std::size_t>(first_number_ + (&kernel - first_)); }
+  KernelSet set_for(std::int64_t rows, std::int64_t columns) const;
 
   // Cycles of successive picks over `columns` columns and `steps` steps.
   double cycles(std::int64_t rows, std::int64_t columns, double steps) const;
@@ -39,7 +42,8 @@ class TileKernels {
   int preferred_rows() const { return preferred_rows_; }
 
  private:
-  const TileKernel* table_;
+  const TileKernel* first_;
+  std::ptrdiff_t first_number_;
   int lanes_;
   double vector_load_;
   int max_columns_ = 0;

@@ -45,10 +45,16 @@ struct TileKernel {
   TileFn fn;
 };
 
-// Epilogue for contiguous output: interleaves the phases of one output row.
-//   dst[j*phases + f] = clamp(tile[f*phase_stride + j] + bias)   for all j, f with j*phases + f < count
+// What is done to a sum, its bias already added, before it is stored:  v -> min(max(v, lower), upper), and NaN stays NaN.
+struct Epilogue {
+  float lower;
+  float upper;
+};
+
+// Store for contiguous output: interleaves the phases of one output row.
+//   dst[j*phases + f] = epilogue(tile[f*phase_stride + j] + bias)   for all j, f with j*phases + f < count
 // The tile may be read up to one vector beyond the last value of each phase. dst: nothing outside is written.
-// clamp(v) = min(max(v, lower), upper), and NaN stays NaN. phases >= 1, count >= 0.
+// phases >= 1, count >= 0.
 struct RowStoreArgs {
   const float* tile;
   ptrdiff_t phase_stride;
@@ -56,13 +62,12 @@ struct RowStoreArgs {
   int64_t count;
   float* dst;
   float bias;
-  float lower;
-  float upper;
+  const Epilogue* epilogue;
 };
 typedef void (*RowStoreFn)(const RowStoreArgs* args);
 
-// Epilogue for channels-last output: rows are pixels, columns channels.
-//   dst[i*dst_stride + j] = clamp(tile[i*tile_stride + j] + bias[j])   for i in [0, rows), j in [0, columns)
+// Store for channels-last output: rows are pixels, columns channels.
+//   dst[i*dst_stride + j] = epilogue(tile[i*tile_stride + j] + bias[j])   for i in [0, rows), j in [0, columns)
 // Nothing outside is written or read. bias holds `columns` values (zeros if the layer has none).
 struct PixelStoreArgs {
   const float* tile;
@@ -72,8 +77,7 @@ struct PixelStoreArgs {
   float* dst;
   ptrdiff_t dst_stride;
   const float* bias;
-  float lower;
-  float upper;
+  const Epilogue* epilogue;
 };
 typedef void (*PixelStoreFn)(const PixelStoreArgs* args);
 

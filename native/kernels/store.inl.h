@@ -52,15 +52,22 @@ CONVTRANSPOSE_INLINE void interleave(const Vec (&in)[kPhases], Vec (&out)[kPhase
   }
 }
 
-CONVTRANSPOSE_INLINE Vec clamp(Vec v, Vec lower, Vec upper) { return at_most(at_least(v, lower), upper); }
+// An Epilogue with its parameters in registers.
+struct Finish {
+  Vec lower, upper;
+};
+CONVTRANSPOSE_INLINE Finish make_finish(const Epilogue& epilogue) {
+  return {broadcast(epilogue.lower), broadcast(epilogue.upper)};
+}
+CONVTRANSPOSE_INLINE Vec apply(const Finish& finish, Vec v) { return at_most(at_least(v, finish.lower), finish.upper); }
 
-template <int kPhases, class Finish>
-CONVTRANSPOSE_INLINE void row_store_phases(const RowStoreArgs* args, const Finish& finish) {
+template <int kPhases, class Last>
+CONVTRANSPOSE_INLINE void row_store_phases(const RowStoreArgs* args, const Last& last) {
   const float* tile = args->tile;
   float* dst = args->dst;
   for (int64_t left = args->count; left > 0; left -= kPhases * kLanes, tile += kLanes, dst += kPhases * kLanes) {
     Vec in[kPhases], out[kPhases];
-    unroll<kPhases>([&](auto f) CONVTRANSPOSE_INLINE_LAMBDA { in[f] = finish(load(tile + f * args->phase_stride)); });
+    unroll<kPhases>([&](auto f) CONVTRANSPOSE_INLINE_LAMBDA { in[f] = last(load(tile + f * args->phase_stride)); });
     interleave(in, out);
     if (left >= kPhases * kLanes) {
       unroll<kPhases>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { store(dst + v * kLanes, out[v]); });
@@ -78,56 +85,57 @@ CONVTRANSPOSE_INLINE void row_store_phases(const RowStoreArgs* args, const Finis
 }
 
 // Any number of phases: the tile, a row per phase, transposed.
-template <class Finish>
-CONVTRANSPOSE_INLINE void row_store_transposed(const RowStoreArgs* args, const Finish& finish) {
+template <class Last>
+CONVTRANSPOSE_INLINE void row_store_transposed(const RowStoreArgs* args, const Last& last) {
   const int64_t whole = args->count / args->phases;
   transpose_with(
       TransposeArgs{args->tile, args->phase_stride, args->dst, static_cast<ptrdiff_t>(args->phases), args->phases, whole},
-      finish);
+      last);
   for (int64_t f = 0; f < args->count - whole * args->phases; ++f) {
     const Vec v = load_partial(args->tile + f * args->phase_stride + whole, 1);
-    store_partial(args->dst + whole * args->phases + f, finish(v), 1);
+    store_partial(args->dst + whole * args->phases + f, last(v), 1);
   }
 }
 
 void row_store(const RowStoreArgs* args) {
-  const Vec bias = broadcast(args->bias), lower = broadcast(args->lower), upper = broadcast(args->upper);
-  const auto finish = [=](Vec v) CONVTRANSPOSE_INLINE_LAMBDA { return clamp(add(v, bias), lower, upper); };
+  const Vec bias = broadcast(args->bias);
+  const Finish finish = make_finish(*args->epilogue);
+  const auto last = [=](Vec v) CONVTRANSPOSE_INLINE_LAMBDA { return apply(finish, add(v, bias)); };
   switch (args->phases) {
     case 1:
-      return row_store_phases<1>(args, finish);
+      return row_store_phases<1>(args, last);
     case 2:
-      return row_store_phases<2>(args, finish);
+      return row_store_phases<2>(args, last);
     case 3:
-      return row_store_phases<3>(args, finish);
+      return row_store_phases<3>(args, last);
     case 4:
-      return row_store_phases<4>(args, finish);
+      return row_store_phases<4>(args, last);
     case 5:
-      return row_store_phases<5>(args, finish);
+      return row_store_phases<5>(args, last);
     case 6:
-      return row_store_phases<6>(args, finish);
+      return row_store_phases<6>(args, last);
     case 7:
-      return row_store_phases<7>(args, finish);
+      return row_store_phases<7>(args, last);
     case 8:
-      return row_store_phases<8>(args, finish);
+      return row_store_phases<8>(args, last);
     default:
-      return row_store_transposed(args, finish);
+      return row_store_transposed(args, last);
   }
 }
 
 void pixel_store(const PixelStoreArgs* args) {
-  const Vec lower = broadcast(args->lower), upper = broadcast(args->upper);
+  const Finish finish = make_finish(*args->epilogue);
   const float* tile = args->tile;
   float* dst = args->dst;
   for (int64_t i = 0; i < args->rows; ++i, tile += args->tile_stride, dst += args->dst_stride) {
     int64_t j = 0;
     for (; j + kLanes <= args->columns; j += kLanes) {
-      store(dst + j, clamp(add(load(tile + j), load(args->bias + j)), lower, upper));
+      store(dst + j, apply(finish, add(load(tile + j), load(args->bias + j))));
     }
     if (j < args->columns) {
       const int64_t count = args->columns - j;
       const Vec v = add(load_partial(tile + j, count), load_partial(args->bias + j, count));
-      store_partial(dst + j, clamp(v, lower, upper), count);
+      store_partial(dst + j, apply(finish, v), count);
     }
   }
 }

@@ -26,7 +26,7 @@ constexpr std::size_t kHeaderBytes = 64;
 struct Prepared {
   std::shared_ptr<const Plan> plan;
   std::shared_ptr<const FloatArray> packed;                // null until packed, or if the plan wants raw weights
-  std::vector<std::atomic<std::uint64_t>*> kernel_counts;  // by row of the kernel family; one for the reference
+  std::vector<std::atomic<std::uint64_t>*> kernel_counts;  // by number of the kernel; one if none has a number
 
   bool lacks_weights() const { return packed == nullptr && plan->execution->packed_form() != nullptr; }
 };
@@ -59,8 +59,23 @@ bool all_finite(const float* values, std::int64_t count) {
   return true;
 }
 
-std::string kernel_name(const Plan& plan, const char* isa, const char* kernel) {
-  return std::string(plan.algorithm->name()) + "/" + isa + "/" + kernel;
+// Calls visit(number, name) for every kernel that a plan runs: "direct-wide/avx512/8x3". An algorithm without numbered
+// kernels counts as number 0.
+template <typename Visit>
+void for_each_kernel(const Plan& plan, const KernelTable& table, Visit visit) {
+  const std::string algorithm = plan.algorithm->name();
+  const KernelSet& kernels = plan.execution->kernels;
+  if (kernels.none()) visit(0, algorithm + "/baseline/scalar");
+  for (int i = 0; i < kernel_count(table); ++i) {
+    if (kernels.test(static_cast<std::size_t>(i))) visit(i, algorithm + "/" + table.isa + "/" + kernel_name(table, i));
+  }
+}
+
+std::vector<std::atomic<std::uint64_t>*> kernel_counters(const Plan& plan, const KernelTable& table) {
+  std::vector<std::atomic<std::uint64_t>*> counts(static_cast<std::size_t>(kernel_count(table)), nullptr);
+  for_each_kernel(plan, table,
+                  [&](int number, const std::string& name) { counts[static_cast<std::size_t>(number)] = counter(name); });
+  return counts;
 }
 
 Status out_of_memory_for(const char* what) { return Status::out_of_memory(std::string("not enough memory for ") + what); }
@@ -168,12 +183,7 @@ Status Layer::Impl::build(const CallSpec& call, bool with_weights, std::shared_p
     problem.layer = spec;
     problem.call = call;
     if (Status status = make_plan(problem, facts, *kernels, cpu_info().caches, &fresh->plan); !status.ok()) return status;
-    const Execution& execution = *fresh->plan->execution;
-    for (int i = 0; i < execution.family_count; ++i) {
-      fresh->kernel_counts.push_back(counter(kernel_name(*fresh->plan, kernels->isa, execution.family[i].name)));
-    }
-    if (execution.family_count == 0)
-      fresh->kernel_counts.push_back(counter(kernel_name(*fresh->plan, "baseline", "scalar")));
+    fresh->kernel_counts = kernel_counters(*fresh->plan, *kernels);
   }
   if (with_weights && fresh->lacks_weights()) {
     if (Status status = pack(*fresh->plan->execution->packed_form(), &fresh->packed); !status.ok()) return status;
@@ -266,11 +276,11 @@ class PreparedRun {
   void run_task(std::int64_t task, std::byte* memory) const noexcept {
     auto* header = reinterpret_cast<WorkspaceHeader*>(memory);
     if (header->run != run_id_) *header = {run_id_, -1};
-    std::uint64_t used = 0;
+    KernelSet used;
     execution().run_task(args_, stage_, task, {memory + kHeaderBytes, &header->tag, &used});
-    if (execution().family_count == 0) used = 1;
-    for (std::size_t i = 0; used != 0; ++i, used >>= 1) {
-      if ((used & 1) != 0) prepared_->kernel_counts[i]->fetch_add(1, std::memory_order_relaxed);
+    if (execution().kernels.none()) used.set(0);
+    for (std::size_t i = 0; i < prepared_->kernel_counts.size(); ++i) {
+      if (used.test(i)) prepared_->kernel_counts[i]->fetch_add(1, std::memory_order_relaxed);
     }
   }
 
@@ -418,11 +428,8 @@ Status Layer::explain(const CallSpec& call, Explanation* explanation) {
     Explanation e;
     e.algorithm = plan.algorithm->name();
     e.choice = choice_word(plan.algorithm->choice());
-    e.isa = execution.family_count == 0 ? "baseline" : impl_->kernels->isa;
-    for (int i = 0; i < execution.family_count; ++i) {
-      if ((execution.kernels >> i & 1) != 0) e.kernels.push_back(kernel_name(plan, e.isa.c_str(), execution.family[i].name));
-    }
-    if (execution.family_count == 0) e.kernels.push_back(kernel_name(plan, "baseline", "scalar"));
+    e.isa = execution.kernels.none() ? "baseline" : impl_->kernels->isa;
+    for_each_kernel(plan, *impl_->kernels, [&e](int, std::string name) { e.kernels.push_back(std::move(name)); });
     e.reason = plan.reason;
     for (const Rejection& rejection : plan.rejected) e.rejected.push_back({rejection.name, rejection.reason});
     e.precision = "highest";

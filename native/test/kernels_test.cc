@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "kernels/kernel.h"
+#include "kernels/kernel_set.h"
 #include "kernels/registry.h"
 #include "runtime/cpu.h"
 
@@ -211,11 +212,7 @@ float reference_clamp(float v, float lower, float upper) {
   return v;
 }
 
-struct Limits {
-  float lower;
-  float upper;
-};
-const Limits kLimits[] = {{-kInfinity, kInfinity}, {0.0f, kInfinity}, {-0.5f, 0.75f}, {0.0f, 0.0f}};
+const Epilogue kLimits[] = {{-kInfinity, kInfinity}, {0.0f, kInfinity}, {-0.5f, 0.75f}, {0.0f, 0.0f}};
 
 // Normal values, now and then a special one.
 void randomize_special(Source& values, Random& random) {
@@ -230,6 +227,7 @@ void randomize_special(Source& values, Random& random) {
 TEST_CASE("every instruction set that the processor supports and the compiler knows has a table") {
   CHECK(kernel_table(Isa::kBaseline) != nullptr);
   for_each_table([](const KernelTable& table) {
+    CHECK(kernel_count(table) <= kMaxKernels);
     CHECK(table.lanes >= 4);
     CHECK(table.wide_count > 0);
     CHECK(table.channels_count > 0);
@@ -306,9 +304,9 @@ TEST_CASE("row_store interleaves phases, adds the bias and clamps") {
         randomize_special(tile, random);
         Guarded dst(count, count % 16);
         dst.fill(7.0f);
-        const Limits& limits = kLimits[count % 4];
+        const Epilogue& limits = kLimits[count % 4];
         const float bias = count % 3 == 0 ? 0.0f : 0.375f;
-        const RowStoreArgs args{tile.data(), phase_stride, phases, count, dst.data(), bias, limits.lower, limits.upper};
+        const RowStoreArgs args{tile.data(), phase_stride, phases, count, dst.data(), bias, &limits};
         table.row_store(&args);
         int wrong = 0;
         for (int o = 0; o < count; ++o) {
@@ -336,9 +334,8 @@ TEST_CASE("pixel_store adds the bias of each column and clamps") {
         randomize_special(tile, random);
         randomize(bias, random);
         dst.fill(7.0f);
-        const Limits& limits = kLimits[columns % 4];
-        const PixelStoreArgs args{tile.data(), tile_stride, rows,         columns,     dst.data(),
-                                  dst_stride,  bias.data(), limits.lower, limits.upper};
+        const Epilogue& limits = kLimits[columns % 4];
+        const PixelStoreArgs args{tile.data(), tile_stride, rows, columns, dst.data(), dst_stride, bias.data(), &limits};
         table.pixel_store(&args);
         int wrong = 0;
         for (int i = 0; i < rows; ++i) {

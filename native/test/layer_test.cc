@@ -156,7 +156,7 @@ void run_plan(const Plan& plan, const Values& v, std::vector<float>* y) {
                form == nullptr ? v.w.data() : packed.data(),
                v.w.data(),
                nullptr};
-  std::uint64_t used = 0;
+  KernelSet used;
   std::int64_t tag = -1;
   for (int stage = 0; stage < execution.stages(); ++stage) {
     for (std::int64_t task = 0; task < execution.tasks(stage); ++task) {
@@ -165,7 +165,7 @@ void run_plan(const Plan& plan, const Values& v, std::vector<float>* y) {
     }
   }
   for (std::int64_t i = 0; i < 64; ++i) REQUIRE(workspace.data()[floats + i] == guard);
-  CHECK_MESSAGE((used & ~execution.kernels) == 0, "a kernel ran that the plan does not name");
+  CHECK_MESSAGE((used & ~execution.kernels).none(), "a kernel ran that the plan does not name");
 }
 
 TEST_CASE("every algorithm on every instruction set keeps the bound, and the direct ones agree to the bit") {
