@@ -1,0 +1,33 @@
+// What tests hold results against: the scatter definition in double precision. Shares no code with the core but the
+// description of the problem.
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "problem/problem.h"
+
+namespace convtranspose {
+
+// Operands of a problem; the input in the memory format of the call. The bias is there even if the layer has none.
+struct Values {
+  std::vector<float> x, w, b;
+};
+
+// By output, in the memory format of the call.
+struct Expected {
+  std::vector<double> y;          // clamped as the call asks
+  std::vector<double> magnitude;  // |b| + sum |x||w|
+  std::vector<double> products;   // that reach the output, plus one
+};
+
+Expected definition(const Problem& problem, const Values& values);
+
+// NaN, plus infinity, minus infinity, or finite.
+bool same_kind(double a, double b);
+
+// In one line, for messages.
+std::string describe(const Problem& problem);
+
+}  // namespace convtranspose
