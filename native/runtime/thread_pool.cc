@@ -68,48 +68,42 @@ const EnvironmentThreads& environment_threads() {
   return *read;
 }
 
-// Looks at condition() until it holds or kSpin is over. Only so many threads look out at once that one processor is left
-// for those who have work; the others give up at once.
+// Looks at condition() until it holds or kSpin is over; on a single processor just once.
 template <typename Condition>
 bool spin_until(Condition condition) {
-  static std::atomic<int> spinning{0};
-  static const int most_spinning = cpu_info().default_threads - 1;
   if (condition()) return true;
-  bool holds = false;
-  if (spinning.fetch_add(1, std::memory_order_relaxed) < most_spinning) {
-    const Clock::time_point end = Clock::now() + kSpin;
-    do {
-      for (int i = 0; i < 32 && !holds; ++i) {
-        cpu_relax();
-        holds = condition();
-      }
-    } while (!holds && Clock::now() < end);
-  }
-  spinning.fetch_sub(1, std::memory_order_relaxed);
-  return holds;
+  if (cpu_info().default_threads == 1) return false;
+  const Clock::time_point end = Clock::now() + kSpin;
+  do {
+    for (int i = 0; i < 32; ++i) {
+      cpu_relax();
+      if (condition()) return true;
+    }
+  } while (Clock::now() < end);
+  return false;
 }
 
 // One thread waits, any other wakes it; a wake that comes first is kept.
 class Parker {
  public:
-  // Looks out for a while, then sleeps, at most for `most` if that is not zero. False if nothing came within the time.
+  // Sleeps until woken, at most for `most` if that is not zero. False if nothing came within the time.
   bool park(Clock::duration most) {
-    if (!spin_until([this] { return state_.load(std::memory_order_relaxed) == kWoken; })) {
-      std::unique_lock<std::mutex> lock(mutex_);
-      int expected = kAwake;
-      if (state_.compare_exchange_strong(expected, kAsleep, std::memory_order_relaxed)) {
-        const auto woken = [this] { return state_.load(std::memory_order_relaxed) == kWoken; };
-        if (most == Clock::duration::zero()) {
-          condition_.wait(lock, woken);
-        } else if (!condition_.wait_for(lock, most, woken)) {
-          state_.store(kAwake, std::memory_order_relaxed);  // only waking changes kAsleep, and that takes the mutex
-          return false;
-        }
+    std::unique_lock<std::mutex> lock(mutex_);
+    int expected = kAwake;
+    if (state_.compare_exchange_strong(expected, kAsleep, std::memory_order_relaxed)) {
+      if (most == Clock::duration::zero()) {
+        condition_.wait(lock, [this] { return is_woken(); });
+      } else if (!condition_.wait_for(lock, most, [this] { return is_woken(); })) {
+        state_.store(kAwake, std::memory_order_relaxed);  // only waking changes kAsleep, and that takes the mutex
+        return false;
       }
     }
     state_.exchange(kAwake, std::memory_order_acquire);
     return true;
   }
+
+  // Whether park() would return at once.
+  bool is_woken() const { return state_.load(std::memory_order_relaxed) == kWoken; }
 
   void unpark() {
     int expected = kAwake;
@@ -162,10 +156,11 @@ struct ThreadPool::Impl {
 
   // Workers to be woken once the mutex is free.
   struct Wakes {
-    static constexpr int kMost = 2;  // each of them wakes two more: the rest follow as a tree
+    static constexpr int kMost = 2;  // each of them wakes or starts two more: the rest follow as a tree
     Worker* workers[kMost];
     int count = 0;
-    bool full() const { return count == kMost; }
+    int started = 0;  // these need no waking
+    bool full() const { return count + started == kMost; }
     void send() {
       for (int i = 0; i < count; ++i) workers[i]->parker.unpark();
     }
@@ -174,7 +169,8 @@ struct ThreadPool::Impl {
   using Lock = std::unique_lock<std::mutex>;
 
   std::atomic<int> size{environment_threads().threads};
-  std::atomic<int> in_flight{0};  // jobs in the two lists; written under the mutex
+  std::atomic<int> in_flight{0};    // jobs in the two lists; written under the mutex
+  std::atomic<int> looking_out{0};  // workers that spin
 
   std::mutex mutex;  // guards all below
   JobList fresh;     // no turn yet
@@ -296,14 +292,15 @@ struct ThreadPool::Impl {
     wakes.send();
   }
 
-  // By the caller of run(), or by a pool thread that has nothing from the stock any more.
-  void finish(Job& job, JobResult result, bool by_pool_thread) {
+  // `mine` goes back first: whoever learns of the end finds the stock complete.
+  void finish(Job& job, JobResult result, bool by_pool_thread, Workspace* mine) {
     Job::Schedule& schedule = job.schedule_;
     Caller* const caller = static_cast<Caller*>(schedule.caller);
     const std::shared_ptr<Job> self = std::move(schedule.self);
     if (schedule.queued) {
       const Lock lock(mutex);
       dequeue(job);
+      if (mine != nullptr) stock.put_back(mine);
     }
     job.finished(result);
     if (caller != nullptr && by_pool_thread) {
@@ -389,7 +386,9 @@ struct ThreadPool::Impl {
       if (index >= 0) {
         idle[index / 64] &= ~(std::uint64_t{1} << (index % 64));
         wakes->workers[wakes->count++] = workers[index];
-      } else if (started >= bound || !start_worker()) {
+      } else if (started < bound && start_worker()) {
+        ++wakes->started;
+      } else {
         return;
       }
     }
@@ -430,6 +429,7 @@ struct ThreadPool::Impl {
     Job* job = nullptr;
     int number = 0;
     bool alone = false;  // the thread holds the job, which is to be asked for its next stage; else it has entered one
+    Workspace* workspace = nullptr;  // from the stock, for the stage that it has entered
   };
 
   Turn next_turn(const Worker& worker) {
@@ -449,7 +449,11 @@ struct ThreadPool::Impl {
         served.push_back(*job);
         schedule.served = true;
         fresh_first = list == &served;
-        return {job, take_number(*job), alone};
+        Turn turn{job, take_number(*job), alone};
+        if (!alone && schedule.stage.workspace_bytes != 0) {
+          turn.workspace = stock.take(schedule.stage.workspace_bytes, worker.index);
+        }
+        return turn;
       }
     }
     return {};
@@ -476,7 +480,13 @@ struct ThreadPool::Impl {
 
   // ---- For pool threads, without the mutex ----------------------------------------------------------------------------
 
+  // Until woken.
   void rest(Worker& self) {
+    // One processor is left for those who have work.
+    if (looking_out.fetch_add(1, std::memory_order_relaxed) < cpu_info().default_threads - 1) {
+      spin_until([&self] { return self.parker.is_woken(); });
+    }
+    looking_out.fetch_sub(1, std::memory_order_relaxed);
     if (self.parker.park(kIdle)) return;
     Workspace* unused;
     {
@@ -489,7 +499,7 @@ struct ThreadPool::Impl {
 
   void serve(const Turn& turn, int index) {
     Job& job = *turn.job;
-    Workspace* workspace = nullptr;
+    Workspace* workspace = turn.workspace;
     bool alone = turn.alone;
     Lock lock(mutex, std::defer_lock);
     for (;;) {
@@ -497,9 +507,7 @@ struct ThreadPool::Impl {
         Stage stage;
         JobResult result;
         if (!next_stage(job, &stage, &result)) {
-          // First, so that whoever learns of the end finds the stock complete.
-          give_back_workspace(workspace);
-          finish(job, result, true);
+          finish(job, result, true, workspace);
           return;
         }
         publish(job, stage, workspace);
@@ -518,12 +526,6 @@ struct ThreadPool::Impl {
       lock.unlock();
       alone = how == Leave::kAlone;
     }
-  }
-
-  void give_back_workspace(Workspace* workspace) {
-    if (workspace == nullptr) return;
-    const Lock lock(mutex);
-    stock.put_back(workspace);
   }
 
   // Replaces a workspace of fewer than `bytes`, if there is any memory for it.
@@ -548,8 +550,7 @@ struct ThreadPool::Impl {
     std::fill(std::begin(idle), std::end(idle), 0);
   }
 
-  // ---- For run(), without the mutex
-  // ------------------------------------------------------------------------------------------------------
+  // ---- For run(), without the mutex -----------------------------------------------------------------------------------
 
   // Serves the caller's job, whose current stage it has entered. True when it has finished the job, false when it has left
   // it.
@@ -564,7 +565,7 @@ struct ThreadPool::Impl {
       Stage stage;
       JobResult result;
       if (!next_stage(job, &stage, &result)) {
-        finish(job, result, false);
+        finish(job, result, false, nullptr);
         return true;
       }
       publish(job, stage, nullptr);
@@ -668,7 +669,7 @@ void ThreadPool::submit(std::shared_ptr<Job> job, int threads) {
     if (nobody) impl_->dequeue(queued);
   }
   wakes.send();
-  if (nobody) impl_->finish(queued, JobResult::kOutOfMemory, true);
+  if (nobody) impl_->finish(queued, JobResult::kOutOfMemory, true, nullptr);
 }
 
 Status thread_environment_status() { return environment_threads().status; }
