@@ -28,12 +28,11 @@ function fail(reason, remedy) {
   process.exit(1);
 }
 
-/** Compiles without cmake-js: all that cmake needs from it is where the headers of Node-API are. */
+/** Compiles without cmake-js: all that cmake needs from it is where the headers of Node-API are, and the package brings those. */
 function compileWithCmake() {
-  const includes = [require('node-api-headers').include_dir, require('node-addon-api').include_dir];
   const configure = [
     '-S', root, '-B', path.join(root, 'build'), '-DCMAKE_BUILD_TYPE=Release',
-    `-DCMAKE_JS_INC=${includes.map((dir) => path.resolve(root, dir)).join(';')}`,
+    `-DCMAKE_JS_INC=${path.join(root, 'headers')}`,
     `-DCMAKE_LIBRARY_OUTPUT_DIRECTORY=${path.join(root, 'build', 'Release')}`,
   ];
   if (process.platform === 'darwin') configure.push('-DCMAKE_SHARED_LINKER_FLAGS=-undefined dynamic_lookup');
