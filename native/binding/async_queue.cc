@@ -179,14 +179,13 @@ void AsyncQueue::launch(AsyncCall& call) {
     if (!status.ok()) return settle_later(call, to_failure(status));
   }
   AsyncCall* const pointer = &call;
-  call.job = Layer::make_job(call.layer, call.call, call.run, {call.src.data(), call.dst.data()},
-                             [this, pointer](const Status& status) { job_finished(pointer, status); });
   call.state = AsyncCall::State::kRunning;
   {
     const std::lock_guard<std::mutex> lock(mutex_);
     ++running_;
   }
-  ThreadPool::process().submit(call.job, call.threads);
+  call.job = Layer::start(call.layer, call.call, call.run, {call.src.data(), call.dst.data()}, call.threads,
+                          [this, pointer](const Status& status) { job_finished(pointer, status); });
 }
 
 // From now on the call only waits for its callback.

@@ -8,10 +8,11 @@
 #include <optional>
 
 #include "kernels/registry.h"
+#include "layer/packed_weights.h"
 #include "layer/plan_cache.h"
+#include "layer/prepared_run.h"
 #include "pack/packed_form.h"
 #include "plan/planner.h"
-#include "runtime/buffer_pool.h"
 #include "runtime/counters.h"
 #include "runtime/cpu.h"
 
@@ -20,28 +21,6 @@ namespace {
 
 constexpr std::size_t kPlanCapacity = 64;
 constexpr double kMaxPackedMultiple = 2.5;  // of the weights: all packed forms of a layer together
-constexpr std::size_t kHeaderBytes = 64;
-
-// A plan with what a run of it needs at hand.
-struct Prepared {
-  std::shared_ptr<const Plan> plan;
-  std::shared_ptr<const FloatArray> packed;                // null until packed, or if the plan wants raw weights
-  std::vector<std::atomic<std::uint64_t>*> kernel_counts;  // by number of the kernel; one if none has a number
-
-  bool lacks_weights() const { return packed == nullptr && plan->execution->packed_form() != nullptr; }
-};
-
-// In front of every workspace: tells whether what the last task left is this run's.
-struct alignas(kHeaderBytes) WorkspaceHeader {
-  std::uint64_t run;
-  std::int64_t tag;
-};
-static_assert(sizeof(WorkspaceHeader) == kHeaderBytes);
-
-std::uint64_t next_run_id() {
-  static std::atomic<std::uint64_t> next{1};
-  return next.fetch_add(1, std::memory_order_relaxed);
-}
 
 bool all_finite(const float* values, std::int64_t count) {
   // Exponent bits all set; whole blocks, so that the inner loop is without a branch.
@@ -59,13 +38,15 @@ bool all_finite(const float* values, std::int64_t count) {
   return true;
 }
 
-// Calls visit(number, name) for every kernel that a plan runs: "direct-wide/avx512/8x3". An algorithm without numbered
-// kernels counts as number 0.
+// The reference has no numbered kernels. (Others may need none, where no tap reaches an output.)
+bool is_reference(const Plan& plan) { return plan.algorithm->choice() == AlgorithmChoice::kReference; }
+
+// Calls visit(number, name) for every kernel that a plan runs: "direct-wide/avx512/8x3". The reference counts as number 0.
 template <typename Visit>
 void for_each_kernel(const Plan& plan, const KernelTable& table, Visit visit) {
   const std::string algorithm = plan.algorithm->name();
   const KernelSet& kernels = plan.execution->kernels;
-  if (kernels.none()) visit(0, algorithm + "/baseline/scalar");
+  if (is_reference(plan)) visit(0, algorithm + "/baseline/scalar");
   for (int i = 0; i < kernel_count(table); ++i) {
     if (kernels.test(static_cast<std::size_t>(i))) visit(i, algorithm + "/" + table.isa + "/" + kernel_name(table, i));
   }
@@ -114,18 +95,20 @@ struct Layer::Impl {
   std::unique_ptr<FloatArray> owned_bias;
   const float* weights = nullptr;
   const float* bias = nullptr;
-  WeightFacts facts;
   const KernelTable* kernels = nullptr;
 
   std::mutex cache_mutex;  // guards cache and packed; held for look-ups only
   PlanCache<std::shared_ptr<const Prepared>> cache{kPlanCapacity};
-  std::list<std::pair<std::string, std::shared_ptr<const FloatArray>>> packed;  // by key, latest first
-  std::mutex build_mutex;  // one thread plans and packs at a time; taken before cache_mutex
+  std::list<std::shared_ptr<PackedWeights>> packed;  // latest first
+
+  std::once_flag facts_once;
+  WeightFacts known_facts;
 
   Status init(const LayerSpec& layer_spec, const float* raw_weights, const float* raw_bias, bool copy);
+  const WeightFacts& facts();
   Status get(const CallSpec& call, bool with_weights, std::shared_ptr<const Prepared>* prepared);
   Status build(const CallSpec& call, bool with_weights, std::shared_ptr<const Prepared>* prepared);
-  Status pack(const PackedForm& form, std::shared_ptr<const FloatArray>* array);
+  Status find_packed(const std::shared_ptr<const Plan>& plan, std::shared_ptr<PackedWeights>* found);
   void evict_packed();
 };
 
@@ -138,7 +121,6 @@ Status Layer::Impl::init(const LayerSpec& layer_spec, const float* raw_weights, 
   Problem problem;
   problem.layer = spec;
   const std::int64_t count = problem.weights_elements();
-  facts.finite = all_finite(raw_weights, count);
   weights = raw_weights;
   bias = spec.has_bias ? raw_bias : nullptr;
   if (!copy) return {};
@@ -157,38 +139,41 @@ Status Layer::Impl::init(const LayerSpec& layer_spec, const float* raw_weights, 
   return {};
 }
 
+// Looks through all weights when asked for the first time: in the asynchronous forms on a pool thread.
+const WeightFacts& Layer::Impl::facts() {
+  std::call_once(facts_once, [this] {
+    const Problem problem{spec, {}};
+    known_facts.finite = all_finite(weights, problem.weights_elements());
+  });
+  return known_facts;
+}
+
+// With `with_weights` the packed form that the plan wants is there to be filled, too. May throw std::bad_alloc.
 Status Layer::Impl::get(const CallSpec& call, bool with_weights, std::shared_ptr<const Prepared>* prepared) {
-  const auto hit = [&] {
+  {
     const std::lock_guard<std::mutex> lock(cache_mutex);
     const std::shared_ptr<const Prepared>* found = cache.find(call);
-    if (found == nullptr || (with_weights && (*found)->lacks_weights())) return false;
-    *prepared = *found;
-    return true;
-  };
-  if (hit()) return {};
-  const std::lock_guard<std::mutex> building(build_mutex);
-  if (hit()) return {};
+    if (found != nullptr) *prepared = *found;
+    if (found != nullptr && !(with_weights && (*found)->lacks_weights())) return {};
+  }
   return build(call, with_weights, prepared);
 }
 
+// Several threads may plan the same call at the same time, to the same result; planning is too short to wait for.
 Status Layer::Impl::build(const CallSpec& call, bool with_weights, std::shared_ptr<const Prepared>* prepared) {
-  auto fresh = std::make_shared<Prepared>();
-  {
-    const std::lock_guard<std::mutex> lock(cache_mutex);
-    if (const std::shared_ptr<const Prepared>* found = cache.find(call); found != nullptr) *fresh = **found;
-  }
+  auto fresh = *prepared == nullptr ? std::make_shared<Prepared>() : std::make_shared<Prepared>(**prepared);
   if (fresh->plan == nullptr) {
     if (Status status = validate(spec, call); !status.ok()) return status;
     Problem problem;
     problem.layer = spec;
     problem.call = call;
-    if (Status status = make_plan(problem, facts, *kernels, cpu_info().caches, &fresh->plan); !status.ok()) return status;
+    if (Status status = make_plan(problem, facts(), *kernels, cpu_info().caches, &fresh->plan); !status.ok()) return status;
     fresh->kernel_counts = kernel_counters(*fresh->plan, *kernels);
   }
-  if (with_weights && fresh->lacks_weights()) {
-    if (Status status = pack(*fresh->plan->execution->packed_form(), &fresh->packed); !status.ok()) return status;
-  }
   const std::lock_guard<std::mutex> lock(cache_mutex);
+  if (with_weights && fresh->lacks_weights()) {
+    if (Status status = find_packed(fresh->plan, &fresh->packed); !status.ok()) return status;
+  }
   if (std::shared_ptr<const Prepared>* found = cache.find(call); found != nullptr) {
     *found = fresh;
   } else {
@@ -198,23 +183,19 @@ Status Layer::Impl::build(const CallSpec& call, bool with_weights, std::shared_p
   return {};
 }
 
-Status Layer::Impl::pack(const PackedForm& form, std::shared_ptr<const FloatArray>* array) {
-  {
-    const std::lock_guard<std::mutex> lock(cache_mutex);
-    for (auto entry = packed.begin(); entry != packed.end(); ++entry) {
-      if (entry->first != form.key()) continue;
-      packed.splice(packed.begin(), packed, entry);
-      *array = entry->second;
-      return {};
-    }
+// With cache_mutex held: the form that the plan wants, as far as it has been filled.
+Status Layer::Impl::find_packed(const std::shared_ptr<const Plan>& plan, std::shared_ptr<PackedWeights>* found) {
+  const PackedForm* const form = plan->execution->packed_form();
+  for (auto entry = packed.begin(); entry != packed.end(); ++entry) {
+    if ((*entry)->key() != form->key()) continue;
+    packed.splice(packed.begin(), packed, entry);
+    *found = packed.front();
+    return {};
   }
-  auto fresh = std::make_shared<FloatArray>(form.elements());
-  if (fresh->data() == nullptr) return out_of_memory_for("the packed weights");
-  form.pack(weights, fresh->data());
-  const std::lock_guard<std::mutex> lock(cache_mutex);
-  packed.emplace_front(form.key(), fresh);
+  *found = PackedWeights::create(std::shared_ptr<const PackedForm>(plan, form));
+  if (*found == nullptr) return out_of_memory_for("the packed weights");
+  packed.push_front(*found);
   evict_packed();
-  *array = std::move(fresh);
   return {};
 }
 
@@ -225,10 +206,10 @@ void Layer::Impl::evict_packed() {
   problem.layer = spec;
   const double limit = kMaxPackedMultiple * static_cast<double>(problem.weights_elements());
   double total = 0.0;
-  for (const auto& entry : packed) total += static_cast<double>(entry.second->count());
+  for (const auto& entry : packed) total += static_cast<double>(entry->elements());
   while (total > limit && packed.size() > 1) {
-    const std::shared_ptr<const FloatArray> victim = packed.back().second;
-    total -= static_cast<double>(victim->count());
+    const std::shared_ptr<PackedWeights> victim = packed.back();
+    total -= static_cast<double>(victim->elements());
     packed.pop_back();
     cache.for_each([&victim](std::shared_ptr<const Prepared>& entry) {
       if (entry->packed != victim) return;
@@ -241,126 +222,105 @@ void Layer::Impl::evict_packed() {
 
 namespace {
 
-// One run of a prepared plan: its stages, and their tasks, each with a workspace that remembers whether it was this run's.
-class PreparedRun {
- public:
-  PreparedRun(std::shared_ptr<const Prepared> prepared, const float* raw_weights, const float* bias, const float* src,
-              float* dst)
-      : prepared_(std::move(prepared)), run_id_(next_run_id()) {
-    args_.src = src;
-    args_.dst = dst;
-    args_.bias = bias;
-    args_.raw_weights = raw_weights;
-    args_.weights = prepared_->packed == nullptr ? raw_weights : prepared_->packed->data();
-    args_.shared = nullptr;
-  }
-
-  // False when there is no memory for what the stages share.
-  bool reserve_shared() {
-    const std::size_t bytes = execution().shared_bytes();
-    if (bytes == 0) return true;
-    shared_ = allocate_buffer(bytes);
-    if (shared_ == nullptr) return false;
-    args_.shared = shared_->data();
-    return true;
-  }
-
-  // As Job::next_stage().
-  bool next_stage(Stage* stage) {
-    if (stage_ + 1 >= execution().stages()) return false;
-    ++stage_;
-    *stage = {execution().tasks(stage_), kHeaderBytes + execution().workspace_bytes()};
-    return true;
-  }
-
-  void run_task(std::int64_t task, std::byte* memory) const noexcept {
-    auto* header = reinterpret_cast<WorkspaceHeader*>(memory);
-    if (header->run != run_id_) *header = {run_id_, -1};
-    KernelSet used;
-    execution().run_task(args_, stage_, task, {memory + kHeaderBytes, &header->tag, &used});
-    if (execution().kernels.none()) used.set(0);
-    for (std::size_t i = 0; i < prepared_->kernel_counts.size(); ++i) {
-      if (used.test(i)) prepared_->kernel_counts[i]->fetch_add(1, std::memory_order_relaxed);
-    }
-  }
-
- private:
-  const Execution& execution() const { return *prepared_->plan->execution; }
-
-  std::shared_ptr<const Prepared> prepared_;
-  std::uint64_t run_id_;
-  RunArgs args_;
-  std::shared_ptr<Buffer> shared_;
-  int stage_ = -1;
-};
-
 class SyncJob final : public Job {
  public:
   explicit SyncJob(PreparedRun& run) : run_(run) {}
-  bool next_stage(Stage* stage) noexcept override { return run_.next_stage(stage); }
+
+  bool next_stage(Stage* stage) noexcept override {
+    next_ = run_.next_stage(stage);
+    return next_ == PreparedRun::Next::kStage;
+  }
   void run_task(std::int64_t task, std::byte* workspace, int) noexcept override { run_.run_task(task, workspace); }
   void finished(JobResult result) noexcept override { result_ = result; }
-  JobResult result() const { return result_; }
+
+  bool waits() const { return next_ == PreparedRun::Next::kWait; }
+  bool out_of_memory() const { return result_ == JobResult::kOutOfMemory || next_ == PreparedRun::Next::kOutOfMemory; }
 
  private:
   PreparedRun& run_;
+  PreparedRun::Next next_ = PreparedRun::Next::kEnd;
   JobResult result_ = JobResult::kDone;
 };
 
+// On the calling thread and those that help it.
+Status run_now(PreparedRun& run, int threads) {
+  for (;;) {
+    SyncJob job(run);
+    ThreadPool::process().run(job, threads);
+    if (job.out_of_memory()) return {StatusCode::kOutOfMemory, "", {}};
+    if (!job.waits()) return {};
+    run.packed().wait();
+  }
+}
+
 }  // namespace
 
-// Plans and packs in a first stage of one task, then runs.
-class AsyncLayerJob final : public Job {
+// Plans before its first stage. While other threads finish the packing that it needs it is out of the pool.
+class AsyncLayerJob final : public Job, public std::enable_shared_from_this<AsyncLayerJob> {
  public:
-  AsyncLayerJob(std::shared_ptr<Layer> layer, const CallSpec& call, bool run, Layer::Pointers pointers,
+  AsyncLayerJob(std::shared_ptr<Layer> layer, const CallSpec& call, bool compute, Layer::Pointers pointers, int threads,
                 std::function<void(const Status&)> settled)
-      : layer_(std::move(layer)), call_(call), run_after_(run), pointers_(pointers), settled_(std::move(settled)) {}
+      : layer_(std::move(layer)),
+        call_(call),
+        compute_(compute),
+        pointers_(pointers),
+        threads_(threads),
+        settled_(std::move(settled)) {}
 
   bool next_stage(Stage* stage) noexcept override {
-    if (!prepare_begun_) {
-      prepare_begun_ = true;
-      *stage = {1, 0};
-      return true;
-    }
-    if (!run_after_ || !status_.ok() || prepared_ == nullptr) return false;
-    if (!run_.has_value()) {
-      run_.emplace(prepared_, layer_->weights(), layer_->bias(), pointers_.src, pointers_.dst);
-      if (!run_->reserve_shared()) {
-        fail_out_of_memory();
-        return false;
-      }
-    }
-    return run_->next_stage(stage);
+    if (!run_.has_value() && !plan()) return false;
+    const PreparedRun::Next next = run_->next_stage(stage);
+    if (next == PreparedRun::Next::kOutOfMemory) fail_out_of_memory();
+    waits_ = next == PreparedRun::Next::kWait;
+    return next == PreparedRun::Next::kStage;
   }
 
-  void run_task(std::int64_t task, std::byte* workspace, int) noexcept override {
-    if (run_.has_value()) {
-      run_->run_task(task, workspace);
-      return;
-    }
-    try {
-      status_ = layer_->impl_->get(call_, true, &prepared_);
-    } catch (const std::bad_alloc&) {
-      fail_out_of_memory();
-    }
-  }
+  void run_task(std::int64_t task, std::byte* workspace, int) noexcept override { run_->run_task(task, workspace); }
 
   void finished(JobResult result) noexcept override {
     if (result == JobResult::kAborted) status_ = {StatusCode::kAborted, "", {}};
     if (result == JobResult::kOutOfMemory) status_ = {StatusCode::kOutOfMemory, "", {}};
+    if (result == JobResult::kDone && waits_ && wait()) return;
     settled_(status_);
   }
 
  private:
+  // False when there is nothing to run.
+  bool plan() noexcept {
+    try {
+      std::shared_ptr<const Prepared> prepared;
+      status_ = layer_->impl_->get(call_, true, &prepared);
+      if (!status_.ok()) return false;
+      run_.emplace(std::move(prepared),
+                   PreparedRun::Operands{layer_->weights(), layer_->bias(), pointers_.src, pointers_.dst}, compute_);
+      return true;
+    } catch (const std::bad_alloc&) {
+      fail_out_of_memory();
+      return false;
+    }
+  }
+
+  // Comes back into the pool when the weights are packed. False, with a status, if it cannot.
+  bool wait() noexcept {
+    const auto come_back = [self = shared_from_this()] { ThreadPool::process().submit(self, self->threads_); };
+    try {
+      if (!run_->packed().when_complete(come_back)) come_back();
+      return true;
+    } catch (const std::bad_alloc&) {
+      status_ = {StatusCode::kOutOfMemory, "", {}};
+      return false;
+    }
+  }
+
   std::shared_ptr<Layer> layer_;
   CallSpec call_;
-  bool run_after_;
+  bool compute_;
   Layer::Pointers pointers_;
+  int threads_;
   std::function<void(const Status&)> settled_;
-  bool prepare_begun_ = false;
   Status status_;
-  std::shared_ptr<const Prepared> prepared_;
   std::optional<PreparedRun> run_;
+  bool waits_ = false;
 };
 
 Layer::Layer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
@@ -393,7 +353,9 @@ const float* Layer::bias() const { return impl_->bias; }
 Status Layer::prepare(const CallSpec& call) {
   try {
     std::shared_ptr<const Prepared> prepared;
-    return impl_->get(call, true, &prepared);
+    if (Status status = impl_->get(call, true, &prepared); !status.ok()) return status;
+    PreparedRun run(std::move(prepared), {impl_->weights, impl_->bias, nullptr, nullptr}, false);
+    return run_now(run, 0);
   } catch (const std::bad_alloc&) {
     return {StatusCode::kOutOfMemory, "", {}};
   }
@@ -403,20 +365,18 @@ Status Layer::run(const CallSpec& call, const float* src, float* dst, int thread
   try {
     std::shared_ptr<const Prepared> prepared;
     if (Status status = impl_->get(call, true, &prepared); !status.ok()) return status;
-    PreparedRun run(std::move(prepared), impl_->weights, impl_->bias, src, dst);
-    if (!run.reserve_shared()) return out_of_memory_for("the run");
-    SyncJob job(run);
-    ThreadPool::process().run(job, threads);
-    if (job.result() == JobResult::kOutOfMemory) return {StatusCode::kOutOfMemory, "", {}};
-    return {};
+    PreparedRun run(std::move(prepared), {impl_->weights, impl_->bias, src, dst}, true);
+    return run_now(run, threads);
   } catch (const std::bad_alloc&) {
     return {StatusCode::kOutOfMemory, "", {}};
   }
 }
 
-std::shared_ptr<Job> Layer::make_job(std::shared_ptr<Layer> layer, const CallSpec& call, bool run, Pointers pointers,
-                                     std::function<void(const Status&)> settled) {
-  return std::make_shared<AsyncLayerJob>(std::move(layer), call, run, pointers, std::move(settled));
+std::shared_ptr<Job> Layer::start(std::shared_ptr<Layer> layer, const CallSpec& call, bool compute, Pointers pointers,
+                                  int threads, std::function<void(const Status&)> settled) {
+  auto job = std::make_shared<AsyncLayerJob>(std::move(layer), call, compute, pointers, threads, std::move(settled));
+  ThreadPool::process().submit(job, threads);
+  return job;
 }
 
 Status Layer::explain(const CallSpec& call, Explanation* explanation) {
@@ -428,7 +388,7 @@ Status Layer::explain(const CallSpec& call, Explanation* explanation) {
     Explanation e;
     e.algorithm = plan.algorithm->name();
     e.choice = choice_word(plan.algorithm->choice());
-    e.isa = execution.kernels.none() ? "baseline" : impl_->kernels->isa;
+    e.isa = is_reference(plan) ? "baseline" : impl_->kernels->isa;
     for_each_kernel(plan, *impl_->kernels, [&e](int, std::string name) { e.kernels.push_back(std::move(name)); });
     e.reason = plan.reason;
     for (const Rejection& rejection : plan.rejected) e.rejected.push_back({rejection.name, rejection.reason});
@@ -438,11 +398,11 @@ Status Layer::explain(const CallSpec& call, Explanation* explanation) {
     e.estimated_seconds = execution.estimated_seconds;
     e.phases = execution.phases;
     for (int stage = 0; stage < execution.stages(); ++stage) e.tasks += execution.tasks(stage);
-    e.workspace_bytes = static_cast<std::int64_t>(kHeaderBytes + execution.workspace_bytes());
+    e.workspace_bytes = static_cast<std::int64_t>(kWorkspaceHeaderBytes + execution.workspace_bytes());
     e.blocking = execution.blocking;
     const std::lock_guard<std::mutex> lock(impl_->cache_mutex);
-    for (const auto& [key, array] : impl_->packed) {
-      e.packed_weights.emplace_back(key, array->count() * static_cast<std::int64_t>(sizeof(float)));
+    for (const auto& form : impl_->packed) {
+      e.packed_weights.emplace_back(form->key(), form->elements() * static_cast<std::int64_t>(sizeof(float)));
     }
     *explanation = std::move(e);
     return {};
@@ -454,7 +414,7 @@ Status Layer::explain(const CallSpec& call, Explanation* explanation) {
 std::int64_t Layer::packed_bytes() const {
   const std::lock_guard<std::mutex> lock(impl_->cache_mutex);
   std::int64_t bytes = 0;
-  for (const auto& [key, array] : impl_->packed) bytes += array->count() * static_cast<std::int64_t>(sizeof(float));
+  for (const auto& form : impl_->packed) bytes += form->elements() * static_cast<std::int64_t>(sizeof(float));
   return bytes;
 }
 

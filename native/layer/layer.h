@@ -58,15 +58,16 @@ class Layer {
   // src and dst hold exactly the elements that validate() accepted, do not overlap, and have the alignment of a float.
   Status run(const CallSpec& call, const float* src, float* dst, int threads);
 
-  // A job for ThreadPool::submit that plans and packs if need be (as its first stage), then runs; with run == false it only
-  // plans and packs. It keeps the layer alive; what the pointers point at must outlive it. `settled` is called once, on the
-  // thread that finished the job (a pool thread).
+  // On pool threads, at most `threads` at once (0: default): plans and packs if need be, then computes; with compute ==
+  // false it only plans and packs. The job keeps the layer alive; what the pointers point at must outlive it. `settled` is
+  // called once, on the thread that finished the job: a pool thread, or this one if the system refuses to start any. The job
+  // that is returned is there to be aborted, which takes effect within about one task, also while weights are packed.
   struct Pointers {
     const float* src;
     float* dst;
   };
-  static std::shared_ptr<Job> make_job(std::shared_ptr<Layer> layer, const CallSpec& call, bool run, Pointers pointers,
-                                       std::function<void(const Status&)> settled);
+  static std::shared_ptr<Job> start(std::shared_ptr<Layer> layer, const CallSpec& call, bool compute, Pointers pointers,
+                                    int threads, std::function<void(const Status&)> settled);
 
   Status explain(const CallSpec& call, Explanation* explanation);
 

@@ -1,20 +1,28 @@
 #include "pack/packed_form.h"
 
+#include <algorithm>
 #include <cstddef>
-#include <new>
+
+#include "runtime/aligned_memory.h"
 
 namespace convtranspose {
 namespace {
 
-constexpr std::align_val_t kAlignment{64};
+std::size_t bytes_of(std::int64_t count) {
+  return static_cast<std::size_t>(std::max<std::int64_t>(count, 1)) * sizeof(float);
+}
 
 }  // namespace
 
-FloatArray::FloatArray(std::int64_t count) : data_(nullptr), count_(count) {
-  data_ = static_cast<float*>(
-      ::operator new(static_cast<std::size_t>(count > 0 ? count : 1) * sizeof(float), kAlignment, std::nothrow));
+FloatArray::FloatArray(std::int64_t count)
+    : data_(reinterpret_cast<float*>(allocate_aligned(bytes_of(count)))), count_(count) {}
+
+FloatArray::~FloatArray() {
+  if (data_ != nullptr) free_aligned(reinterpret_cast<std::byte*>(data_), bytes_of(count_));
 }
 
-FloatArray::~FloatArray() { ::operator delete(data_, kAlignment); }
+void pack_all(const PackedForm& form, const float* weights, float* packed) {
+  for (std::int64_t task = 0; task < form.tasks(); ++task) form.pack_task(weights, task, packed);
+}
 
 }  // namespace convtranspose

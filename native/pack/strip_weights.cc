@@ -55,6 +55,9 @@ StripWeights::StripWeights(const LayerSpec& layer, std::int64_t max_rows) : laye
     offset += channels * static_cast<std::int64_t>(strip.taps.size()) * strip.rows;
   }
   group_elements_ = offset;
+  if (channels > 0) {
+    task_channels_ = std::clamp<std::int64_t>(kPackTask / std::max<std::int64_t>(offset / channels, 1), 1, channels);
+  }
   for (std::int64_t row = 0; row < rows_; ++row) {
     if (!written[static_cast<std::size_t>(row)]) empty_rows_.push_back(row);
   }
@@ -118,15 +121,24 @@ void StripWeights::list_taps(const OffsetGroup& gd, const OffsetGroup& gh, const
   }
 }
 
-void StripWeights::pack(const float* weights, float* packed) const {
+std::int64_t StripWeights::tasks() const {
+  if (group_elements_ == 0) return 0;
+  return layer_.groups * ceil_div(layer_.in_channels / layer_.groups, task_channels_);
+}
+
+void StripWeights::pack_task(const float* weights, std::int64_t task, float* packed) const noexcept {
   const std::int64_t channels = layer_.in_channels / layer_.groups;
   const std::int64_t step = layer_.out_channels / layer_.groups * layer_.kernel[0] * layer_.kernel[1] * layer_.kernel[2];
-  for (std::int64_t group = 0; group < layer_.groups; ++group) {
-    for (const Strip& strip : strips_) {
-      for (std::int64_t c = 0; c < channels; ++c) {
-        const float* from = weights + (group * channels + c) * step;
-        for (const std::int64_t position : strip.weight_positions) *packed++ = from[position];
-      }
+  const std::int64_t blocks = ceil_div(channels, task_channels_);
+  const std::int64_t group = task / blocks;
+  const std::int64_t first = task % blocks * task_channels_;
+  const std::int64_t end = std::min(first + task_channels_, channels);
+  for (const Strip& strip : strips_) {
+    float* out = packed + group * group_elements_ + strip.packed_offset +
+                 first * static_cast<std::int64_t>(strip.weight_positions.size());
+    for (std::int64_t c = first; c < end; ++c) {
+      const float* from = weights + (group * channels + c) * step;
+      for (const std::int64_t position : strip.weight_positions) *out++ = from[position];
     }
   }
 }

@@ -53,7 +53,8 @@ class StripWeights final : public PackedForm {
 
   std::int64_t elements() const override { return layer_.groups * group_elements_; }
   const std::string& key() const override { return key_; }
-  void pack(const float* weights, float* packed) const override;
+  std::int64_t tasks() const override;
+  void pack_task(const float* weights, std::int64_t task, float* packed) const noexcept override;
 
  private:
   void add_segment(const OffsetGroup& gd, const OffsetGroup& gh, const OffsetGroup& gw, std::int64_t max_rows,
@@ -64,6 +65,7 @@ class StripWeights final : public PackedForm {
   Offsets1d dims_[kSpatialDims];
   std::int64_t rows_;
   std::int64_t group_elements_ = 0;
+  std::int64_t task_channels_ = 1;  // a task packs so many neighbouring input channels of a group
   std::vector<Strip> strips_;
   std::vector<std::int64_t> empty_rows_;
   std::string key_;

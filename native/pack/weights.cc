@@ -46,7 +46,16 @@ WeightLayout::WeightLayout(const LayerSpec& layer, std::vector<Panel> panels, st
     widest_ = std::max(widest_, panel.width);
   }
   const std::int64_t channels = layer.in_channels / layer.groups;
-  group_elements_ = channels * total_width_ * layer.kernel[0] * layer.kernel[1] * layer.kernel[2];
+  const std::int64_t kernel_points = layer.kernel[0] * layer.kernel[1] * layer.kernel[2];
+  group_elements_ = channels * total_width_ * kernel_points;
+  // All panels of a few channels, so that the raw weights are read in their order; few panels of one where they are large.
+  task_channels_ = std::clamp<std::int64_t>(kPackTask / std::max<std::int64_t>(total_width_ * kernel_points, 1), 1,
+                                            std::max<std::int64_t>(channels, 1));
+  task_panels_ = static_cast<std::int64_t>(panels_.size());
+  if (task_channels_ == 1) {
+    task_panels_ = std::clamp<std::int64_t>(kPackTask / std::max<std::int64_t>(widest_ * kernel_points, 1), 1,
+                                            std::max<std::int64_t>(task_panels_, 1));
+  }
 
   key_ = "chunk" + std::to_string(chunk_);
   for (int d = 0; d < kSpatialDims; ++d) {
@@ -84,34 +93,66 @@ std::int64_t WeightLayout::offset(std::int64_t group, std::int64_t residue_d, st
                      taps_dh * (panel.begin * kernel_w + taps_before_w_[residue_w] * panel.width));
 }
 
-void WeightLayout::pack(const float* weights, float* packed) const {
+std::int64_t WeightLayout::tasks() const {
+  if (group_elements_ == 0) return 0;
+  const std::int64_t channels = layer_.in_channels / layer_.groups;
+  return layer_.groups * ceil_div(channels, task_channels_) *
+         ceil_div(static_cast<std::int64_t>(panels_.size()), task_panels_);
+}
+
+void WeightLayout::pack_task(const float* weights, std::int64_t task, float* packed) const noexcept {
+  const std::int64_t channels = layer_.in_channels / layer_.groups;
+  const std::int64_t panels = static_cast<std::int64_t>(panels_.size());
+  const std::int64_t panel_blocks = ceil_div(panels, task_panels_);
+  const std::int64_t channel_blocks = ceil_div(channels, task_channels_);
+  const std::int64_t first_panel = task % panel_blocks * task_panels_;
+  const std::int64_t first = task / panel_blocks % channel_blocks * task_channels_;
+  const std::int64_t group = task / panel_blocks / channel_blocks;
+  const std::int64_t end_panel = std::min(first_panel + task_panels_, panels);
+  for (std::int64_t p = first_panel; p < end_panel; ++p) {
+    pack_panel(weights, group, panels_[static_cast<std::size_t>(p)], first, std::min(first + task_channels_, channels),
+               packed);
+  }
+}
+
+// The raw values of one channel and panel are neighbours: a few channels at a time, small enough for the first cache, are
+// packed for all phases.
+void WeightLayout::pack_panel(const float* weights, std::int64_t group, const Panel& panel, std::int64_t first,
+                              std::int64_t end, float* packed) const noexcept {
+  constexpr std::int64_t kBlock = 4096;  // floats
+  const std::int64_t kernel_points = layer_.kernel[0] * layer_.kernel[1] * layer_.kernel[2];
+  const std::int64_t step = std::max<std::int64_t>(kBlock / (panel.rows * kernel_points), 1);
+  for (; first < end; first += step) {
+    const std::int64_t block_end = std::min(first + step, end);
+    for (std::size_t rd = 0; rd < taps_[0].size(); ++rd) {
+      for (std::size_t rh = 0; rh < taps_[1].size(); ++rh) {
+        for (std::size_t rw = 0; rw < taps_[2].size(); ++rw) {
+          pack_phase(weights, group, panel, {rd, rh, rw}, first, block_end, packed);
+        }
+      }
+    }
+  }
+}
+
+void WeightLayout::pack_phase(const float* weights, std::int64_t group, const Panel& panel,
+                              const std::array<std::size_t, kSpatialDims>& residue, std::int64_t first, std::int64_t end,
+                              float* packed) const noexcept {
   const std::int64_t channels = layer_.in_channels / layer_.groups;
   const std::int64_t outputs = layer_.out_channels / layer_.groups;
   const std::int64_t kernel_points = layer_.kernel[0] * layer_.kernel[1] * layer_.kernel[2];
-  std::vector<std::int64_t> tap_index;
-  float* out = packed;
-  for (std::int64_t group = 0; group < layer_.groups; ++group) {
-    for (const auto& depth : taps_[0]) {
-      for (const auto& height : taps_[1]) {
-        for (const Panel& panel : panels_) {
-          for (const auto& width : taps_[2]) {
-            tap_index.clear();
-            for (const std::int64_t kd : depth) {
-              for (const std::int64_t kh : height) {
-                for (const std::int64_t kw : width) {
-                  tap_index.push_back((kd * layer_.kernel[1] + kh) * layer_.kernel[2] + kw);
-                }
-              }
-            }
-            for (std::int64_t c = 0; c < channels; ++c) {
-              const float* from = weights + ((group * channels + c) * outputs + panel.first) * kernel_points;
-              for (const std::int64_t tap : tap_index) {
-                for (std::int64_t i = 0; i < panel.rows; ++i) out[i] = from[i * kernel_points + tap];
-                for (std::int64_t i = panel.rows; i < panel.width; ++i) out[i] = 0.0f;
-                out += panel.width;
-              }
-            }
-          }
+  const auto rd = static_cast<std::int64_t>(residue[0]);
+  const auto rh = static_cast<std::int64_t>(residue[1]);
+  const auto rw = static_cast<std::int64_t>(residue[2]);
+  float* out = packed + offset(group, rd, rh, panel, rw) + first * taps(rd, rh, rw) * panel.width;
+  for (std::int64_t c = first; c < end; ++c) {
+    const float* const from = weights + ((group * channels + c) * outputs + panel.first) * kernel_points;
+    for (const std::int64_t kd : taps_[0][residue[0]]) {
+      for (const std::int64_t kh : taps_[1][residue[1]]) {
+        for (const std::int64_t kw : taps_[2][residue[2]]) {
+          const float* const tap = from + (kd * layer_.kernel[1] + kh) * layer_.kernel[2] + kw;
+          for (std::int64_t i = 0; i < panel.rows; ++i) out[i] = tap[i * kernel_points];
+          for (std::int64_t i = panel.rows; i < panel.width; ++i) out[i] = 0.0f;
+          out += panel.width;
         }
       }
     }

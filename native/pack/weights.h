@@ -6,6 +6,8 @@
 // Phases are named by residue (see phases.h), so one packed form serves every padding and every input size.
 #pragma once
 
+#include <array>
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -42,15 +44,26 @@ class WeightLayout final : public PackedForm {
                       std::int64_t residue_w) const;
 
   const std::string& key() const override { return key_; }
-  void pack(const float* weights, float* packed) const override;
+  std::int64_t tasks() const override;
+  void pack_task(const float* weights, std::int64_t task, float* packed) const noexcept override;
 
  private:
+  // Pack channels [first, end) of one group for one panel; for one of its phases.
+  void pack_panel(const float* weights, std::int64_t group, const Panel& panel, std::int64_t first, std::int64_t end,
+                  float* packed) const noexcept;
+  void pack_phase(const float* weights, std::int64_t group, const Panel& panel,
+                  const std::array<std::size_t, kSpatialDims>& residue, std::int64_t first, std::int64_t end,
+                  float* packed) const noexcept;
+
   LayerSpec layer_;
   std::vector<Panel> panels_;
   std::int64_t chunk_;
   std::int64_t total_width_ = 0;  // of all panels
   std::int64_t widest_ = 0;       // panel, as stored
   std::int64_t group_elements_ = 0;
+  // A task packs so many neighbouring input channels for so many neighbouring panels of a group.
+  std::int64_t task_channels_ = 1;
+  std::int64_t task_panels_ = 1;
   std::vector<std::vector<std::int64_t>> taps_[kSpatialDims];  // [dimension][residue] -> weight positions
   std::vector<std::int64_t> taps_before_w_;                    // [residue_w]: taps along the width of all smaller residues
   std::vector<std::int64_t> taps_before_dh_;  // [residue_d * stride_h + residue_h]: taps (d x h) of all smaller ones

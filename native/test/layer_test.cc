@@ -65,7 +65,7 @@ void run_plan(const Plan& plan, const Values& v, std::vector<float>* y) {
   const Execution& execution = *plan.execution;
   const PackedForm* form = execution.packed_form();
   FloatArray packed(form == nullptr ? 1 : form->elements());
-  if (form != nullptr) form->pack(v.w.data(), packed.data());
+  if (form != nullptr) pack_all(*form, v.w.data(), packed.data());
   const std::int64_t floats = static_cast<std::int64_t>(execution.workspace_bytes() / sizeof(float));
   FloatArray workspace(floats + 64);
   const float guard = 12345.0f;

@@ -1,7 +1,10 @@
 // Packed weights and packed input against their formulas.
 #include <doctest/doctest.h>
 
+#include <atomic>
 #include <cmath>
+#include <cstring>
+#include <thread>
 #include <vector>
 
 #include "kernels/registry.h"
@@ -51,31 +54,63 @@ TEST_CASE("panels are even, aligned to the granule and complete") {
   }
 }
 
+// Runs the tasks of packing on two threads, the last ones first, over memory full of NaNs.
+std::vector<float> pack_by_tasks(const PackedForm& form, const std::vector<float>& raw) {
+  std::vector<float> packed(static_cast<std::size_t>(form.elements()), std::nanf(""));
+  std::atomic<std::int64_t> next{form.tasks()};
+  const auto work = [&] {
+    for (std::int64_t task; (task = next.fetch_sub(1) - 1) >= 0;) form.pack_task(raw.data(), task, packed.data());
+  };
+  std::thread other(work);
+  work();
+  other.join();
+  return packed;
+}
+
+// Bit patterns count: a NaN would be a float that no task has written.
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && (a.empty() || std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0);
+}
+
 TEST_CASE("panel weights stand where offset() says, padding is zero, every weight occurs once") {
-  const LayerSpec layer = layer_of(2, 5, 7, {2, 3, 4}, {1, 2, 3}, {1, 1, 2});
-  const std::int64_t points = 24;
-  const std::vector<float> raw = numbered(2 * 5 * 7 * points);
-  const WeightLayout layout(layer, split_panels(7, 4, 4), 3);
-  std::vector<float> packed(static_cast<std::size_t>(layout.elements()), std::nanf(""));
-  layout.pack(raw.data(), packed.data());
-  std::size_t checked = 0;
-  for (std::int64_t g = 0; g < 2; ++g) {
-    for (std::int64_t rd = 0; rd < 1; ++rd) {
-      for (std::int64_t rh = 0; rh < 2; ++rh) {
-        for (std::int64_t rw = 0; rw < 3; ++rw) {
-          const auto td = taps_by_residue(2, 1, 1)[static_cast<std::size_t>(rd)];
-          const auto th = taps_by_residue(3, 2, 1)[static_cast<std::size_t>(rh)];
-          const auto tw = taps_by_residue(4, 3, 2)[static_cast<std::size_t>(rw)];
-          REQUIRE(layout.taps(rd, rh, rw) == static_cast<std::int64_t>(td.size() * th.size() * tw.size()));
-          for (const Panel& panel : layout.panels()) {
-            std::size_t at = static_cast<std::size_t>(layout.offset(g, rd, rh, panel, rw));
-            for (std::int64_t c = 0; c < 5; ++c) {
-              for (const auto kd : td) {
-                for (const auto kh : th) {
-                  for (const auto kw : tw) {
-                    for (std::int64_t i = 0; i < panel.width; ++i, ++at, ++checked) {
-                      const std::int64_t from = ((g * 5 + c) * 7 + panel.first + i) * points + (kd * 3 + kh) * 4 + kw;
-                      REQUIRE(packed[at] == (i < panel.rows ? raw[static_cast<std::size_t>(from)] : 0.0f));
+  struct Case {
+    LayerSpec layer;
+    std::int64_t widest, granule, least_tasks;
+  };
+  for (const Case& each : {Case{layer_of(2, 5, 7, {2, 3, 4}, {1, 2, 3}, {1, 1, 2}), 4, 4, 1},
+                           Case{layer_of(2, 90, 50, {1, 4, 4}, {1, 2, 2}, {1, 1, 1}), 16, 16, 4},
+                           Case{layer_of(1, 3, 500, {1, 13, 13}, {1, 2, 3}, {1, 1, 1}), 16, 16, 6}}) {
+    const LayerSpec& layer = each.layer;
+    const std::int64_t points = layer.kernel[0] * layer.kernel[1] * layer.kernel[2];
+    const std::int64_t channels = layer.in_channels / layer.groups;
+    const std::int64_t outputs = layer.out_channels / layer.groups;
+    const std::vector<float> raw = numbered(layer.in_channels * outputs * points);
+    const WeightLayout layout(layer, split_panels(outputs, each.widest, each.granule), 3);
+    CHECK(layout.tasks() >= each.least_tasks);
+    const std::vector<float> packed = pack_by_tasks(layout, raw);
+    std::size_t checked = 0, wrong = 0;
+    for (std::int64_t g = 0; g < layer.groups; ++g) {
+      for (std::int64_t rd = 0; rd < layer.stride[0]; ++rd) {
+        for (std::int64_t rh = 0; rh < layer.stride[1]; ++rh) {
+          for (std::int64_t rw = 0; rw < layer.stride[2]; ++rw) {
+            const auto td =
+                taps_by_residue(layer.kernel[0], layer.stride[0], layer.dilation[0])[static_cast<std::size_t>(rd)];
+            const auto th =
+                taps_by_residue(layer.kernel[1], layer.stride[1], layer.dilation[1])[static_cast<std::size_t>(rh)];
+            const auto tw =
+                taps_by_residue(layer.kernel[2], layer.stride[2], layer.dilation[2])[static_cast<std::size_t>(rw)];
+            REQUIRE(layout.taps(rd, rh, rw) == static_cast<std::int64_t>(td.size() * th.size() * tw.size()));
+            for (const Panel& panel : layout.panels()) {
+              std::size_t at = static_cast<std::size_t>(layout.offset(g, rd, rh, panel, rw));
+              for (std::int64_t c = 0; c < channels; ++c) {
+                for (const auto kd : td) {
+                  for (const auto kh : th) {
+                    for (const auto kw : tw) {
+                      for (std::int64_t i = 0; i < panel.width; ++i, ++at, ++checked) {
+                        const std::int64_t from = ((g * channels + c) * outputs + panel.first + i) * points +
+                                                  (kd * layer.kernel[1] + kh) * layer.kernel[2] + kw;
+                        wrong += packed[at] != (i < panel.rows ? raw[static_cast<std::size_t>(from)] : 0.0f);
+                      }
                     }
                   }
                 }
@@ -85,8 +120,32 @@ TEST_CASE("panel weights stand where offset() says, padding is zero, every weigh
         }
       }
     }
+    CHECK(wrong == 0);
+    CHECK(checked == packed.size());
   }
-  CHECK(checked == packed.size());
+}
+
+TEST_CASE("strips: tasks write all floats, whatever their order") {
+  const LayerSpec layer = layer_of(2, 3000, 3, {1, 5, 5}, {1, 2, 2}, {1, 1, 1});
+  const StripWeights form(layer, 6);
+  REQUIRE(form.tasks() >= 4);
+  const std::vector<float> raw = numbered(2 * 3000 * 3 * 25);
+  std::vector<float> packed(static_cast<std::size_t>(form.elements()));
+  pack_all(form, raw.data(), packed.data());
+  CHECK(same_bits(pack_by_tasks(form, raw), packed));
+  // [group][strip][channel][tap][row]
+  std::size_t at = 0, wrong = 0;
+  for (std::int64_t g = 0; g < 2; ++g) {
+    for (const Strip& strip : form.strips()) {
+      for (std::int64_t c = 0; c < 3000; ++c) {
+        for (const std::int64_t position : strip.weight_positions) {
+          wrong += packed[at++] != raw[static_cast<std::size_t>((g * 3000 + c) * 75 + position)];
+        }
+      }
+    }
+  }
+  CHECK(wrong == 0);
+  CHECK(at == packed.size());
 }
 
 TEST_CASE("strips cover every tap of every row exactly once") {
@@ -124,7 +183,7 @@ TEST_CASE("strips cover every tap of every row exactly once") {
         for (const std::int64_t row : form.empty_rows()) REQUIRE(!written[static_cast<std::size_t>(row)]);
         std::vector<float> raw = numbered(2 * 2 * points);
         std::vector<float> packed(static_cast<std::size_t>(form.elements()));
-        form.pack(raw.data(), packed.data());
+        pack_all(form, raw.data(), packed.data());
         double sum = 0, expected = 0;
         for (const float value : packed) sum += value;
         for (const float value : raw) expected += value;
