@@ -6,26 +6,34 @@ import { summarize } from './statistics.mjs';
 /**
  * One implementation of one layer, ready to run: weights are packed, sessions are made.
  * @typedef {object} Runner
- * @property {() => void | Promise<void>} run one call
- * @property {() => Float32Array} output what the last call gave, contiguous
+ * @property {(milliseconds: number) => Promise<number[]>} turn calls until that much time has passed, at least one; gives the
+ *   milliseconds of each
+ * @property {() => Float32Array | Promise<Float32Array>} output what the last call gave, contiguous
  * @property {() => void | Promise<void>} close
  */
 
-/** A runner's turn: calls until this much time has passed, at least one. */
+/** A runner's turn: short, so that all sides see the same seconds of the machine. */
 const TURN_MILLISECONDS = 25;
 const LEAST_ROUNDS = 4;
 /** Between turns when several threads run: pools of the other side spin for a while after their last task. */
 const REST_MILLISECONDS = 5;
 
 /**
- * @param {Runner} runner
- * @returns {Promise<number>} milliseconds of one call
+ * The turn of a runner that is called in this process.
+ * @param {() => void | Promise<void>} call
+ * @returns {Runner['turn']}
  */
-async function timeCall(runner) {
-  const start = process.hrtime.bigint();
-  const pending = runner.run();
-  if (pending) await pending;
-  return Number(process.hrtime.bigint() - start) / 1e6;
+export function turnOf(call) {
+  return async (milliseconds) => {
+    const times = [];
+    for (let total = 0; times.length === 0 || total < milliseconds; total += Number(times.at(-1))) {
+      const start = process.hrtime.bigint();
+      const pending = call();
+      if (pending) await pending;
+      times.push(Number(process.hrtime.bigint() - start) / 1e6);
+    }
+    return times;
+  };
 }
 
 /**
@@ -38,7 +46,7 @@ export async function measureInterleaved(runners, { seconds, threads, betweenRou
   /** @type {Map<string, number[]>} */
   const samples = new Map([...runners.keys()].map((name) => [name, []]));
   for (const runner of runners.values()) {
-    for (let warmUp = 0; warmUp < 3; warmUp++) await runner.run();
+    for (let warmUp = 0; warmUp < 3; warmUp++) await runner.turn(0);
   }
   let spent = 0;
   for (let round = 0; round < LEAST_ROUNDS || spent < seconds * 1000; round++) {
@@ -47,13 +55,9 @@ export async function measureInterleaved(runners, { seconds, threads, betweenRou
     if (round % 2 === 1) order.reverse();
     for (const [name, runner] of order) {
       if (threads > 1) await sleep(REST_MILLISECONDS);
-      let turn = 0;
-      do {
-        const milliseconds = await timeCall(runner);
-        samples.get(name)?.push(milliseconds);
-        turn += milliseconds;
-      } while (turn < TURN_MILLISECONDS);
-      spent += turn;
+      const times = await runner.turn(TURN_MILLISECONDS);
+      samples.get(name)?.push(...times);
+      spent += times.reduce((total, time) => total + time, 0);
     }
   }
   return new Map([...samples].map(([name, milliseconds]) => [name, summarize(milliseconds)]));

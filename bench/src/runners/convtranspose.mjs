@@ -1,6 +1,7 @@
 // @ts-check
 import * as convtranspose from '../../../dist/index.mjs';
 import { transposed } from '../data.mjs';
+import { turnOf } from '../measure.mjs';
 import { outputSize, product, weightShape } from '../problem.mjs';
 
 const { ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, Tensor } = convtranspose;
@@ -59,17 +60,17 @@ export async function makeRunners(problem, data, { threads, memoryFormat, precis
     explanation: layer.explain(shape),
     /** @type {import('../measure.mjs').Runner} */
     fresh: {
-      run() {
+      turn: turnOf(() => {
         result = layer.forward(input);
-      },
+      }),
       output: () => contiguous(result.data),
       close: () => layer.dispose(),
     },
     /** @type {import('../measure.mjs').Runner} */
     reused: {
-      run() {
+      turn: turnOf(() => {
         layer.forward(input, { out });
-      },
+      }),
       output: () => contiguous(out.data),
       close: () => layer.dispose(),
     },

@@ -1,5 +1,6 @@
 // @ts-check
 import ort from 'onnxruntime-node';
+import { turnOf } from '../measure.mjs';
 import { convTransposeModel } from '../onnx.mjs';
 import { inputShape, outputShape } from '../problem.mjs';
 
@@ -7,14 +8,21 @@ export const name = 'onnxruntime-node';
 export const version = ort.env.versions.node ?? '';
 
 /**
- * A session whose model is the layer alone, weights as initialisers (so that it packs them when it is made).
+ * The file of a model that is the layer alone, weights as initialisers (so that a session packs them when it is made).
+ * @param {import('../problem.mjs').Problem} problem
+ * @param {import('../data.mjs').LayerData} data
+ */
+export const modelOf = (problem, data) =>
+  convTransposeModel(problem, inputShape(problem), outputShape(problem), data.weight, data.bias);
+
+/**
  * @param {import('../problem.mjs').Problem} problem
  * @param {import('../data.mjs').LayerData} data
  * @param {{ threads: number }} options
+ * @param {Buffer} model of `modelOf`
  * @returns {Promise<import('../measure.mjs').Runner>}
  */
-export async function makeRunner(problem, data, { threads }) {
-  const model = convTransposeModel(problem, inputShape(problem), outputShape(problem), data.weight, data.bias);
+export async function makeRunner(problem, data, { threads }, model = modelOf(problem, data)) {
   const session = await ort.InferenceSession.create(model, {
     executionProviders: ['cpu'],
     graphOptimizationLevel: 'all',
@@ -26,9 +34,9 @@ export async function makeRunner(problem, data, { threads }) {
   /** @type {ort.InferenceSession.OnnxValueMapType | undefined} */
   let results;
   return {
-    async run() {
+    turn: turnOf(async () => {
       results = await session.run(feeds);
-    },
+    }),
     output: () => /** @type {Float32Array} */ (results?.['y']?.data),
     close: () => session.release(),
   };
