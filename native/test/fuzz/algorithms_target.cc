@@ -44,7 +44,9 @@ std::vector<float> run_plan(const Plan& plan, const Values& v, Bytes schedule, s
   const Execution& execution = *plan.execution;
   const PackedForm* form = execution.packed_form();
   Block packed(form == nullptr ? 0 : static_cast<std::size_t>(form->elements()) * sizeof(float), filling);
-  if (form != nullptr) form->pack(v.w.data(), reinterpret_cast<float*>(packed.data()));
+  for (std::int64_t task = form == nullptr ? 0 : form->tasks(); task > 0; --task) {
+    form->pack_task(v.w.data(), task - 1, reinterpret_cast<float*>(packed.data()));
+  }
   Block shared(execution.shared_bytes(), filling);
   std::vector<float> y(static_cast<std::size_t>(plan.problem.dst_elements()), std::numeric_limits<float>::signaling_NaN());
   const RunArgs args{v.x.data(),

@@ -26,7 +26,6 @@ struct Call {
 struct Pending {
   std::size_t call;
   std::vector<float> y;
-  std::shared_ptr<Job> job;
   bool aborted = false;
   std::mutex mutex;
   std::condition_variable changed;
@@ -116,17 +115,17 @@ std::string fuzz_layer(const std::uint8_t* data, std::size_t size) {
         Pending& p = *started;
         p.call = which;
         p.y.assign(outputs, -7.0f);
-        p.job = Layer::make_job(layer, call.problem.call, true, {call.x.data(), p.y.data()}, [&p](const Status& status) {
+        const bool abort = bytes.chance(3);
+        p.aborted = abort;
+        const auto settled = [&p](const Status& status) {
           const std::lock_guard<std::mutex> lock(p.mutex);
           p.status = status;
           p.settled = true;
           p.changed.notify_one();
-        });
-        ThreadPool::process().submit(p.job, threads);
-        if (bytes.chance(3)) {
-          p.aborted = true;
-          p.job->abort();
-        }
+        };
+        const std::shared_ptr<Job> job =
+            Layer::start(layer, call.problem.call, true, {call.x.data(), p.y.data()}, threads, settled);
+        if (abort) job->abort();
         pending.push_back(std::move(started));
         break;
       }
