@@ -81,7 +81,7 @@ export function makeCall(
   const descriptor = encode(slotsOfCall, {
     batch: sizes.batch,
     in: sizes.input,
-    padBegin: geometry.padding.begin,
+    padBegin: sizes.padBegin,
     out: sizes.output,
     format: run.format,
     lower: run.bounds.lower,

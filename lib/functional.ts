@@ -5,7 +5,7 @@ import {
   parseRunOptions, readOptions, readPadding, readPerDimension, readSignal, runOptionNames, toInteger,
   type Activation, type Algorithm, type MemoryFormat, type Precision, type RawOptions, type RunOptionName, type RunOptions,
 } from './options';
-import { checkGeometry, elementCount, type Geometry } from './shape';
+import { checkGeometry, elementCount, type Geometry, type OutputRule } from './shape';
 import { checkLength, readTensor, type Tensor, type TensorLike, type TensorView } from './tensor';
 
 /** Options that the functions and the modules share. */
@@ -139,22 +139,22 @@ interface PreparedCall {
 }
 
 /** The convolution that the weights and the options describe. */
-function geometryOf(dims: number, given: FunctionalArguments): Geometry {
+function geometryOf(dims: number, given: FunctionalArguments, outputRule: OutputRule | undefined): Geometry {
   const { shape } = given.weight;
   const [inChannels, outChannelsPerGroup, ...kernel] = shape;
   if (shape.length !== dims + 2 || inChannels === undefined || outChannelsPerGroup === undefined || kernel.includes(0)) {
     const expected = `shape [in, out/groups, ${new Array<string>(dims).fill('kernel').join(', ')}] with a kernel of at least 1`;
     throw argumentError('ERR_CONVTRANSPOSE_SHAPE', 'weight', expected, list(shape));
   }
-  const geometry = { inChannels, outChannels: outChannelsPerGroup * given.options.groups, kernel, ...given.options };
+  const geometry = { inChannels, outChannels: outChannelsPerGroup * given.options.groups, kernel, ...given.options, outputRule };
   checkGeometry(geometry);
   return geometry;
 }
 
 /** Checks all values against each other, then provides the memory of the result. */
-function prepareCall(dims: number, given: FunctionalArguments): PreparedCall {
+function prepareCall(dims: number, given: FunctionalArguments, outputRule: OutputRule | undefined): PreparedCall {
   const { input, weight, bias, out, run } = given;
-  const geometry = geometryOf(dims, given);
+  const geometry = geometryOf(dims, given, outputRule);
   if (bias !== undefined && (bias.shape.length !== 1 || bias.shape[0] !== geometry.outChannels)) {
     throw argumentError('ERR_CONVTRANSPOSE_SHAPE', 'bias', `shape [${geometry.outChannels}]`, list(bias.shape));
   }
@@ -176,9 +176,16 @@ function prepareCall(dims: number, given: FunctionalArguments): PreparedCall {
   };
 }
 
-function runSync(dims: number, input: unknown, weight: unknown, bias: unknown, options: unknown): Tensor {
+/**
+ * The synchronous functions.
+ *
+ * @param outputRule a rule other than PyTorch's for where the outputs lie; padding and outputPadding are left out then
+ */
+export function runSync(
+  dims: number, input: unknown, weight: unknown, bias: unknown, options: unknown, outputRule?: OutputRule,
+): Tensor {
   const given = readArguments(dims, input, weight, bias, options, syncNames);
-  const { layer, call, result, threads, ...data } = prepareCall(dims, given);
+  const { layer, call, result, threads, ...data } = prepareCall(dims, given, outputRule);
   if (call.sizes.outputCount > 0) {
     callNative((native) => {
       native.run(layer, call.descriptor, data.input, data.weight, data.bias, result.data, threads);
@@ -187,11 +194,14 @@ function runSync(dims: number, input: unknown, weight: unknown, bias: unknown, o
   return result;
 }
 
-async function runAsync(dims: number, input: unknown, weight: unknown, bias: unknown, options: unknown): Promise<Tensor> {
+/** The asynchronous functions; `outputRule` as for `runSync`. */
+export async function runAsync(
+  dims: number, input: unknown, weight: unknown, bias: unknown, options: unknown, outputRule?: OutputRule,
+): Promise<Tensor> {
   const given = readArguments(dims, input, weight, bias, options, asyncNames);
   const { signal } = given;
   if (signal?.aborted === true) throw signal.reason as Error;
-  const { layer, call, result, threads, ...data } = prepareCall(dims, given);
+  const { layer, call, result, threads, ...data } = prepareCall(dims, given, outputRule);
   if (call.sizes.outputCount > 0) {
     await settled(signal, (native, done) =>
       native.runAsync(layer, call.descriptor, data.input, data.weight, data.bias, result.data, threads, done));

@@ -14,7 +14,7 @@ import {
   algorithms, memoryFormats, parseRunOptions, precisions, readOptions, readPerDimension, readShape, readSignal, runOptionNames,
   toInteger, toThreads, type Algorithm, type MemoryFormat, type Precision, type RawOptions, type RunOptionName, type RunOptions,
 } from './options';
-import { checkGeometry, elementCount, resolveSizes, weightShape, type Geometry } from './shape';
+import { checkGeometry, elementCount, resolveSizes, weightShape, type Geometry, type OutputRule } from './shape';
 import { allocateLocal, checkLength, makeTensor, readTensor, type Tensor, type TensorLike, type TensorView } from './tensor';
 
 /** Options of the constructors of {@link ConvTranspose1d}, {@link ConvTranspose2d} and {@link ConvTranspose3d}. */
@@ -275,13 +275,17 @@ export abstract class ConvTransposeModule {
   /** undefined once disposed */
   #layer: NativeLayer | undefined;
 
-  protected constructor(dims: number, inChannels: unknown, outChannels: unknown, kernelSize: unknown, options: unknown) {
+  /** @param outputRule a rule other than PyTorch's for where the outputs lie; padding and outputPadding are left out then */
+  protected constructor(
+    dims: number, inChannels: unknown, outChannels: unknown, kernelSize: unknown, options: unknown, outputRule?: OutputRule,
+  ) {
     const raw: RawOptions<ModuleOptionName> = readOptions(options, 'options', constructorNames);
     const geometry: Geometry = {
       inChannels: toInteger(inChannels, 'inChannels', 0),
       outChannels: toInteger(outChannels, 'outChannels', 0),
       kernel: readPerDimension(kernelSize, 'kernelSize', dims, 1),
       ...readGeometryOptions(raw, dims),
+      outputRule,
     };
     const run = parseRunOptions(raw);
     const weight = raw.weight === undefined ? undefined : readTensor(raw.weight, 'weight');

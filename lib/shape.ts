@@ -5,6 +5,26 @@
 import { argumentError, list } from './errors';
 import { memoryFormats, sizeLimit, type Padding } from './options';
 
+/** Where the outputs of one call lie. All lists have one entry per spatial dimension. */
+export interface OutputWindow {
+  /** Rows cropped before the first output; negative: rows added there. */
+  readonly begin: readonly number[];
+  /** Output sizes. */
+  readonly output: readonly number[];
+}
+
+/**
+ * The rule of a reference other than PyTorch for where outputs lie.
+ *
+ * @param input spatial sizes of the input
+ * @param natural output sizes without any padding: (in - 1)*stride + dilation*(kernel - 1) + 1
+ * @param outputSize the sizes that the caller of this one call asks for
+ * @throws its own errors, in the words of the reference; output sizes are at least 0
+ */
+export type OutputRule = (
+  input: readonly number[], natural: readonly number[], outputSize: readonly number[] | undefined,
+) => OutputWindow;
+
 /** A transposed convolution apart from the sizes of its input. All lists have one entry per spatial dimension. */
 export interface Geometry {
   readonly inChannels: number;
@@ -16,6 +36,8 @@ export interface Geometry {
   readonly padding: Padding;
   /** Used when no output size is asked for. */
   readonly outputPadding: readonly number[];
+  /** Decides instead of padding and outputPadding, which are then 0. */
+  readonly outputRule?: OutputRule | undefined;
 }
 
 /** Where one call reads and writes. */
@@ -25,6 +47,8 @@ export interface CallSizes {
   readonly input: readonly number[];
   /** Spatial sizes of the output. */
   readonly output: readonly number[];
+  /** Rows cropped before the first output, per dimension; negative: rows added there. */
+  readonly padBegin: readonly number[];
   /** Shape of the result as the caller sees it: layout and batch dimension as in the input. */
   readonly outputShape: readonly number[];
   readonly inputCount: number;
@@ -110,11 +134,10 @@ function inputPattern(geometry: Geometry, format: number): string {
   return `[N, ${unbatched.join(', ')}] or [${unbatched.join(', ')}] (${memoryFormats[format] ?? ''})`;
 }
 
-/** The output sizes for the one that the caller asks for, or for the geometry's output padding. */
+/** PyTorch's rule: the output sizes for the one that the caller asks for, or for the geometry's output padding. */
 function outputSizes(
-  geometry: Geometry, input: readonly number[], outputSize: readonly number[] | undefined, argument: string,
+  geometry: Geometry, input: readonly number[], natural: readonly number[], outputSize: readonly number[] | undefined, argument: string,
 ): readonly number[] {
-  const natural = input.map((size, i) => naturalSize(geometry, i, size, argument));
   const output = outputSize ?? natural.map((size, i) => size + at(geometry.outputPadding, i));
   const largest = natural.map((size, i) => size + maxOutputPadding(geometry, i));
   const tooSmall = outputSize === undefined ? output : largest;
@@ -131,12 +154,23 @@ function outputSizes(
         `sizes from ${list(smallest)} to ${list(largest)} (for input sizes ${list(input)})`, list(outputSize));
     }
   }
-  output.forEach((size, i) => {
-    if (size + at(geometry.padding.begin, i) + at(geometry.stride, i) >= sizeLimit) {
+  return output;
+}
+
+/** Where the outputs lie, with every position below 2^53. */
+function outputWindow(
+  geometry: Geometry, input: readonly number[], outputSize: readonly number[] | undefined, argument: string,
+): OutputWindow {
+  const natural = input.map((size, i) => naturalSize(geometry, i, size, argument));
+  const window = geometry.outputRule === undefined
+    ? { begin: geometry.padding.begin, output: outputSizes(geometry, input, natural, outputSize, argument) }
+    : geometry.outputRule(input, natural, outputSize);
+  window.output.forEach((size, i) => {
+    if (size + Math.abs(at(window.begin, i)) + at(geometry.stride, i) >= sizeLimit) {
       throw tooLarge(argument, 'every output position', i, size);
     }
   });
-  return output;
+  return window;
 }
 
 /**
@@ -158,7 +192,7 @@ export function resolveSizes(
     throw argumentError('ERR_CONVTRANSPOSE_SHAPE', argument, `shape ${inputPattern(geometry, format)}`, list(inputShape));
   }
   const input = format === 0 ? sizes.slice(1) : sizes.slice(0, dims);
-  const output = outputSizes(geometry, input, outputSize, argument);
+  const { begin, output } = outputWindow(geometry, input, outputSize, argument);
   const stored = format === 0 ? [geometry.outChannels, ...output] : [...output, geometry.outChannels];
   const outputShape = Object.freeze(batched ? [at(inputShape, 0), ...stored] : stored);
   // The planes are checked apart: an empty batch must not hide a product that is too large.
@@ -168,6 +202,7 @@ export function resolveSizes(
     batch: batched ? at(inputShape, 0) : 1,
     input,
     output,
+    padBegin: begin,
     outputShape,
     inputCount: elementCount(inputShape, argument),
     outputCount: elementCount(outputShape, argument),

@@ -24,7 +24,8 @@ const libLayers = [
   { parts: ['tensor', 'shape', 'options', 'init'], together: true },
   { parts: ['call'] },
   { parts: ['functional', 'info'] },
-  { parts: ['modules', 'compat', 'io'] },
+  { parts: ['modules', 'io'] },
+  { parts: ['compat'] },
   { parts: ['index'] },
   { parts: ['cli'] },
 ];

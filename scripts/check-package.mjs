@@ -47,7 +47,7 @@ const useIt = `
   const weight = { data: new Float32Array([1, 2, 3, 4]), shape: [1, 1, 2, 2] }
   const input = { data: new Float32Array([1, 10]), shape: [1, 1, 1, 2] }
   const { data } = index.convTranspose2d(input, weight, null, { stride: 2 })
-  console.log(JSON.stringify({ index: names(index), io: names(io), data: Array.from(data) }))`;
+  console.log(JSON.stringify({ index: names(index), io: names(io), compat: names(compat), onnx: names(compat.onnx), data: Array.from(data) }))`;
 const namesOf = "const names = (module) => Object.keys(module).filter((name) => name !== '__esModule').sort();\n";
 
 try {
@@ -69,9 +69,9 @@ try {
     execFileSync('ln', ['-s', process.execPath, path.join(tools, 'node')]);
     run(npm, ['install', '--no-save', '--omit=optional', tarball], { cwd: project, env: bare });
     writeFileSync(path.join(project, 'a.cjs'),
-      `${namesOf}const index = require('convtranspose'), io = require('convtranspose/io');${useIt}`);
+      `${namesOf}const index = require('convtranspose'), io = require('convtranspose/io'), compat = require('convtranspose/compat');${useIt}`);
     writeFileSync(path.join(project, 'b.mjs'),
-      `${namesOf}import * as index from 'convtranspose'; import * as io from 'convtranspose/io';${useIt}`);
+      `${namesOf}import * as index from 'convtranspose'; import * as io from 'convtranspose/io'; import * as compat from 'convtranspose/compat';${useIt}`);
     const outputs = ['a.cjs', 'b.mjs'].map((file) => run(process.execPath, [file], { cwd: project }).trim());
     if (outputs[0] !== outputs[1]) throw new Error(`require and import differ:\n${outputs.join('\n')}`);
     const { data } = JSON.parse(outputs[0]);

@@ -13,6 +13,7 @@ import { format } from 'node:util';
 import * as esbuild from 'esbuild';
 import sharp from 'sharp';
 
+import * as compat from '../../lib/compat/index';
 import * as index from '../../lib/index';
 import * as io from '../../lib/io/index';
 
@@ -61,6 +62,7 @@ const commands = examples.filter(({ language }) => language === 'sh').flatMap(({
 const nodeRequire = createRequire(__filename);
 function requireFromExample(name: string): unknown {
   if (name === 'convtranspose') return index;
+  if (name === 'convtranspose/compat') return compat;
   if (name === 'convtranspose/io') return io;
   return nodeRequire(name);
 }
