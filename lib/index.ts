@@ -14,3 +14,9 @@ export type {
 export type { Activation, Algorithm, MemoryFormat, Precision } from './options';
 export { Tensor } from './tensor';
 export type { TensorLike } from './tensor';
+export { checkerboard } from './tools/checkerboard';
+export type { Checkerboard, CheckerboardQuery, Period, WeightUnevenness } from './tools/checkerboard';
+export { solve } from './tools/solve';
+export type {
+  DimensionSolution, ForwardConvolution, Solution, Solutions, SolveDimension, SolveParameter, SolveQuery, SolveRange,
+} from './tools/solve';

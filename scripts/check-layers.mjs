@@ -24,7 +24,7 @@ const libLayers = [
   { parts: ['tensor', 'shape', 'options', 'init'], together: true },
   { parts: ['call'] },
   { parts: ['functional', 'info'] },
-  { parts: ['modules', 'io'] },
+  { parts: ['modules', 'io', 'tools'] },
   { parts: ['compat'] },
   { parts: ['index'] },
   { parts: ['cli'] },

@@ -3,24 +3,30 @@ import { types } from 'node:util';
 
 import { nearestName } from '../options';
 import { version } from '../index';
+import { checkerboardCommand, showCheckerboard } from './checkerboard';
 import { columns, commandHelp, parseArguments, UsageError, type Arguments, type CommandSpec } from './command-line';
 import { explain, explainCommand } from './explain';
 import { info, infoCommand } from './info';
 import type { Streams } from './report';
 import { run, runCommand } from './run';
+import { solveCommand, solveSizes } from './solve';
 import { upsampleCommand, upsampleFile } from './upsample';
 
 interface Command {
   readonly spec: CommandSpec;
-  readonly execute: (args: Arguments, streams: Streams) => Promise<void> | void;
+  /** Resolves to false for an answer that is no: exit code 1 without a message. */
+  readonly execute: (args: Arguments, streams: Streams) => Promise<boolean | void> | boolean | void;
 }
 
-const commands: ReadonlyMap<string, Command> = new Map([
+const all: readonly Command[] = [
   { spec: upsampleCommand, execute: upsampleFile },
   { spec: runCommand, execute: run },
   { spec: explainCommand, execute: explain },
-  { spec: infoCommand, execute: (_args: Arguments, streams: Streams) => { info(streams); } },
-].map((command) => [command.spec.name, command] as const));
+  { spec: solveCommand, execute: solveSizes },
+  { spec: checkerboardCommand, execute: showCheckerboard },
+  { spec: infoCommand, execute: (_args, streams) => { info(streams); } },
+];
+const commands: ReadonlyMap<string, Command> = new Map(all.map((command) => [command.spec.name, command]));
 
 /** How a command ended. */
 export const exitCodes = { success: 0, failure: 1, usage: 2 } as const;
@@ -43,7 +49,7 @@ function help(): string {
     'Exit codes:',
     ...columns([
       ['0', 'Done.'],
-      ['1', 'It failed: a file that cannot be read or written, sizes that do not fit, a value that the layer refuses.'],
+      ['1', 'It failed: a file that cannot be read or written, sizes that do not fit, a value that the layer refuses; or the answer is no.'],
       ['2', 'The command line cannot be understood.'],
     ]),
     '',
@@ -66,7 +72,7 @@ function unknownCommand(name: string): UsageError {
   return new UsageError(`unknown command ${JSON.stringify(name)}: ${hint}`);
 }
 
-async function dispatch(argv: readonly string[], streams: Streams): Promise<void> {
+async function dispatch(argv: readonly string[], streams: Streams): Promise<number> {
   const [name, ...rest] = argv;
   const command = name === undefined ? undefined : commands.get(name);
   if (name === '--help' || name === '-h') {
@@ -80,8 +86,10 @@ async function dispatch(argv: readonly string[], streams: Streams): Promise<void
   } else if (asksForHelp(rest)) {
     streams.stdout.write(commandHelp(command.spec));
   } else {
-    await command.execute(parseArguments(rest, command.spec), streams);
+    const answer = await command.execute(parseArguments(rest, command.spec), streams);
+    return answer === false ? exitCodes.failure : exitCodes.success;
   }
+  return exitCodes.success;
 }
 
 /** True if `--help` stands among options, also wrong ones. */
@@ -103,8 +111,7 @@ function describeError(error: unknown): string {
 /** Runs the command line, `argv` without the program's name. Never throws; the result is the exit code. */
 export async function runProgram(argv: readonly string[], streams: Streams): Promise<number> {
   try {
-    await dispatch(argv, streams);
-    return exitCodes.success;
+    return await dispatch(argv, streams);
   } catch (error) {
     streams.stderr.write(`convtranspose: ${describeError(error)}\n`);
     if (process.env['CONVTRANSPOSE_DEBUG'] && types.isNativeError(error)) streams.stderr.write(`${error.stack}\n`);

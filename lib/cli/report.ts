@@ -4,7 +4,7 @@ import { columns } from './command-line';
 
 /** Where commands write to. */
 export interface Streams {
-  readonly stdout: { write(text: string): unknown };
+  readonly stdout: { write(text: string): unknown; readonly isTTY?: boolean; readonly columns?: number; readonly rows?: number };
   readonly stderr: { write(text: string): unknown; readonly isTTY?: boolean };
 }
 
@@ -58,4 +58,12 @@ export function describeSpeed(seconds: number, flops: number, threads: number): 
 /** Prints rows of a name and a text. */
 export function printRows(streams: Streams, rows: readonly (readonly [string, string])[]): void {
   streams.stdout.write(`${columns(rows).join('\n')}\n`);
+}
+
+/** Prints a table: columns as wide as their widest entry, numbers and words alike on the left. */
+export function printTable(streams: Streams, head: readonly string[], rows: readonly (readonly string[])[]): void {
+  const widths = head.map((title, i) => Math.max(title.length, ...rows.map((row) => (row[i] ?? '').length)));
+  for (const row of [head, ...rows]) {
+    streams.stdout.write(`  ${row.map((text, i) => text.padEnd(widths[i] as number)).join('  ').trimEnd()}\n`);
+  }
 }

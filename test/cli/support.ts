@@ -17,7 +17,7 @@ export interface Outcome {
 export async function convtranspose(args: readonly string[], isTTY = false): Promise<Outcome> {
   const outcome: Outcome = { code: -1, stdout: '', stderr: '' };
   outcome.code = await runProgram(args, {
-    stdout: { write: (text) => { outcome.stdout += text; } },
+    stdout: { write: (text) => { outcome.stdout += text; }, isTTY },
     stderr: { write: (text) => { outcome.stderr += text; }, isTTY },
   });
   return outcome;
