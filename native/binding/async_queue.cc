@@ -63,7 +63,7 @@ void AsyncQueue::abort(std::uint64_t ticket) {
   switch (call.state) {
     case AsyncCall::State::kRunning:
       call.aborted = true;
-      call.job->abort();
+      if (call.job != nullptr) call.job->abort();
       break;
     case AsyncCall::State::kSettling:
       break;

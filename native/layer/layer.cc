@@ -374,7 +374,13 @@ Status Layer::run(const CallSpec& call, const float* src, float* dst, int thread
 
 std::shared_ptr<Job> Layer::start(std::shared_ptr<Layer> layer, const CallSpec& call, bool compute, Pointers pointers,
                                   int threads, std::function<void(const Status&)> settled) {
-  auto job = std::make_shared<AsyncLayerJob>(std::move(layer), call, compute, pointers, threads, std::move(settled));
+  std::shared_ptr<AsyncLayerJob> job;
+  try {
+    job = std::make_shared<AsyncLayerJob>(std::move(layer), call, compute, pointers, threads, std::move(settled));
+  } catch (const std::bad_alloc&) {
+    settled({StatusCode::kOutOfMemory, "", {}});  // not moved from: memory comes before the constructor
+    return nullptr;
+  }
   ThreadPool::process().submit(job, threads);
   return job;
 }

@@ -61,7 +61,8 @@ class Layer {
   // On pool threads, at most `threads` at once (0: default): plans and packs if need be, then computes; with compute ==
   // false it only plans and packs. The job keeps the layer alive; what the pointers point at must outlive it. `settled` is
   // called once, on the thread that finished the job: a pool thread, or this one if the system refuses to start any. The job
-  // that is returned is there to be aborted, which takes effect within about one task, also while weights are packed.
+  // that is returned is there to be aborted, which takes effect within about one task, also while weights are packed; it is
+  // nullptr, and `settled` has been called, where there is no memory for it.
   struct Pointers {
     const float* src;
     float* dst;

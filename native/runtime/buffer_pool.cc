@@ -140,6 +140,7 @@ std::shared_ptr<Buffer> allocate_buffer(std::size_t bytes) {
   const SizeClass size = class_for(bytes);
   Pool& all = pool();
   std::byte* data = nullptr;
+  bool recycled = false;
   FreeBlock* surplus;
   {
     const std::lock_guard<std::mutex> lock(all.mutex);
@@ -147,6 +148,7 @@ std::shared_ptr<Buffer> allocate_buffer(std::size_t bytes) {
     if (block != nullptr) {
       all.remove(block);
       data = reinterpret_cast<std::byte*>(block);
+      recycled = true;
     } else {
       ++all.allocations;
     }
@@ -166,15 +168,22 @@ std::shared_ptr<Buffer> allocate_buffer(std::size_t bytes) {
     free_all(surplus);
     data = allocate_aligned(size.capacity);
   }
-  const std::lock_guard<std::mutex> lock(all.mutex);
-  if (data == nullptr) {
-    all.live_bytes -= size.capacity;
-    --all.allocations;
-    return nullptr;
+  std::shared_ptr<Buffer> buffer;  // gives the block back when it goes, which takes the mutex
+  if (data != nullptr) {
+    try {
+      buffer = std::make_shared<Buffer>(data, bytes, size.capacity);
+      const std::lock_guard<std::mutex> lock(all.mutex);
+      all.live.emplace(reinterpret_cast<std::uintptr_t>(data), buffer);
+      return buffer;
+    } catch (const std::bad_alloc&) {
+      if (buffer != nullptr) return nullptr;
+    }
+    free_aligned(data, size.capacity);
   }
-  std::shared_ptr<Buffer> buffer = std::make_shared<Buffer>(data, bytes, size.capacity);
-  all.live.emplace(reinterpret_cast<std::uintptr_t>(data), buffer);
-  return buffer;
+  const std::lock_guard<std::mutex> lock(all.mutex);
+  all.live_bytes -= size.capacity;
+  if (!recycled) --all.allocations;
+  return nullptr;
 }
 
 std::shared_ptr<Buffer> find_buffer(const void* data, std::size_t bytes) {
