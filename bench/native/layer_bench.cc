@@ -4,7 +4,6 @@
 //
 // A layer is a name of the suite, with * and ? as wildcards; a problem is text as problem_text.h describes it (it holds a
 // space). Without either, the whole suite runs.
-#include <fnmatch.h>
 #include <getopt.h>
 
 #include <algorithm>
@@ -14,7 +13,6 @@
 #include <cstdlib>
 #include <cstring>
 #include <optional>
-#include <random>
 #include <span>
 #include <string>
 #include <utility>
@@ -23,6 +21,7 @@
 #include "include/convtranspose.h"
 #include "peak.h"
 #include "problem_text.h"
+#include "random_floats.h"
 
 namespace convtranspose::bench {
 namespace {
@@ -73,24 +72,6 @@ Value named(const std::pair<const char*, Value> (&names)[size], const char* opti
   }
   fail(std::string(option) + ": unknown name \"" + text + "\"");
 }
-
-// Aligned memory of the package's own pool, filled with normal deviates (or left as it is).
-struct Floats {
-  std::shared_ptr<Buffer> buffer;
-  std::span<float> values;
-
-  explicit Floats(std::int64_t count) {
-    buffer = allocate_buffer(static_cast<std::size_t>(count) * sizeof(float));
-    if (buffer == nullptr) fail("not enough memory for " + std::to_string(count) + " values");
-    values = {reinterpret_cast<float*>(buffer->data()), static_cast<std::size_t>(count)};
-  }
-  Floats(std::int64_t count, unsigned seed) : Floats(count) {
-    std::mt19937 generator(seed);
-    std::normal_distribution<float> normal;
-    for (float& value : values) value = normal(generator);
-  }
-  float* data() const { return values.data(); }
-};
 
 struct Timing {
   double min_seconds;
@@ -256,33 +237,11 @@ Options parse_options(int argc, char** argv) {
   return options;
 }
 
-// The problems that the arguments name, in their order.
-std::vector<NamedProblem> select_problems(const Options& options, std::span<char*> arguments) {
-  std::vector<NamedProblem> suite;
-  if (const std::string error = read_suite(options.suite, &suite); !error.empty()) fail(error);
-  if (arguments.empty()) return suite;
-  std::vector<NamedProblem> selected;
-  for (const char* argument : arguments) {
-    if (std::strchr(argument, ' ') != nullptr) {
-      NamedProblem own;
-      own.name = own.text = argument;
-      if (const std::string error = parse_problem(&own); !error.empty()) fail(error);
-      selected.push_back(std::move(own));
-      continue;
-    }
-    const std::size_t before = selected.size();
-    for (const NamedProblem& problem : suite) {
-      if (fnmatch(argument, problem.name.c_str(), 0) == 0) selected.push_back(problem);
-    }
-    if (selected.size() == before) fail(std::string("no layer of the suite is called \"") + argument + "\"");
-  }
-  return selected;
-}
-
 int main(int argc, char** argv) {
   const Options options = parse_options(argc, argv);
-  const std::vector<NamedProblem> problems =
-      select_problems(options, std::span(argv + optind, static_cast<std::size_t>(argc - optind)));
+  std::vector<NamedProblem> problems;
+  const std::vector<std::string> names(argv + optind, argv + argc);
+  if (const std::string error = select_problems(options.suite, names, &problems); !error.empty()) fail(error);
   Isa active;
   if (const Status status = active_isa(&active); !status.ok()) fail(status.message);
   const std::string isa = isa_name(active);

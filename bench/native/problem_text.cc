@@ -1,5 +1,7 @@
 #include "problem_text.h"
 
+#include <fnmatch.h>
+
 #include <charconv>
 #include <fstream>
 #include <map>
@@ -91,6 +93,28 @@ std::string read_suite(const std::string& path, std::vector<NamedProblem>* suite
     std::getline(words >> std::ws, problem.text);
     if (const std::string error = parse_problem(&problem); !error.empty()) return path + ", " + problem.name + ": " + error;
     suite->push_back(std::move(problem));
+  }
+  return "";
+}
+
+std::string select_problems(const std::string& path, const std::vector<std::string>& arguments,
+                            std::vector<NamedProblem>* selected) {
+  std::vector<NamedProblem> suite;
+  if (const std::string error = read_suite(path, &suite); !error.empty()) return error;
+  if (arguments.empty()) *selected = suite;
+  for (const std::string& argument : arguments) {
+    if (argument.find(' ') != std::string::npos) {
+      NamedProblem own;
+      own.name = own.text = argument;
+      if (const std::string error = parse_problem(&own); !error.empty()) return error;
+      selected->push_back(std::move(own));
+      continue;
+    }
+    const std::size_t before = selected->size();
+    for (const NamedProblem& problem : suite) {
+      if (fnmatch(argument.c_str(), problem.name.c_str(), 0) == 0) selected->push_back(problem);
+    }
+    if (selected->size() == before) return "no layer of the suite is called \"" + argument + "\"";
   }
   return "";
 }

@@ -28,4 +28,9 @@ std::string parse_problem(NamedProblem* problem);
 // Reads "name problem" lines; '#' begins a comment. Says what is wrong, or nothing.
 std::string read_suite(const std::string& path, std::vector<NamedProblem>* suite);
 
+// The problems that `arguments` name, in their order: names of the suite at `path`, with * and ? as wildcards, or problems
+// as text (which holds a space); without any, the whole suite. Says what is wrong, or nothing.
+std::string select_problems(const std::string& path, const std::vector<std::string>& arguments,
+                            std::vector<NamedProblem>* selected);
+
 }  // namespace convtranspose::bench
