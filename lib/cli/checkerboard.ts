@@ -38,7 +38,6 @@ export const checkerboardCommand: CommandSpec = {
     'convtranspose checkerboard --kernel-size 5 --stride 3 --input-size 12,12 --picture overlap.png',
     'convtranspose checkerboard --weights generator.safetensors --weight-name up1.weight --stride 2 --padding 1',
   ],
-  maxOperands: 0,
 };
 
 async function readQuery(args: Arguments): Promise<CheckerboardQuery> {

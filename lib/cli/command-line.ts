@@ -1,7 +1,5 @@
-/** Options of the command line: described in tables, from which they are parsed and their help is written. */
-import { parseArgs } from 'node:util';
-
-import { nearestName } from '../options';
+/** The command line: commands and options are described in tables, from which commander parses them and writes their manual. */
+import { Command, CommanderError, Option } from 'commander';
 
 /** One `--option`. */
 export interface OptionSpec {
@@ -11,6 +9,10 @@ export interface OptionSpec {
   readonly help: string;
   /** Another name of the same option. */
   readonly alias?: string;
+  /** An environment variable that gives the value where the option is left out. */
+  readonly variable?: string;
+  /** The heading that it stands under in the help. Default: Options. */
+  readonly group?: string;
 }
 
 /** One subcommand. */
@@ -20,12 +22,23 @@ export interface CommandSpec {
   readonly usage: string;
   /** One line for the list of commands. */
   readonly summary: string;
-  /** What it does, in lines. */
+  /** What it does, in lines; empty ones separate paragraphs. */
   readonly description: readonly string[];
+  /** What may stand beside options: `[image]` for one word, `[inputs...]` for any number; absent for none. */
+  readonly operands?: { readonly name: string; readonly help: string };
   readonly options: readonly OptionSpec[];
   readonly examples: readonly string[];
-  /** Most arguments that are no options. */
-  readonly maxOperands: number;
+}
+
+/** The program around the subcommands. */
+export interface ProgramSpec {
+  readonly name: string;
+  readonly description: string;
+  readonly commands: readonly CommandSpec[];
+  /** What stands at the end of its help. */
+  readonly notes: string;
+  /** Asked for when it is to be printed. */
+  readonly version: () => string;
 }
 
 /** The arguments of a subcommand. */
@@ -40,40 +53,83 @@ export class UsageError extends Error {
   readonly code = 'ERR_CONVTRANSPOSE_USAGE';
 }
 
-/** Parses what follows the name of a subcommand. Options may stand anywhere; `--` ends them. */
-export function parseArguments(args: readonly string[], command: CommandSpec): Arguments {
-  const specs = new Map(command.options.flatMap((spec) => [spec.name, ...(spec.alias === undefined ? [] : [spec.alias])]
-    .map((name) => [name, spec] as const)));
-  // Not strict, because a value may begin with a dash ("--padding -1:2" reaches the check of padding); all is checked below.
-  const { tokens } = parseArgs({
-    args: [...args],
-    options: Object.fromEntries([...specs].map(([name, { value }]) => [name, { type: value === null ? 'boolean' : 'string' }])),
-    strict: false,
-    allowPositionals: true,
-    tokens: true,
-  });
-  const operands: string[] = [];
-  const values = new Map<string, string>();
-  for (const token of tokens) {
-    if (token.kind === 'positional') operands.push(token.value);
-    if (token.kind !== 'option') continue;
-    const spec = specs.get(token.name);
-    if (spec === undefined) throw unknownOption(token.rawName, [...specs.keys()]);
-    if (values.has(spec.name)) throw new UsageError(`--${spec.name} is given twice`);
-    if (spec.value === null && token.value !== undefined) throw new UsageError(`--${spec.name} takes no value`);
-    if (spec.value !== null && (token.value === undefined || (!token.inlineValue && token.value.startsWith('--')))) {
-      throw new UsageError(`--${spec.name} needs a value: --${spec.name} ${spec.value}`);
-    }
-    values.set(spec.name, token.value ?? '');
+const helpWidth = 100;
+
+/** An option of commander that refuses to be given twice. */
+function makeOption({ name, value, help, alias, variable, group }: OptionSpec): Option {
+  const flags = [...(alias === undefined ? [] : [`--${alias}`]), `--${name}`].join(', ');
+  const option = new Option(value === null ? flags : `${flags} <${value}>`, help);
+  if (value !== null) {
+    option.argParser((text, previous: unknown) => {
+      if (/^--[a-z]/.test(text)) throw new UsageError(`--${name} needs a value: --${name} ${value}`);
+      if (previous !== undefined) throw new UsageError(`--${name} is given twice`);
+      return text;
+    });
   }
-  const extra = operands[command.maxOperands];
-  if (extra !== undefined) throw new UsageError(`unexpected argument ${JSON.stringify(extra)}`);
-  return { operands, values };
+  if (variable !== undefined) option.env(variable);
+  return group === undefined ? option : option.helpGroup(`${group}:`);
 }
 
-function unknownOption(given: string, known: readonly string[]): UsageError {
-  const near = nearestName(given, known);
-  return new UsageError(`unknown option ${given}${near === undefined ? '; --help lists them' : `: did you mean --${near}?`}`);
+/** The values that were given, by the names of the tables. */
+function valuesOf(command: Command, specs: readonly OptionSpec[]): Map<string, string> {
+  const values = new Map<string, string>();
+  for (const { name } of specs) {
+    const option = command.options.find(({ long }) => long === `--${name}`) as Option;
+    const value: unknown = command.getOptionValue(option.attributeName());
+    if (value !== undefined) values.set(name, typeof value === 'string' ? value : '');
+  }
+  return values;
+}
+
+/** Lines, of which empty ones separate paragraphs, as text that can be wrapped. */
+function paragraphs(lines: readonly string[]): string {
+  return lines.join('\n').split('\n\n').map((paragraph) => paragraph.replaceAll('\n', ' ')).join('\n\n');
+}
+
+function addCommand(program: Command, spec: CommandSpec, found: (args: Arguments) => void): void {
+  const command = program.command(spec.name).usage(spec.usage).summary(spec.summary).description(paragraphs(spec.description));
+  if (spec.operands !== undefined) command.argument(spec.operands.name, spec.operands.help);
+  for (const option of spec.options) command.addOption(makeOption(option));
+  command.allowExcessArguments(false);
+  command.addHelpText('after', ['', 'Examples:', ...spec.examples.map((example) => `  ${example}`)].join('\n'));
+  command.action(() => {
+    found({ operands: command.args, values: valuesOf(command, spec.options) });
+  });
+}
+
+/**
+ * Parses a command line, `argv` without the program's name. Help and the version are printed through `write`; then the result is
+ * null.
+ */
+export function parseCommandLine(
+  argv: readonly string[], spec: ProgramSpec, write: (text: string) => void,
+): { name: string; args: Arguments } | null {
+  if (argv.length === 0) throw new UsageError(`a command is missing; ${spec.name} --help lists them`);
+  let result: { name: string; args: Arguments } | null = null;
+  const program = new Command(spec.name)
+    .exitOverride()
+    .configureOutput({ writeOut: write, writeErr: () => undefined })
+    .configureHelp({ helpWidth, showGlobalOptions: false })
+    .usage('<command> [options]')
+    .description(spec.description)
+    .option('-v, --version', 'Print the version of the package.')
+    .helpOption('-h, --help', 'Print this page.')
+    .helpCommand('help [command]', 'Prints the page of a command.')
+    .addHelpText('after', `\n${spec.notes}`);
+  program.on('option:version', () => {
+    write(`${spec.version()}\n`);
+    throw new CommanderError(0, 'commander.version', '');
+  });
+  for (const command of spec.commands) addCommand(program, command, (args) => { result = { name: command.name, args }; });
+  try {
+    program.parse([...argv], { from: 'user' });
+  } catch (error) {
+    if (!(error instanceof CommanderError)) throw error;
+    // Help on request ends with 0, also where commander calls it an error.
+    if (error.exitCode === 0) return null;
+    throw new UsageError(error.message.replace(/^error: /, '').replace(/\s*\n\s*/g, ' '));
+  }
+  return result;
 }
 
 /** The value of an option that must be there. */
@@ -110,45 +166,4 @@ export function parsePadding(text: string, option: string): number | number[] | 
     throw new UsageError(`--${option} needs integers or pairs begin:end with commas between them, not ${JSON.stringify(text)}`);
   }
   return text.split(',').map((pair) => pair.split(':').map(Number) as [number, number]);
-}
-
-const helpWidth = 100;
-
-/** Two columns: terms and explanations, wrapped. */
-export function columns(rows: readonly (readonly [string, string])[]): string[] {
-  const indent = Math.min(34, Math.max(...rows.map(([term]) => term.length)) + 4);
-  const lines: string[] = [];
-  for (const [term, text] of rows) {
-    let line = `  ${term}`.padEnd(indent);
-    if (line.length > indent || line.trimEnd().length === indent) {
-      lines.push(line);
-      line = ' '.repeat(indent);
-    }
-    for (const word of text.split(' ')) {
-      if (line.length + 1 + word.length > helpWidth) {
-        lines.push(line);
-        line = ' '.repeat(indent);
-      }
-      line += line.length === indent ? word : ` ${word}`;
-    }
-    lines.push(line);
-  }
-  return lines;
-}
-
-/** The manual of a subcommand. */
-export function commandHelp(command: CommandSpec): string {
-  return [
-    `Usage: convtranspose ${command.name} ${command.usage}`,
-    '',
-    ...command.description,
-    '',
-    'Options:',
-    ...columns(command.options.map(({ name, value, help, alias }) =>
-      [`--${name}${value === null ? '' : ` ${value}`}${alias === undefined ? '' : `, --${alias}`}`, help])),
-    '',
-    'Examples:',
-    ...command.examples.map((example) => `  ${example}`),
-    '',
-  ].join('\n');
 }

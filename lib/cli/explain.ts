@@ -22,7 +22,6 @@ export const explainCommand: CommandSpec = {
     'convtranspose explain --input-shape 1,256,64,64 --weight-shape 256,128,4,4 --stride 2 --padding 1',
     'convtranspose explain --input-shape 80,500 --weights vocoder.safetensors --weight-name ups.0.weight --stride 8 --padding 4',
   ],
-  maxOperands: 0,
 };
 
 export async function explain(args: Arguments, streams: Streams): Promise<void> {

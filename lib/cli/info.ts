@@ -11,7 +11,6 @@ export const infoCommand: CommandSpec = {
   description: ['Prints versions, the binary that is loaded, the processor as this package sees it, and the threads that calls use.'],
   options: [],
   examples: ['convtranspose info', 'CONVTRANSPOSE_ISA=avx2 convtranspose info'],
-  maxOperands: 0,
 };
 
 export function info(streams: Streams): void {

@@ -1,6 +1,5 @@
 /** What commands print about a computation. */
 import type { ConvTransposeModule, Explanation } from '../index';
-import { columns } from './command-line';
 
 /** Where commands write to. */
 export interface Streams {
@@ -53,6 +52,30 @@ export function describeChoice(explanation: Explanation): string {
 /** Time and speed of a computation. */
 export function describeSpeed(seconds: number, flops: number, threads: number): string {
   return `${formatSeconds(seconds)} with ${threads} ${threads === 1 ? 'thread' : 'threads'}, ${(flops / seconds / 1e9).toPrecision(3)} GFLOP/s`;
+}
+
+const textWidth = 100;
+
+/** Two columns: terms and explanations, wrapped. */
+export function columns(rows: readonly (readonly [string, string])[]): string[] {
+  const indent = Math.min(34, Math.max(...rows.map(([term]) => term.length)) + 4);
+  const lines: string[] = [];
+  for (const [term, text] of rows) {
+    let line = `  ${term}`.padEnd(indent);
+    if (line.length > indent || line.trimEnd().length === indent) {
+      lines.push(line);
+      line = ' '.repeat(indent);
+    }
+    for (const word of text.split(' ')) {
+      if (line.length + 1 + word.length > textWidth) {
+        lines.push(line);
+        line = ' '.repeat(indent);
+      }
+      line += line.length === indent ? word : ` ${word}`;
+    }
+    lines.push(line);
+  }
+  return lines;
 }
 
 /** Prints rows of a name and a text. */

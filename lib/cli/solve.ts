@@ -1,6 +1,7 @@
 /** `convtranspose solve`: the layers that turn one size into another. */
 import { solve, type Solution, type SolveParameter, type SolveQuery } from '../index';
 import { parseIntegers, parsePadding, parsePerDimension, UsageError, type Arguments, type CommandSpec } from './command-line';
+import { exitCodes } from './exit-codes';
 import { formatShape, printTable, type Streams } from './report';
 
 export const solveCommand: CommandSpec = {
@@ -36,7 +37,6 @@ export const solveCommand: CommandSpec = {
     'convtranspose solve --input-size 80 --output-size 20480 --stride 256 --kernel-size 512..1024',
     'convtranspose solve --convolution --kernel-size 3 --stride 2 --padding 1 --output-size 65,48',
   ],
-  maxOperands: 0,
 };
 
 const defaultLimit = 20;
@@ -96,19 +96,19 @@ function rowOf({ kernelSize, options, inputSize, outputSize, scales, even }: Sol
   ];
 }
 
-/** Prints the solutions; false if there is none. */
-export function solveSizes(args: Arguments, streams: Streams): boolean {
+/** Prints the solutions. Gives the exit code: failure if there is none. */
+export function solveSizes(args: Arguments, streams: Streams): number {
   const limitText = args.values.get('limit') ?? String(defaultLimit);
   if (!/^\d+$/.test(limitText)) throw new UsageError(`--limit needs a number, not ${JSON.stringify(limitText)}`);
   const found = solve(parseQuery(args));
   const { solutions, dimensions, reason } = found;
   if (args.values.has('json')) {
     streams.stdout.write(`${JSON.stringify(found, null, 2)}\n`);
-    return reason === null;
+    return reason === null ? exitCodes.success : exitCodes.failure;
   }
   if (reason !== null) {
     streams.stdout.write(`${reason}\n`);
-    return false;
+    return exitCodes.failure;
   }
   const shown = Number(limitText) === 0 ? solutions : solutions.slice(0, Number(limitText));
   printTable(streams, ['kernel', 'stride', 'padding', 'output padding', 'dilation', 'sizes', 'scales', 'even'], shown.map(rowOf));
@@ -117,5 +117,5 @@ export function solveSizes(args: Arguments, streams: Streams): boolean {
   if (counts.some((count) => count > solutions.length)) {
     streams.stdout.write(`Each dimension by itself has ${counts.join(', ')} solutions; any of one goes with any of another.\n`);
   }
-  return true;
+  return exitCodes.success;
 }

@@ -36,13 +36,13 @@ export const upsampleCommand: CommandSpec = {
     'All formats that sharp reads (JPEG, PNG, WebP, AVIF, TIFF, GIF, SVG). Grey pictures stay grey, colours become sRGB, alpha is',
     'interpolated like a colour, 16-bit pictures keep 16 bits, the orientation that a camera noted is applied.',
   ],
+  operands: { name: '[image]', help: 'A picture that sharp reads. Default: the test chart in this package.' },
   options: [
     { name: 'output', value: 'FILE', help: 'The PNG file to write; it is replaced if it is there. Default: <name>-x2.png in the current folder.' },
     { name: 'algorithm', value: 'A', help: 'auto, direct or reference. Default auto.' },
     { name: 'num-threads', alias: 'threads', value: 'N', help: 'Threads of the computation. Default: all that the process may use.' },
   ],
   examples: ['convtranspose upsample', 'convtranspose upsample photo.jpg', 'convtranspose upsample photo.jpg --output large.png --threads 1'],
-  maxOperands: 1,
 };
 
 export interface UpsampleOptions {

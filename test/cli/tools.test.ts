@@ -142,7 +142,7 @@ describe('checkerboard', () => {
       [['--kernel-size', '0', '--picture', at('no.png')], 1, /kernelSize: expected .* \(ERR_CONVTRANSPOSE_INVALID_VALUE\)\n$/],
       [['--kernel-size', '3', '--padding', '9', '--input-size', '2', '--picture', at('no.png')], 1, /\(ERR_CONVTRANSPOSE_OUTPUT_SIZE\)\n$/],
       [['--weights', at('none.safetensors')], 1, /\(ENOENT\)\n$/],
-      [['--kernel-size', '3', '--precision', 'high'], 2, /unknown option --precision/],
+      [['--kernel-size', '3', '--precision', 'high'], 2, /unknown option '--precision'/],
     ] as const) {
       const outcome = await convtranspose(['checkerboard', ...args]);
       expect(outcome.stderr).toMatch(message);

@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
@@ -57,7 +57,7 @@ const programs = examples.filter(({ language }) => language === 'js' || language
 const commands = examples.filter(({ language }) => language === 'sh').flatMap(({ name, code }) =>
   code.replaceAll('\\\n', ' ').split('\n')
     .filter((line) => line.startsWith('npx convtranspose '))
-    .map((line) => ({ name: `${name} ${line}`, args: (line.replace(/\s+#.*$/, '').match(/\S+/g) ?? []).slice(2) })));
+    .map((line) => ({ name: `${name} ${line}`, args: (line.replace(/\s+#.*$/, '').match(/\S+/g) ?? []).slice(2).map((word) => word.replace(/^'(.*)'$/, '$1')) })));
 
 const nodeRequire = createRequire(__filename);
 function requireFromExample(name: string): unknown {
@@ -102,6 +102,8 @@ describe('examples', () => {
     weight.data.fill(0.5);
     await io.writeSafetensors('layer.safetensors', { weight, bias: index.Tensor.zeros([2]) });
     await io.writeNpy('x.npy', index.Tensor.zeros([1, 3, 16, 16]));
+    mkdirSync(path.join('features', 'a'), { recursive: true });
+    for (const name of ['one.npy', 'two.npy', 'a/one.npy']) await io.writeNpy(path.join('features', name), index.Tensor.zeros([3, 8, 8]));
   });
   afterAll(() => {
     process.chdir(home);
