@@ -3,7 +3,7 @@ import { argumentError, fromNative, list } from './errors';
 import { loadNative, type NativeAddon, type NativeCallback } from './native';
 import type { RunOptions } from './options';
 import { resolveSizes, type CallSizes, type Geometry } from './shape';
-import { allocate, checkLength, makeTensor, readTensor, tensorFor, type Tensor, type TensorView } from './tensor';
+import { allocate, checkFits, checkLength, makeTensor, readTensor, tensorFor, type Tensor, type TensorView } from './tensor';
 import { overlaps } from './typed-array';
 
 /** One number of a descriptor: a field, or one of the three dimensions of a spatial field. */
@@ -109,13 +109,13 @@ export function readOut(value: unknown): TensorView | undefined {
 }
 
 /**
- * Where the result goes: `out` after checking its shape and length, or new memory.
+ * Where the result goes if the user said so: `out` after checking its shape and length.
  *
  * @param value what the user gave as `out`
  * @param view the same, as read
  */
-export function resultFor(sizes: CallSizes, value: unknown, view: TensorView | undefined): Tensor {
-  if (view === undefined) return makeTensor(allocate(sizes.outputCount, 'input'), sizes.outputShape);
+export function givenResult(sizes: CallSizes, value: unknown, view: TensorView | undefined): Tensor | undefined {
+  if (view === undefined) return undefined;
   if (!sameSizes(view.shape, sizes.outputShape)) {
     throw argumentError('ERR_CONVTRANSPOSE_SHAPE', 'out', `shape ${list(sizes.outputShape)}`, list(view.shape));
   }
@@ -123,11 +123,31 @@ export function resultFor(sizes: CallSizes, value: unknown, view: TensorView | u
   return tensorFor(value, view, sizes.outputShape);
 }
 
+/** New memory for a result. */
+export function newResult(sizes: CallSizes): Tensor {
+  return makeTensor(allocate(sizes.outputCount, 'input'), sizes.outputShape);
+}
+
 /** Refuses an `out` that shares bytes with something that is read. */
 export function checkOverlap(out: TensorView | undefined, read: Float32Array, name: string): void {
   if (out !== undefined && overlaps(out.data, read)) {
     throw argumentError('ERR_CONVTRANSPOSE_OVERLAP', 'out', 'memory of its own', `memory that overlaps ${name}`);
   }
+}
+
+/**
+ * Waits for the result of an asynchronous call, which native code allocates when the call's turn comes unless `out` is given.
+ *
+ * @param start as of {@link settled}, with the array for the result or null
+ */
+export async function settledResult(
+  signal: AbortSignal | undefined, sizes: CallSizes, out: Tensor | undefined,
+  start: (native: NativeAddon, out: Float32Array | null, done: NativeCallback) => number,
+): Promise<Tensor> {
+  if (sizes.outputCount === 0) return out ?? newResult(sizes);
+  if (out === undefined) checkFits(sizes.outputCount, 'input');
+  const data = await settled(signal, (native, done) => start(native, out === undefined ? null : out.data, done));
+  return out ?? makeTensor(data as Float32Array, sizes.outputShape);
 }
 
 /** Runs native code; what it throws becomes an error of this realm. */
@@ -145,8 +165,11 @@ export function callNative<T>(work: (native: NativeAddon) => T): T {
  * all memory of the call. The listener is removed in every case.
  *
  * @param start starts the call and returns its ticket
+ * @returns what the addon made
  */
-export function settled(signal: AbortSignal | undefined, start: (native: NativeAddon, done: NativeCallback) => number): Promise<void> {
+export function settled(
+  signal: AbortSignal | undefined, start: (native: NativeAddon, done: NativeCallback) => number,
+): Promise<Float32Array | undefined> {
   return new Promise((resolve, reject) => {
     const native = loadNative();
     let ticket: number | undefined;
@@ -157,11 +180,11 @@ export function settled(signal: AbortSignal | undefined, start: (native: NativeA
     };
     signal?.addEventListener('abort', onAbort, { once: true });
     try {
-      ticket = start(native, (failure) => {
+      ticket = start(native, (failure, result) => {
         signal?.removeEventListener('abort', onAbort);
         // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- the reason of an abort may be anything
         if (aborted) reject(signal?.reason);
-        else if (failure === null) resolve();
+        else if (failure === null) resolve(result);
         else reject(fromNative(failure));
       });
     } catch (error) {

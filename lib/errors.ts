@@ -20,6 +20,7 @@ import { typedArrayKind } from './typed-array';
  * | `ERR_CONVTRANSPOSE_UNSUPPORTED` | RangeError, or TypeError for data types | legal, but nothing here can run it |
  * | `ERR_CONVTRANSPOSE_OUT_OF_MEMORY` | RangeError | not enough memory |
  * | `ERR_CONVTRANSPOSE_FORMAT` | RangeError | a malformed file |
+ * | `ERR_CONVTRANSPOSE_QUEUE_FULL` | RangeError | more asynchronous calls in flight than `setQueueLimit` allows |
  * | `ERR_CONVTRANSPOSE_ABORTED` | RangeError | a call that the runtime ended early (an abort by `signal` rejects with its reason instead) |
  * | `ERR_CONVTRANSPOSE_NO_BINARY` | Error | the native addon cannot be loaded |
  */
@@ -37,6 +38,7 @@ export type ErrorCode =
   | 'ERR_CONVTRANSPOSE_UNSUPPORTED'
   | 'ERR_CONVTRANSPOSE_OUT_OF_MEMORY'
   | 'ERR_CONVTRANSPOSE_FORMAT'
+  | 'ERR_CONVTRANSPOSE_QUEUE_FULL'
   | 'ERR_CONVTRANSPOSE_ABORTED'
   | 'ERR_CONVTRANSPOSE_NO_BINARY';
 

@@ -1,5 +1,5 @@
 /** The functional forms: one call, weights read in place. Semantics of torch.nn.functional.conv_transpose1d/2d/3d. */
-import { checkOverlap, callNative, encodeLayer, makeCall, readOut, resultFor, settled, type Call } from './call';
+import { callNative, checkOverlap, encodeLayer, givenResult, makeCall, newResult, readOut, settledResult, type Call } from './call';
 import { argumentError, list } from './errors';
 import {
   parseRunOptions, readOptions, readPadding, readPerDimension, readSignal, runOptionNames, toInteger,
@@ -134,7 +134,8 @@ interface PreparedCall {
   readonly input: Float32Array;
   readonly weight: Float32Array;
   readonly bias: Float32Array | null;
-  readonly result: Tensor;
+  /** Where the result goes, if `out` was given. */
+  readonly given: Tensor | undefined;
   readonly threads: number;
 }
 
@@ -151,7 +152,7 @@ function geometryOf(dims: number, given: FunctionalArguments, outputRule: Output
   return geometry;
 }
 
-/** Checks all values against each other, then provides the memory of the result. */
+/** Checks all values against each other. */
 function prepareCall(dims: number, given: FunctionalArguments, outputRule: OutputRule | undefined): PreparedCall {
   const { input, weight, bias, out, run } = given;
   const geometry = geometryOf(dims, given, outputRule);
@@ -171,7 +172,7 @@ function prepareCall(dims: number, given: FunctionalArguments, outputRule: Outpu
     input: input.data,
     weight: weight.data,
     bias: bias === undefined ? null : bias.data,
-    result: resultFor(call.sizes, given.outValue, out),
+    given: givenResult(call.sizes, given.outValue, out),
     threads: run.threads,
   };
 }
@@ -185,7 +186,8 @@ export function runSync(
   dims: number, input: unknown, weight: unknown, bias: unknown, options: unknown, outputRule?: OutputRule,
 ): Tensor {
   const given = readArguments(dims, input, weight, bias, options, syncNames);
-  const { layer, call, result, threads, ...data } = prepareCall(dims, given, outputRule);
+  const { layer, call, threads, ...data } = prepareCall(dims, given, outputRule);
+  const result = data.given ?? newResult(call.sizes);
   if (call.sizes.outputCount > 0) {
     callNative((native) => {
       native.run(layer, call.descriptor, data.input, data.weight, data.bias, result.data, threads);
@@ -201,12 +203,9 @@ export async function runAsync(
   const given = readArguments(dims, input, weight, bias, options, asyncNames);
   const { signal } = given;
   if (signal?.aborted === true) throw signal.reason as Error;
-  const { layer, call, result, threads, ...data } = prepareCall(dims, given, outputRule);
-  if (call.sizes.outputCount > 0) {
-    await settled(signal, (native, done) =>
-      native.runAsync(layer, call.descriptor, data.input, data.weight, data.bias, result.data, threads, done));
-  }
-  return result;
+  const { layer, call, threads, ...data } = prepareCall(dims, given, outputRule);
+  return settledResult(signal, call.sizes, data.given, (native, out, done) =>
+    native.runAsync(layer, call.descriptor, data.input, data.weight, data.bias, out, threads, done));
 }
 
 /**

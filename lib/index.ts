@@ -4,7 +4,7 @@ export {
   convTranspose1d, convTranspose1dAsync, convTranspose2d, convTranspose2dAsync, convTranspose3d, convTranspose3dAsync,
 } from './functional';
 export type { ConvTransposeOptions, FunctionalAsyncOptions, FunctionalOptions } from './functional';
-export { cpuInfo, getNumThreads, setNumThreads, version } from './info';
+export { cpuInfo, getNumThreads, getQueueLimit, queueDepth, setNumThreads, setQueueLimit, version } from './info';
 export type { CpuInfo } from './info';
 export { ConvTranspose1d, ConvTranspose2d, ConvTranspose3d } from './modules';
 export type {

@@ -1,7 +1,7 @@
 /** What is global: threads, version, processor. */
 import { callNative } from './call';
 import type { NativeCpuInfo } from './native';
-import { toThreads } from './options';
+import { toInteger, toThreads } from './options';
 
 /** The processor as this package sees it. */
 export interface CpuInfo {
@@ -43,6 +43,44 @@ export function setNumThreads(numThreads: number): void {
  */
 export function getNumThreads(): number {
   return callNative((native) => native.getNumThreads());
+}
+
+/**
+ * Asynchronous calls of this thread (the main thread or a worker thread) that have not settled: those that run, and those that wait.
+ *
+ * At most {@link getNumThreads} + 1 calls run at a time, and one of those places is kept free of long calls, so that a short call
+ * (at most 2^24 operations and 2^16 elements in each tensor) does not wait behind long ones. Otherwise the oldest goes first. A call
+ * that waits holds its arguments, and no memory for its result.
+ *
+ * ```js
+ * import { ConvTranspose1d, queueDepth, Tensor } from 'convtranspose';
+ * const layer = new ConvTranspose1d(4, 4, 2);
+ * const calls = [1, 2, 3].map((length) => layer.forwardAsync(Tensor.zeros([1, 4, length])));
+ * console.log(queueDepth()); // 3
+ * await Promise.all(calls);
+ * console.log(queueDepth()); // 0
+ * ```
+ */
+export function queueDepth(): number {
+  return callNative((native) => native.queueDepth());
+}
+
+/**
+ * Limits {@link queueDepth}: a call that would exceed it rejects with `ERR_CONVTRANSPOSE_QUEUE_FULL`; calls that wait already are not
+ * affected. Of this thread alone.
+ *
+ * @param limit an integer of at least 1, or Infinity for no limit, as it is in the beginning
+ */
+export function setQueueLimit(limit: number): void {
+  const most = limit === Infinity ? limit : toInteger(limit, 'limit', 1);
+  callNative((native) => {
+    native.setQueueLimit(most);
+  });
+}
+
+/** What {@link setQueueLimit} set; Infinity if there is no limit. */
+export function getQueueLimit(): number {
+  return callNative((native) => native.getQueueLimit());
 }
 
 /** The version of the package that the native addon was compiled as, for instance `'0.1.0'`. */

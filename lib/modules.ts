@@ -2,7 +2,7 @@
 import { randomInt } from 'node:crypto';
 
 import {
-  callNative, checkOverlap, encodeLayer, makeCall, readOut, resultFor, sameSizes, settled, type Call,
+  callNative, checkOverlap, encodeLayer, givenResult, makeCall, newResult, readOut, sameSizes, settled, settledResult, type Call,
 } from './call';
 import { argumentError, list, typeError } from './errors';
 import {
@@ -336,14 +336,14 @@ export abstract class ConvTransposeModule {
     return value === undefined ? undefined : readPerDimension(value, 'outputSize', this.#geometry.kernel.length, 0);
   }
 
-  /** Checks one forward call and provides the memory of its result. */
+  /** Checks one forward call. `given` is where its result goes, if `out` was given. */
   #prepareForward(
     input: TensorView, outputSize: readonly number[] | undefined, outValue: unknown, out: TensorView | undefined,
-  ): { call: Call; result: Tensor } {
+  ): { call: Call; given: Tensor | undefined } {
     const call = this.#callFor(input.shape, outputSize, 'input');
     checkLength(input, call.sizes.inputCount, 'input');
     checkOverlap(out, input.data, 'input');
-    return { call, result: resultFor(call.sizes, outValue, out) };
+    return { call, given: givenResult(call.sizes, outValue, out) };
   }
 
   /**
@@ -362,7 +362,8 @@ export abstract class ConvTransposeModule {
     const raw = readOptions(options, 'options', forwardNames);
     const threads = raw.numThreads === undefined ? this.#run.threads : toThreads(raw.numThreads);
     const outputSize = this.#readOutputSize(raw.outputSize);
-    const { call, result } = this.#prepareForward(view, outputSize, raw.out, readOut(raw.out));
+    const { call, given } = this.#prepareForward(view, outputSize, raw.out, readOut(raw.out));
+    const result = given ?? newResult(call.sizes);
     if (call.sizes.outputCount > 0) {
       callNative((native) => {
         native.forward(layer, call.descriptor, view.data, result.data, threads);
@@ -389,12 +390,9 @@ export abstract class ConvTransposeModule {
     const out = readOut(raw.out);
     if (signal?.aborted === true) throw signal.reason as Error;
     const layer = this.#alive();
-    const { call, result } = this.#prepareForward(view, outputSize, raw.out, out);
-    if (call.sizes.outputCount > 0) {
-      await settled(signal, (native, done) =>
-        native.forwardAsync(layer, call.descriptor, view.data, result.data, threads, done));
-    }
-    return result;
+    const { call, given } = this.#prepareForward(view, outputSize, raw.out, out);
+    return settledResult(signal, call.sizes, given, (native, data, done) =>
+      native.forwardAsync(layer, call.descriptor, view.data, data, threads, done));
   }
 
   /**

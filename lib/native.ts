@@ -13,8 +13,11 @@ export interface NativeLayer {
   readonly __convtransposeLayer: never;
 }
 
-/** Settles one asynchronous call. `error` is null, or what to reject with. Called on the JavaScript thread that started it. */
-export type NativeCallback = (error: NativeFailure | null) => void;
+/**
+ * Settles one asynchronous call. `error` is null, or what to reject with; `result` is there if there is no error and the call was
+ * given no `out`. Called on the JavaScript thread that started it.
+ */
+export type NativeCallback = (error: NativeFailure | null, result?: Float32Array) => void;
 
 /** How the addon reports a failure: the TypeScript side turns it into a TypeError or RangeError of the caller's realm. */
 export interface NativeFailure {
@@ -81,14 +84,22 @@ export interface NativeAddon {
   disposeLayer(layer: NativeLayer): void;
 
   forward(layer: NativeLayer, call: Float64Array, input: Float32Array, out: Float32Array, threads: number): void;
-  /** Returns a ticket for `abort`. The callback is called exactly once, never before this returns. */
+  /**
+   * Returns a ticket for `abort`. The callback is called exactly once, never before this returns. Without `out` (and with something
+   * to compute) it gets a new array.
+   */
   forwardAsync(
-    layer: NativeLayer, call: Float64Array, input: Float32Array, out: Float32Array, threads: number, done: NativeCallback,
+    layer: NativeLayer, call: Float64Array, input: Float32Array, out: Float32Array | null, threads: number, done: NativeCallback,
   ): number;
   prepare(layer: NativeLayer, call: Float64Array): void;
   prepareAsync(layer: NativeLayer, call: Float64Array, done: NativeCallback): number;
   /** The call settles with ERR_CONVTRANSPOSE_ABORTED as soon as its running tasks end. Unknown tickets are ignored. */
   abort(ticket: number): void;
+  /** Asynchronous calls of this thread that have not settled. */
+  queueDepth(): number;
+  /** Infinity: no limit. */
+  getQueueLimit(): number;
+  setQueueLimit(limit: number): void;
   explain(layer: NativeLayer, call: Float64Array): NativeExplanation;
 
   /** Functional form: weights are read in place, packed for this call alone. */
@@ -96,7 +107,7 @@ export interface NativeAddon {
     out: Float32Array, threads: number): void;
   /** Asynchronous functional form: weight and bias follow the same memory rules as input. */
   runAsync(layer: Float64Array, call: Float64Array, input: Float32Array, weight: Float32Array, bias: Float32Array | null,
-    out: Float32Array, threads: number, done: NativeCallback): number;
+    out: Float32Array | null, threads: number, done: NativeCallback): number;
 
   /** Test hooks: counts of the kernels that really ran, and of memory. */
   counters(): Record<string, number>;

@@ -33,11 +33,10 @@ const physicalMemory = os.totalmem();
  */
 export function allocate(count: number, argument: string): Float32Array {
   if (count === 0) return new Float32Array(0);
-  const bytes = count * 4;
-  if (bytes > physicalMemory) throw outOfMemory(argument, bytes);
+  checkFits(count, argument);
   const native = loadNative();
   try {
-    return new Float32Array(native.allocate(bytes), 0, count);
+    return new Float32Array(native.allocate(count * 4), 0, count);
   } catch (error) {
     throw fromNative(error);
   }
@@ -45,13 +44,17 @@ export function allocate(count: number, argument: string): Float32Array {
 
 /** Zeros in memory of JavaScript. Throws as `allocate` does. */
 export function allocateLocal(count: number, argument: string): Float32Array {
-  const bytes = count * 4;
-  if (bytes > physicalMemory) throw outOfMemory(argument, bytes);
+  checkFits(count, argument);
   try {
     return new Float32Array(count);
   } catch {
-    throw outOfMemory(argument, bytes);
+    throw outOfMemory(argument, count * 4);
   }
+}
+
+/** Refuses more float32 values than the machine has memory for. */
+export function checkFits(count: number, argument: string): void {
+  if (count * 4 > physicalMemory) throw outOfMemory(argument, count * 4);
 }
 
 function outOfMemory(argument: string, bytes: number): Error {

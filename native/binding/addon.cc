@@ -51,6 +51,9 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
   exports.Set("cpuInfo", Napi::Function::New(env, cpu_info, "cpuInfo"));
   exports.Set("getNumThreads", Napi::Function::New(env, get_num_threads, "getNumThreads"));
   exports.Set("setNumThreads", Napi::Function::New(env, set_num_threads, "setNumThreads"));
+  exports.Set("queueDepth", Napi::Function::New(env, queue_depth, "queueDepth"));
+  exports.Set("getQueueLimit", Napi::Function::New(env, get_queue_limit, "getQueueLimit"));
+  exports.Set("setQueueLimit", Napi::Function::New(env, set_queue_limit, "setQueueLimit"));
   exports.Set("explain", Napi::Function::New(env, explain, "explain"));
   exports.Set("counters", Napi::Function::New(env, read_counters, "counters"));
   exports.Set("resetCounters", Napi::Function::New(env, reset_counters, "resetCounters"));

@@ -21,9 +21,17 @@ std::unique_ptr<AsyncCall> make_call(napi_env env, napi_value done, Failure* fai
   return std::make_unique<AsyncCall>(env, done);
 }
 
-bool check_overlap(const AsyncCall& call, Failure* failure) {
-  for (const Operand* operand : {&call.src, &call.weights, &call.bias}) {
-    if (overlap(operand->data(), operand->elements(), call.dst.data(), call.dst.elements())) {
+// Takes note of `out`, or of null: a result is then to be made. Call when all other operands are bound.
+bool bind_out(napi_env env, napi_value out, std::int64_t elements, AsyncCall* call, Failure* failure) {
+  napi_valuetype type = napi_undefined;
+  napi_typeof(env, out, &type);
+  if (type == napi_null) {
+    if (elements > 0) call->dst.bind_result("input", elements);
+    return true;
+  }
+  if (!call->dst.bind(env, out, "out", elements, failure)) return false;
+  for (const Operand* operand : {&call->src, &call->weights, &call->bias}) {
+    if (overlap(operand->data(), operand->elements(), call->dst.data(), call->dst.elements())) {
       *failure = overlap_failure(operand->name());
       return false;
     }
@@ -64,7 +72,7 @@ napi_value forward_async(napi_env env, napi_callback_info info) {
   }
   const Problem problem{call->layer->spec(), call->call};
   if (!call->src.bind(env, args[2], "input", problem.src_elements(), &failure) ||
-      !call->dst.bind(env, args[3], "out", problem.dst_elements(), &failure) || !check_overlap(*call, &failure)) {
+      !bind_out(env, args[3], problem.dst_elements(), call.get(), &failure)) {
     return throw_failure(env, failure);
   }
   return enqueue(env, std::move(call), &failure);
@@ -97,7 +105,7 @@ napi_value run_async(napi_env env, napi_callback_info info) {
   if (!call->src.bind(env, args[2], "input", problem.src_elements(), &failure) ||
       !call->weights.bind(env, args[3], "weight", problem.weights_elements(), &failure) ||
       (spec.has_bias && !call->bias.bind(env, args[4], "bias", spec.out_channels, &failure)) ||
-      !call->dst.bind(env, args[5], "out", problem.dst_elements(), &failure) || !check_overlap(*call, &failure)) {
+      !bind_out(env, args[5], problem.dst_elements(), call.get(), &failure)) {
     return throw_failure(env, failure);
   }
   return enqueue(env, std::move(call), &failure);

@@ -5,6 +5,8 @@
 
 namespace convtranspose::binding {
 
+// `done` gets null and the result, if `out` was null, or what went wrong.
+
 // forwardAsync(layer, call, input, out, threads, done): ticket
 napi_value forward_async(napi_env env, napi_callback_info info);
 // prepareAsync(layer, call, done): ticket

@@ -47,11 +47,17 @@ std::uint64_t AsyncQueue::submit(napi_env env, std::unique_ptr<AsyncCall> call, 
     *failure = {kOutOfMemory, "", "the environment cannot start asynchronous work"};
     return 0;
   }
+  if (calls_.size() >= limit_) {
+    *failure = {kQueueFull, "", "expected fewer than " + std::to_string(limit_) + " asynchronous calls in flight"};
+    return 0;
+  }
   const std::uint64_t ticket = ++last_ticket_;
   call->ticket = ticket;
+  const LayerSpec& spec = call->layer == nullptr ? call->layer_spec : call->layer->spec();
+  call->is_short = is_short({spec, call->call});
+  (call->is_short ? waiting_short_ : waiting_long_).push_back(ticket);
   if (calls_.empty()) napi_ref_threadsafe_function(env, completions_);
   calls_.emplace(ticket, std::move(call));
-  waiting_.push_back(ticket);
   start_waiting(env);
   return ticket;
 }
@@ -68,8 +74,6 @@ void AsyncQueue::abort(std::uint64_t ticket) {
     case AsyncCall::State::kSettling:
       break;
     case AsyncCall::State::kWaiting:
-      ++active_;  // settle() takes it off again
-      [[fallthrough]];
     case AsyncCall::State::kCopyingIn:
     case AsyncCall::State::kCopyingOut:
       settle_later(call, {kAborted, "signal", "the call was aborted"});
@@ -126,15 +130,32 @@ void AsyncQueue::request_turn(napi_env env) {
 
 // ---- JavaScript thread: the life of a call
 
+// The first call of a line that still waits; drops those before it. nullptr if there is none.
+AsyncCall* AsyncQueue::first_waiting(std::deque<std::uint64_t>& line) {
+  for (; !line.empty(); line.pop_front()) {
+    const auto found = calls_.find(line.front());
+    if (found != calls_.end() && found->second->state == AsyncCall::State::kWaiting) return found->second.get();
+  }
+  return nullptr;
+}
+
+// The call that may leave the queue now, or nullptr.
+AsyncCall* AsyncQueue::next_waiting() {
+  const std::size_t places = static_cast<std::size_t>(ThreadPool::process().size()) + 1;
+  if (placed_ >= places) return nullptr;
+  AsyncCall* const short_one = first_waiting(waiting_short_);
+  AsyncCall* const long_one = placed_long_ + 1 < places ? first_waiting(waiting_long_) : nullptr;
+  if (short_one == nullptr || long_one == nullptr) return short_one == nullptr ? long_one : short_one;
+  return short_one->ticket < long_one->ticket ? short_one : long_one;
+}
+
 void AsyncQueue::start_waiting(napi_env env) {
-  const std::size_t limit = static_cast<std::size_t>(ThreadPool::process().size()) + 1;
-  while (active_ < limit && !waiting_.empty()) {
-    const auto found = calls_.find(waiting_.front());
-    waiting_.pop_front();
-    if (found == calls_.end() || found->second->state != AsyncCall::State::kWaiting) continue;
-    AsyncCall& call = *found->second;
-    ++active_;
+  while (AsyncCall* const next = next_waiting()) {
+    AsyncCall& call = *next;
     call.state = AsyncCall::State::kCopyingIn;
+    call.has_place = true;
+    ++placed_;
+    if (!call.is_short) ++placed_long_;
     Failure failure;
     if (call.src.stage(&failure) && call.weights.stage(&failure) && call.bias.stage(&failure) && call.dst.stage(&failure)) {
       begin_copying(env, call);
@@ -144,15 +165,18 @@ void AsyncQueue::start_waiting(napi_env env) {
   }
 }
 
-// Copies as much as this turn allows, and goes on to the next state when all is copied; false if something is left to copy.
+// Copies as much as this turn allows (short calls: everything, it is little), and goes on to the next state when all is
+// copied; false if something is left to copy.
 bool AsyncQueue::advance(napi_env env, AsyncCall& call) {
+  std::size_t unlimited = SIZE_MAX;
+  std::size_t* const budget = call.is_short ? &unlimited : &budget_;
   const bool in = call.state == AsyncCall::State::kCopyingIn;
   Operand* const inputs[] = {&call.src, &call.weights, &call.bias};
   Operand* const outputs[] = {&call.dst};
   for (Operand* const operand : in ? std::span<Operand* const>(inputs) : std::span<Operand* const>(outputs)) {
     if (operand->copied()) continue;
     Failure failure;
-    if (!(in ? operand->copy_in(env, &budget_, &failure) : operand->copy_out(env, &budget_, &failure))) {
+    if (!(in ? operand->copy_in(env, budget, &failure) : operand->copy_out(env, budget, &failure))) {
       settle_later(call, std::move(failure));
       return true;
     }
@@ -207,21 +231,26 @@ void AsyncQueue::settle(napi_env env, std::uint64_t ticket) {
   if (found == calls_.end()) return;
   const std::unique_ptr<AsyncCall> call = std::move(found->second);
   calls_.erase(found);
-  --active_;
+  if (call->has_place) {
+    --placed_;
+    if (!call->is_short) --placed_long_;
+  }
   if (calls_.empty()) napi_unref_threadsafe_function(env, completions_);
   if (call->handle != nullptr && call->handle->layer != nullptr) report_memory(env, call->handle);
 
   napi_handle_scope scope = nullptr;
   if (napi_open_handle_scope(env, &scope) != napi_ok) return;
-  napi_value argument = nullptr;
+  napi_value arguments[2] = {nullptr, nullptr};
   napi_value global = nullptr;
   if (call->failure) {
-    argument = make_error(env, call->failure);
+    arguments[0] = make_error(env, call->failure);
+    napi_get_undefined(env, &arguments[1]);
   } else {
-    napi_get_null(env, &argument);
+    napi_get_null(env, &arguments[0]);
+    arguments[1] = call->dst.result(env);
   }
-  if (argument != nullptr && napi_get_global(env, &global) == napi_ok) {
-    napi_make_callback(env, call->context, global, call->done.Value(), 1, &argument, nullptr);
+  if (arguments[0] != nullptr && napi_get_global(env, &global) == napi_ok) {
+    napi_make_callback(env, call->context, global, call->done.Value(), 2, arguments, nullptr);
     bool thrown = false;
     napi_value error = nullptr;
     if (napi_is_exception_pending(env, &thrown) == napi_ok && thrown &&
@@ -247,6 +276,8 @@ void AsyncQueue::on_completions(napi_env env) {
       settle_later(*call, {kAborted, "signal", "the call was aborted"});
     } else if (!call->status.ok()) {
       settle_later(*call, to_failure(call->status));
+    } else if (Failure failure; !call->dst.make_array(env, outputs_, &failure)) {
+      settle_later(*call, std::move(failure));
     } else {
       call->state = AsyncCall::State::kCopyingOut;
       begin_copying(env, *call);

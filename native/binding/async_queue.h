@@ -1,10 +1,14 @@
 // The asynchronous calls of one environment, from the JavaScript call to the callback.
 //
-//   waiting      holds references only; in the order of the calls
+//   waiting      holds references only
 //   copying in   at most threads + 1 calls have left the queue; foreign inputs are copied to blocks of this package
 //   running      a job of the pool
 //   copying out  a foreign `out` is filled
 //   settling     the callback is due
+//
+// Order. The oldest call that waits is the next one, except that one place is kept free of long calls: a short one
+// (is_short() of layer.h) never waits for a place behind long ones. Long ones wait only for calls that came before them.
+// Among the calls that run the pool takes turns.
 //
 // Threads. Everything runs on the JavaScript thread of the environment except job_finished(), which pool threads call.
 // The pool never sees a napi_env, and no lock is held while JavaScript runs or a job is handed over.
@@ -54,7 +58,8 @@ struct AsyncCall {
   // What to do.
   LayerSpec layer_spec;  // of the functional form
   CallSpec call;
-  bool run = true;  // false: only plan and pack
+  bool run = true;        // false: only plan and pack
+  bool is_short = false;  // set by submit()
   int threads = 0;
   std::shared_ptr<Layer> layer;                // the functional form makes it when its weights are in place
   LayerHandle* handle = nullptr;               // nullptr in the functional form; kept alive by handle_object
@@ -64,6 +69,7 @@ struct AsyncCall {
   // How far it has come.
   std::uint64_t ticket = 0;
   State state = State::kWaiting;
+  bool has_place = false;
   bool aborted = false;
   std::shared_ptr<Job> job;
   Status status;    // written by the pool thread that finishes the job, read after it has been posted
@@ -80,7 +86,8 @@ class AsyncQueue {
   AsyncQueue(const AsyncQueue&) = delete;
   AsyncQueue& operator=(const AsyncQueue&) = delete;
 
-  // Takes the call and returns its ticket; 0 with a failure. Never calls back before it returns.
+  // Takes the call and returns its ticket; 0 with a failure, also when limit() calls are in flight. Never calls back before
+  // it returns.
   std::uint64_t submit(napi_env env, std::unique_ptr<AsyncCall> call, Failure* failure);
 
   // The call settles as aborted: at once if it is not running, else when its running tasks have ended.
@@ -89,14 +96,22 @@ class AsyncQueue {
   // Has OutputMemory::turn_passed() called in the next turn of the event loop. Does not keep the process alive.
   void request_turn(napi_env env);
 
-  std::size_t queued() const { return calls_.size() - active_; }
-  std::size_t staged() const { return active_; }
+  // Calls that have not settled: those that wait for a place and those that have one.
+  std::size_t depth() const { return calls_.size(); }
+  std::size_t queued() const { return calls_.size() - placed_; }
+  std::size_t staged() const { return placed_; }
+
+  // Most calls in flight; SIZE_MAX: no limit.
+  std::size_t limit() const { return limit_; }
+  void set_limit(std::size_t limit) { limit_ = limit; }
 
  private:
   static constexpr std::size_t kSlice = std::size_t{1} << 20;
 
   bool open(napi_env env);
   void post();
+  AsyncCall* first_waiting(std::deque<std::uint64_t>& line);
+  AsyncCall* next_waiting();
   void start_waiting(napi_env env);
   bool advance(napi_env env, AsyncCall& call);
   void begin_copying(napi_env env, AsyncCall& call);
@@ -116,11 +131,14 @@ class AsyncQueue {
 
   // JavaScript thread only. Lists hold tickets: one that is no longer in calls_ is passed over.
   std::unordered_map<std::uint64_t, std::unique_ptr<AsyncCall>> calls_;
-  std::deque<std::uint64_t> waiting_;
+  std::deque<std::uint64_t> waiting_short_;
+  std::deque<std::uint64_t> waiting_long_;
   std::deque<std::uint64_t> copying_;
   std::vector<std::uint64_t> due_;
   std::uint64_t last_ticket_ = 0;
-  std::size_t active_ = 0;       // calls past waiting
+  std::size_t limit_ = SIZE_MAX;
+  std::size_t placed_ = 0;       // calls that have left the queue
+  std::size_t placed_long_ = 0;  // the long ones of them
   std::size_t budget_ = kSlice;  // bytes that may still be copied in this turn
   bool turn_requested_ = false;  // on its way through completions_ to turns_
   bool turn_posted_ = false;

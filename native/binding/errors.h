@@ -16,6 +16,7 @@ inline constexpr char kOutOfMemory[] = "ERR_CONVTRANSPOSE_OUT_OF_MEMORY";
 inline constexpr char kAborted[] = "ERR_CONVTRANSPOSE_ABORTED";
 inline constexpr char kDetached[] = "ERR_CONVTRANSPOSE_DETACHED";
 inline constexpr char kDisposed[] = "ERR_CONVTRANSPOSE_DISPOSED";
+inline constexpr char kQueueFull[] = "ERR_CONVTRANSPOSE_QUEUE_FULL";
 inline constexpr char kOverlap[] = "ERR_CONVTRANSPOSE_OVERLAP";
 
 // Nothing went wrong while `code` is nullptr.

@@ -1,5 +1,7 @@
 #include "binding/info.h"
 
+#include <cstdint>
+#include <limits>
 #include <string>
 #include <utility>
 #include <vector>
@@ -81,6 +83,27 @@ void set_num_threads(const Napi::CallbackInfo& info) {
     return;
   }
   ThreadPool::process().set_size(threads);
+}
+
+Napi::Value queue_depth(const Napi::CallbackInfo& info) {
+  return number(info.Env(), static_cast<std::int64_t>(instance_of(info.Env()).queue.depth()));
+}
+
+Napi::Value get_queue_limit(const Napi::CallbackInfo& info) {
+  const std::size_t limit = instance_of(info.Env()).queue.limit();
+  const double none = std::numeric_limits<double>::infinity();
+  return Napi::Number::New(info.Env(), limit == SIZE_MAX ? none : static_cast<double>(limit));
+}
+
+void set_queue_limit(const Napi::CallbackInfo& info) {
+  const Napi::Env env = info.Env();
+  double limit = 0;
+  if (napi_get_value_double(env, info[0], &limit) != napi_ok || !(limit >= 1)) {
+    throw_failure(env, {kInvalidValue, "limit", "expected an integer of at least 1, or Infinity"});
+    return;
+  }
+  constexpr double kMost = 9007199254740991.0;  // 2^53 - 1
+  instance_of(env).queue.set_limit(limit <= kMost ? static_cast<std::size_t>(limit) : SIZE_MAX);
 }
 
 Napi::Value explain(const Napi::CallbackInfo& info) {

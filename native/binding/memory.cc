@@ -20,9 +20,15 @@ constexpr double kBlockOverhead = 1024;             // of V8 and Node, roughly, 
 // Runs in a later turn of the event loop, or while the environment ends; on its JavaScript thread.
 void release_block(napi_env, void*, void* hint) { delete static_cast<std::shared_ptr<Buffer>*>(hint); }
 
-// An ArrayBuffer that V8 owns. Through the constructor, because napi_create_arraybuffer ends the process when there is no
-// memory, where the constructor throws.
-napi_value plain_buffer(napi_env env, double bytes, Failure* failure) {
+Failure no_memory_for(double bytes) {
+  return {kOutOfMemory, "", "not enough memory for " + std::to_string(static_cast<std::uint64_t>(bytes)) + " bytes"};
+}
+
+}  // namespace
+
+// Through the constructor, because napi_create_arraybuffer ends the process when there is no memory, where the constructor
+// throws.
+napi_value OutputMemory::plain_buffer(napi_env env, double bytes, Failure* failure) {
   napi_value global = nullptr;
   napi_value constructor = nullptr;
   napi_value length = nullptr;
@@ -35,38 +41,47 @@ napi_value plain_buffer(napi_env env, double bytes, Failure* failure) {
   }
   napi_value ignored = nullptr;
   napi_get_and_clear_last_exception(env, &ignored);
-  *failure = {kOutOfMemory, "", "not enough memory for " + std::to_string(static_cast<std::uint64_t>(bytes)) + " bytes"};
+  *failure = no_memory_for(bytes);
   return nullptr;
 }
 
-}  // namespace
-
 napi_value OutputMemory::allocate(napi_env env, double bytes, Failure* failure) {
   if (bytes == 0 || bytes > kMaxExternalBytes) return plain_buffer(env, bytes, failure);
-  if (handed_out_ + bytes > kTurnBytes / 2) queue_.request_turn(env);
-  if (handed_out_ + bytes > kTurnBytes && handed_out_ > 0) return plain_buffer(env, bytes, failure);
+  if (handed_out_ + bytes > kTurnBytes && handed_out_ > 0) {
+    queue_.request_turn(env);
+    return plain_buffer(env, bytes, failure);
+  }
   std::shared_ptr<Buffer> block = allocate_buffer(static_cast<std::size_t>(bytes));
+  napi_value buffer = nullptr;
   if (block == nullptr) {
-    *failure = {kOutOfMemory, "", "not enough memory for " + std::to_string(static_cast<std::uint64_t>(bytes)) + " bytes"};
+    *failure = no_memory_for(bytes);
     return nullptr;
   }
+  if (!wrap(env, std::move(block), bytes, &buffer, failure)) return nullptr;
+  return buffer != nullptr ? buffer : plain_buffer(env, bytes, failure);
+}
+
+bool OutputMemory::wrap(napi_env env, std::shared_ptr<Buffer> block, double bytes, napi_value* buffer, Failure* failure) {
+  *buffer = nullptr;
+  if (bytes > kMaxExternalBytes) return true;
+  if (handed_out_ + bytes > kTurnBytes / 2) queue_.request_turn(env);
   std::byte* const data = block->data();
   auto* const held = new std::shared_ptr<Buffer>(std::move(block));
-  napi_value buffer = nullptr;
   const napi_status status =
-      napi_create_external_arraybuffer(env, data, static_cast<std::size_t>(bytes), release_block, held, &buffer);
+      napi_create_external_arraybuffer(env, data, static_cast<std::size_t>(bytes), release_block, held, buffer);
   if (status == napi_ok) {
     handed_out_ += bytes + kBlockOverhead;
-    return buffer;
+    return true;
   }
+  *buffer = nullptr;
   if (status == napi_no_external_buffers_allowed) {
     delete held;
-    return plain_buffer(env, bytes, failure);
+    return true;
   }
   // Only an environment that is ending gets here. Node may or may not have taken the block; leaving it is safe in both
   // cases.
   *failure = {kOutOfMemory, "", "the environment cannot take more memory"};
-  return nullptr;
+  return false;
 }
 
 napi_value allocate(napi_env env, napi_callback_info info) {

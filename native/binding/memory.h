@@ -4,8 +4,10 @@
 #include <node_api.h>
 
 #include <cstdint>
+#include <memory>
 
 #include "binding/errors.h"
+#include "runtime/buffer_pool.h"
 
 namespace convtranspose::binding {
 
@@ -28,6 +30,14 @@ class OutputMemory {
 
   // A new ArrayBuffer of that many bytes, contents unspecified; nullptr with a failure or a pending exception.
   napi_value allocate(napi_env env, double bytes, Failure* failure);
+
+  // An external ArrayBuffer over a block that has been filled; *buffer is nullptr where only memory of V8 itself will do.
+  // The bound of a turn is not looked at: what asynchronous calls compute comes in few at a time, in turns of its own. False
+  // with a failure.
+  bool wrap(napi_env env, std::shared_ptr<Buffer> block, double bytes, napi_value* buffer, Failure* failure);
+
+  // An ArrayBuffer that V8 owns, filled with zeros; nullptr with a failure.
+  static napi_value plain_buffer(napi_env env, double bytes, Failure* failure);
 
   // Called once in each turn of the event loop after this has asked the queue for it.
   void turn_passed() { handed_out_ = 0; }

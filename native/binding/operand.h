@@ -1,5 +1,8 @@
 // Where one operand of an asynchronous call lies while the call is in flight.
 //
+// A result for which the caller gave no array gets a block of this package when its call leaves the queue, and becomes an
+// array when it has been computed: a call that waits holds no memory for it.
+//
 // Memory that cannot vanish is used in place: a SharedArrayBuffer (which cannot be detached or shrunk; the array is kept
 // alive) and blocks of this package (their native reference is held, whatever JavaScript does with the array). Any other
 // array belongs to JavaScript alone, which may detach or resize it at any time, so that its elements are copied to or from a
@@ -18,8 +21,13 @@
 
 namespace convtranspose::binding {
 
+class OutputMemory;
+
 class Operand {
  public:
+  // A result of `elements` > 0 elements that is to be made; `name` as below.
+  void bind_result(const char* name, std::int64_t elements);
+
   // Takes note of a Float32Array of at least `elements` elements; `name` is a static string, its public name.
   bool bind(napi_env env, napi_value array, const char* name, std::int64_t elements, Failure* failure);
 
@@ -29,11 +37,15 @@ class Operand {
   // Before stage(): where the elements were when bound, for comparing addresses. After it: where the call finds them.
   float* data() const { return data_; }
 
-  // Whether the elements go through a block.
-  bool foreign() const { return foreign_; }
-
-  // Gets the block of a foreign operand.
+  // Gets the block of a foreign operand, or of a result.
   bool stage(Failure* failure);
+
+  // Makes the Float32Array of a result that has been computed, without copying where the runtime allows it; nothing for
+  // other operands. Call before copy_out().
+  bool make_array(napi_env env, OutputMemory& outputs, Failure* failure);
+
+  // The array of a result once it has been made and copied(), else undefined.
+  napi_value result(napi_env env) const;
 
   // Copies up to *budget bytes from the array to the block, or the other way, and takes them off the budget. False if the
   // array has been detached or has shrunk. Call until copied().
@@ -48,8 +60,9 @@ class Operand {
   float* data_ = nullptr;
   std::size_t bytes_ = 0;
   std::size_t done_ = 0;  // bytes copied
-  bool foreign_ = false;
-  Napi::Reference<Napi::Value> array_;  // of shared and foreign memory
+  bool is_result_ = false;
+  bool foreign_ = false;                // the elements of an array of JavaScript's go through a block
+  Napi::Reference<Napi::Value> array_;  // of shared and foreign memory, and of a result that has been computed
   std::shared_ptr<Buffer> block_;       // of our own memory, and of staged memory
 };
 

@@ -89,6 +89,16 @@ std::size_t CallSpecHash::operator()(const CallSpec& call) const {
   return static_cast<std::size_t>(hash);
 }
 
+bool is_short(const Problem& problem) {
+  constexpr double kOperations = 1 << 24;
+  constexpr std::int64_t kElements = 1 << 16;
+  if (problem.flops() > kOperations) return false;
+  for (const std::int64_t elements : {problem.src_elements(), problem.weights_elements(), problem.dst_elements()}) {
+    if (elements > kElements) return false;
+  }
+  return true;
+}
+
 struct Layer::Impl {
   LayerSpec spec;
   std::unique_ptr<FloatArray> owned_weights;  // null if borrowed

@@ -37,6 +37,10 @@ struct Explanation {
   std::vector<std::pair<std::string, std::int64_t>> blocking;        // name -> size
 };
 
+// Whether a call is so short, at most about a millisecond wherever it runs, that it should not wait for longer ones. By
+// operations and by the memory that it touches, weights included, of a validated problem; never by a clock.
+bool is_short(const Problem& problem);
+
 class Layer {
  public:
   // Copies weights and bias (bias may be nullptr when !spec.has_bias).

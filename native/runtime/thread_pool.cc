@@ -12,6 +12,10 @@
 // Turns: while one job is in flight a pool thread stays with it. With several, a turn is at least one task and lasts about
 // kTurn; then the thread takes the next job. Jobs that have had no turn yet go first at every other choice, so that a new
 // job begins within about one task of the others, and a flood of new ones leaves half of the turns to the rest.
+//
+// Submitted jobs: after a task, once every kOffer, the thread offers its processor to others. Their tasks take all
+// processors that there are, and the thread that submitted them goes on with something else meanwhile: an event loop, woken
+// for a moment at a time. Without the offer it waits for the end of a time slice, milliseconds, often enough to be felt.
 #include "runtime/thread_pool.h"
 
 #include <algorithm>
@@ -23,6 +27,7 @@
 #include <iterator>
 #include <mutex>
 #include <new>
+#include <thread>
 #include <utility>
 
 #include "runtime/arena.h"
@@ -39,6 +44,7 @@ constexpr std::chrono::microseconds kTurn{50};
 // A thread that runs out of work looks out for more this long before it sleeps: about what sleeping and being woken cost.
 // Two tasks of 20 us on two threads take 21 us if the other thread still looks out, 47 us if it has to be woken.
 constexpr std::chrono::microseconds kSpin{50};
+constexpr std::chrono::microseconds kOffer{50};
 // A pool thread that has slept this long gives back the large workspaces that rested as long.
 constexpr std::chrono::seconds kIdle{5};
 
@@ -235,6 +241,8 @@ struct ThreadPool::Impl {
     const std::int64_t tasks = schedule.stage.tasks;
     const bool contended = takes_turns && in_flight.load(std::memory_order_relaxed) > 1;
     const Clock::time_point start = contended ? Clock::now() : Clock::time_point();
+    const bool submitted = schedule.caller == nullptr;
+    Clock::time_point offered = submitted ? Clock::now() : Clock::time_point();
     std::uint64_t state = schedule.state.load(std::memory_order_relaxed);
     for (;;) {
       if (job.aborted() || job.out_of_memory()) {
@@ -245,6 +253,10 @@ struct ThreadPool::Impl {
         if (tasks_left(state) == 0) return;
       } while (!schedule.state.compare_exchange_weak(state, state - kOneTask, std::memory_order_relaxed));
       job.run_task(tasks - tasks_left(state), workspace, number);
+      if (submitted && Clock::now() - offered >= kOffer) {
+        std::this_thread::yield();
+        offered = Clock::now();
+      }
       if (takes_turns && in_flight.load(std::memory_order_relaxed) > 1) {
         // A job that came during this turn has waited for a task already.
         if (!contended || Clock::now() - start >= kTurn) return;

@@ -79,6 +79,18 @@ function compute(
   out.set(isLast ? toChannelsLast(y, images, problem.outChannels, product(outSize)) : y);
 }
 
+/** The same into a new array if there is no `out`. */
+function computeResult(
+  layer: Float64Array, call: Float64Array, input: Float32Array, weight: Float32Array, bias: Float32Array | null,
+  out: Float32Array | null, threads: number,
+): Float32Array | undefined {
+  const channels = decode(layerFields, layer)['outChannels'] as number;
+  const decoded = decode(callFields, call);
+  const result = out ?? new Float32Array((decoded['batch'] as number) * channels * product(three(decoded, 'out')));
+  compute(layer, call, input, weight, bias, result, threads);
+  return out === null ? result : undefined;
+}
+
 interface FakeLayer {
   slots: Float64Array;
   weight: Float32Array;
@@ -95,13 +107,12 @@ function open(handle: NativeLayer): FakeLayer {
 let tickets = 0;
 
 /** Does the work later, or when the test says so. */
-function later(work: () => void, done: NativeCallback): number {
+function later(work: () => Float32Array | undefined, done: NativeCallback): number {
   const ticket = ++tickets;
   const settle = () => {
     waiting.delete(ticket);
     try {
-      work();
-      done(null);
+      done(null, work());
     } catch (error) {
       done(error as never);
     }
@@ -145,7 +156,7 @@ export const fake: NativeAddon = {
   },
   forwardAsync(handle, call, input, out, threads, done) {
     const { slots, weight, bias } = open(handle);
-    return later(() => compute(slots, call, input, weight, bias, out, threads), done);
+    return later(() => computeResult(slots, call, input, weight, bias, out, threads), done);
   },
   prepare(handle) {
     open(handle);
@@ -153,11 +164,17 @@ export const fake: NativeAddon = {
   },
   prepareAsync(handle, _call, done) {
     open(handle);
-    return later(() => asked.prepared++, done);
+    return later(() => {
+      asked.prepared++;
+      return undefined;
+    }, done);
   },
   abort(ticket) {
     asked.aborted.push(ticket);
   },
+  queueDepth: () => waiting.size,
+  getQueueLimit: () => Infinity,
+  setQueueLimit: () => undefined,
   explain(handle) {
     open(handle);
     return explanation;
@@ -166,7 +183,7 @@ export const fake: NativeAddon = {
     compute(layer, call, input, weight, bias, out, threads);
   },
   runAsync(layer, call, input, weight, bias, out, threads, done) {
-    return later(() => compute(layer, call, input, weight, bias, out, threads), done);
+    return later(() => computeResult(layer, call, input, weight, bias, out, threads), done);
   },
   counters: () => ({}),
   resetCounters: () => undefined,
