@@ -2,8 +2,8 @@
 // choices.txt beside this file. The table is the same on every machine, because plans can be made for instruction sets that
 // this one cannot run, with caches that are given.
 //
-// Below the choices the file lists the main tiles: of each of these plans the tile kernel with the most accumulators. The
-// checks of the machine code read it.
+// Below the choices the file lists the main tiles: of each of these plans the tile kernel with the most accumulators, and of
+// how many plans each is the main one. The checks of the machine code read it.
 //
 // A change of the cost model, of an algorithm or of a kernel table may change it; then run these tests once with the
 // environment variable CONVTRANSPOSE_UPDATE_CHOICES=1, and look at the difference before committing it. Columns of
@@ -14,7 +14,6 @@
 #include <fstream>
 #include <iomanip>
 #include <map>
-#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -52,8 +51,8 @@ CacheInfo usual_caches() {
 struct Choices {
   // Section, layer, instruction set -> algorithm.
   std::map<std::string, std::map<std::string, std::map<std::string, std::string>>> algorithms;
-  // Instruction set -> "wide 8x3".
-  std::map<std::string, std::set<std::string>> tiles;
+  // Instruction set -> "wide 8x3" -> plans.
+  std::map<std::string, std::map<std::string, int>> tiles;
 };
 
 // "wide 8x3", or nothing if the plan runs no tile kernel.
@@ -87,7 +86,7 @@ Choices choices_here(const std::vector<bench::NamedProblem>& suite) {
         REQUIRE(make_plan(problem, WeightFacts{}, *table, usual_caches(), &plan).ok());
         choices.algorithms[section.title][layer.name][isa_name(isa)] = plan->algorithm->name();
         if (const std::string tile = main_tile(*plan->execution, *table); !tile.empty()) {
-          choices.tiles[isa_name(isa)].insert(tile);
+          ++choices.tiles[isa_name(isa)][tile];
         }
       }
     }
@@ -109,8 +108,10 @@ Choices read_choices(const std::string& path) {
     std::string layer, word;
     words >> layer;
     if (section == kTiles) {
-      std::getline(words >> std::ws, word);
-      choices.tiles[layer].insert(word);
+      std::string family, size;
+      int plans = 0;
+      words >> family >> size >> plans;
+      choices.tiles[layer][family + " " + size] = plans;
       continue;
     }
     for (const std::string& column : kColumns) {
@@ -138,7 +139,7 @@ void write_choices(const std::string& path, const std::vector<bench::NamedProble
   }
   file << "\n[" << kTiles << "]\n";
   for (const auto& [isa, tiles] : choices.tiles) {
-    for (const std::string& tile : tiles) file << isa << " " << tile << "\n";
+    for (const auto& [tile, plans] : tiles) file << isa << " " << tile << " " << plans << "\n";
   }
 }
 

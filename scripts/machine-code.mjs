@@ -1,0 +1,127 @@
+// Reads the machine code of the kernels: compiles the units of the instruction sets as the build does, finds the functions
+// that their tables point to, and the inner loops of those.
+import { spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+export const root = join(dirname(fileURLToPath(import.meta.url)), '..');
+
+export const families = {
+  x64: {
+    isas: ['baseline', 'avx2', 'avx512'],
+    vectorRegister: /%[xyz]mm\d/,
+    // A frame pointer names the stack only in functions that set one up; elsewhere it is a register like any other.
+    frame: /^mov\s+%rsp,%rbp/,
+    stackPointer: /\(%rsp[,)]/,
+    framePointer: /\(%rbp[,)]/,
+    product: /^v?(fn?m(add|sub)\d*[ps]s|mulps)\b/,
+    jump: /^j\w+\s+([0-9a-f]+)/,
+    call: /^call/
+  },
+  arm64: {
+    isas: ['baseline', 'neon'],
+    vectorRegister: /\b([vqds]\d+)\b/,
+    frame: /^mov\s+x29, sp/,
+    stackPointer: /\[sp\b/,
+    framePointer: /\[x29\b/,
+    product: /^(fmla|fmls|fmul|fmadd)\b/,
+    jump: /^(?:b\.\w+|b|cbn?z|tbn?z)\s+(?:[wx]\d+, )?(?:#\d+, )?([0-9a-f]+)/,
+    call: /^blr?\s/
+  }
+};
+const host = { x64: 'x64', arm64: 'arm64' }[process.arch];
+export const toolchains = [
+  { compiler: 'g++', prefix: '', family: host },
+  { compiler: 'clang++', prefix: '', family: host },
+  { compiler: 'aarch64-linux-gnu-g++', prefix: 'aarch64-linux-gnu-', family: 'arm64' }
+];
+
+export function run(command, args) {
+  const { status, stdout, stderr, error } = spawnSync(command, args, { encoding: 'utf8', maxBuffer: 1 << 28, env: { ...process.env, LC_ALL: 'C' } });
+  if (error !== undefined || status !== 0) throw new Error(`${command} ${args.join(' ')}: ${error?.message ?? stderr}`);
+  return stdout;
+}
+export const available = command => spawnSync(command, ['--version']).error === undefined;
+
+/** The flags of each instruction set, as the build has them. */
+export function isaFlags() {
+  const flags = { baseline: [] };
+  const build = readFileSync(join(root, 'CMakeLists.txt'), 'utf8');
+  for (const [, isa, list] of build.matchAll(/add_isa\((\w+) "([^"]*)"\)/g)) flags[isa] = list.split(';').filter(flag => flag !== '');
+  return flags;
+}
+
+export function compile(toolchain, flags, source, object) {
+  run(toolchain.compiler, ['-std=c++20', '-O3', '-DNDEBUG', '-fPIC', '-fvisibility=hidden', '-ffp-contract=off', '-fno-exceptions', ...flags,
+    `-I${join(root, 'native')}`, '-c', source, '-o', object]);
+}
+
+/** A unit with one kernel that cannot fit the registers of any instruction set; gives its file. */
+export function seededUnit(directory, isa) {
+  const file = join(directory, `${isa}.cc`);
+  writeFileSync(file, `#include "kernels/simd/${isa}.h"\n#include "kernels/kernel.h"\nnamespace convtranspose::${isa} {\nnamespace {\n` +
+    `#include "kernels/tile.inl.h"\n}\nextern const TileKernel kSeeded;\nconst TileKernel kSeeded = wide<12, 4>();\n}\n`);
+  return file;
+}
+
+/**
+ * The functions that the tables of an object point to, in the order of their addresses: [{name, tile?, instructions}], with
+ * `tile` {rows, vectors} for the tile kernels. Whatever a table gets is found here by itself.
+ */
+export function kernelFunctions(toolchain, object) {
+  const objdump = `${toolchain.prefix}objdump`;
+  // "address flags section<tab>size name" -> where each symbol is; a section is a symbol too.
+  const places = new Map();
+  for (const line of run(objdump, ['-t', object]).split('\n')) {
+    const symbol = /^([0-9a-f]+) .{7} (\S+)\t[0-9a-f]+ (?:\.hidden )?(\S+)$/.exec(line);
+    if (symbol !== null) places.set(symbol[3], { section: symbol[2], address: parseInt(symbol[1], 16) });
+  }
+  // What relocations of data say: a pointer to code in data is a kernel of a table.
+  const kernels = new Set();
+  let inData = false;
+  for (const line of run(objdump, ['-r', object]).split('\n')) {
+    const header = /^RELOCATION RECORDS FOR \[(.*)\]:$/.exec(line);
+    if (header !== null) inData = header[1].startsWith('.data') || header[1].startsWith('.init_array');
+    const relocation = /^[0-9a-f]+ R_\S+\s+([^\s+]+)(?:\+0x([0-9a-f]+))?$/.exec(line);
+    if (!inData || relocation === null) continue;
+    const place = places.get(relocation[1]);
+    if (place?.section.startsWith('.text')) kernels.add(`${place.section} ${place.address + parseInt(relocation[2] ?? '0', 16)}`);
+  }
+  const functions = [];
+  let section = '';
+  let current;
+  for (const line of run(objdump, ['-d', '-C', '--no-show-raw-insn', object]).split('\n')) {
+    const start = /^Disassembly of section (.*):$/.exec(line);
+    if (start !== null) section = start[1];
+    const header = /^([0-9a-f]+) <(.*)>:$/.exec(line);
+    if (header !== null) {
+      const wanted = kernels.delete(`${section} ${parseInt(header[1], 16)}`);
+      const tile = /::tile_(?:wide|channels)<(\d+), (\d+)>/.exec(header[2]);
+      current = wanted ? { name: shortName(header[2]), tile: tile && { rows: +tile[1], vectors: +tile[2] }, instructions: [] } : undefined;
+      if (current !== undefined) functions.push(current);
+      continue;
+    }
+    const instruction = /^\s*([0-9a-f]+):\s*(.*?)\s*$/.exec(line);
+    if (current !== undefined && instruction !== null) current.instructions.push({ address: parseInt(instruction[1], 16), text: instruction[2] });
+  }
+  if (kernels.size > 0) throw new Error(`${object}: no code found for the kernels at ${[...kernels].join(', ')}`);
+  return functions;
+}
+
+/** "void convtranspose::avx2::(anonymous namespace)::tile_wide<6, 2>(convtranspose::TileArgs const*)" -> "tile_wide<6, 2>" */
+const shortName = demangled => demangled.replace(/^.*\(anonymous namespace\)::/, '').replace(/\(.*$/, '');
+
+/** The innermost loops of a function that handle vectors, as lists of instruction texts. */
+export function hotLoops(family, { instructions }) {
+  const loops = [];
+  for (const { address, text } of instructions) {
+    const jump = family.jump.exec(text);
+    const target = jump === null ? undefined : parseInt(jump[1], 16);
+    if (target !== undefined && target <= address && target >= instructions[0].address) loops.push({ from: target, to: address });
+  }
+  const innermost = loops.filter(loop => !loops.some(other => other !== loop && other.from >= loop.from && other.to <= loop.to));
+  return innermost
+    .map(({ from, to }) => instructions.filter(({ address }) => address >= from && address <= to).map(({ text }) => text))
+    .filter(texts => texts.some(text => family.vectorRegister.test(text)));
+}
