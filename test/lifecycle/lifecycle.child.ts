@@ -3,10 +3,14 @@
  * names the scene; one that ends as it should leaves with status 0, most after printing 'fine'.
  */
 import { AsyncLocalStorage } from 'node:async_hooks';
-import { Worker, isMainThread } from 'node:worker_threads';
+import { fork } from 'node:child_process';
+import { readFileSync, readdirSync } from 'node:fs';
+import path from 'node:path';
+import { MessageChannel, Worker, isMainThread } from 'node:worker_threads';
 
+import { ConvTranspose2d, Tensor } from '../../lib/index';
 import { loadNative, type NativeCallback } from '../../lib/native';
-import { shared } from '../support/buffers';
+import { resizableBuffer, shared } from '../support/buffers';
 import { createLayer, delay, expectedOutput, isClose, makeDoubling, makeProblem, nextTurn, outcome, type Problem } from './problem';
 
 declare const gc: () => void;
@@ -82,6 +86,16 @@ async function work(rounds: number): Promise<void> {
     check(out.every((each) => isClose(each, wanted)), 'every result is right');
   }
   native.disposeLayer(layer);
+}
+
+/** Names of the threads of this process that are the pool's. */
+function poolThreads(): string[] {
+  const tasks = '/proc/self/task';
+  return readdirSync(tasks).map((id) => readFileSync(path.join(tasks, id, 'comm'), 'utf8').trim()).filter((name) => name.startsWith('convtransp'));
+}
+
+function median(numbers: readonly number[]): number {
+  return [...numbers].sort((a, b) => a - b)[Math.floor(numbers.length / 2)] as number;
 }
 
 const scenes: Record<string, () => Promise<void> | void> = {
@@ -220,6 +234,94 @@ const scenes: Record<string, () => Promise<void> | void> = {
     console.log('fine');
   },
 
+  'written-while-read': async () => {
+    const native = loadNative();
+    const { layer, call } = makeDoubling(512, 512);
+    const input = new Float32Array(new SharedArrayBuffer(4 * 512 * 512)).fill(1);
+    const writer = new Worker(`const { workerData: input } = require('node:worker_threads');
+      for (let i = 0; ; i++) input.fill(i % 2 === 0 ? 3 : 1);`, { eval: true, workerData: input });
+    await new Promise((resolve) => writer.once('online', resolve));
+    const out = new Float32Array(new SharedArrayBuffer(input.byteLength));
+    for (let round = 0; round < 40; round++) {
+      out.fill(0);
+      check(await outcome((done) => native.forwardAsync(layer, call, input, out, 0, done)) === 'done', 'the call succeeds');
+      check(out.every((value) => value === 2 || value === 6), 'each output is that of a value that was there');
+      out.fill(0);
+      native.forward(layer, call, input, out, 0);
+      check(out.every((value) => value === 2 || value === 6), 'the same, synchronously');
+    }
+    await writer.terminate();
+    console.log('fine');
+  },
+  'transferred-and-resized': async () => {
+    const native = loadNative();
+    const { layer, call } = makeDoubling(512, 512);
+    const bytes = 4 * 512 * 512;
+    const { port1, port2 } = new MessageChannel();
+    type Grow = SharedArrayBuffer & { grow(bytes: number): void };
+    const Growable = SharedArrayBuffer as unknown as new (bytes: number, options: { maxByteLength: number }) => Grow;
+    const kinds: Record<string, () => { view: Float32Array; change: () => void; mayFail: boolean }> = {
+      transferred: () => {
+        const view = new Float32Array(bytes / 4).fill(1);
+        return { view, change: () => port1.postMessage(view, [view.buffer]), mayFail: true };
+      },
+      shrunk: () => {
+        const buffer = resizableBuffer(bytes, 2 * bytes);
+        return { view: new Float32Array(buffer, 0, bytes / 4).fill(1), change: () => buffer.resize(bytes / 2), mayFail: true };
+      },
+      'shrunk and grown again': () => {
+        const buffer = resizableBuffer(bytes, 2 * bytes);
+        const change = () => {
+          buffer.resize(0);
+          buffer.resize(2 * bytes);
+        };
+        return { view: new Float32Array(buffer, 0, bytes / 4).fill(1), change, mayFail: true };
+      },
+      grown: () => {
+        const buffer = resizableBuffer(bytes, 2 * bytes);
+        return { view: new Float32Array(buffer, 0, bytes / 4).fill(1), change: () => buffer.resize(2 * bytes), mayFail: false };
+      },
+      'grown, shared': () => {
+        const buffer = new Growable(bytes, { maxByteLength: 2 * bytes });
+        return { view: new Float32Array(buffer, 0, bytes / 4).fill(1), change: () => buffer.grow(2 * bytes), mayFail: false };
+      },
+    };
+    for (const [name, make] of Object.entries(kinds)) {
+      for (const role of ['input', 'out'] as const) {
+        for (const turns of [0, 1, 2, 3]) {
+          const changing = Array.from({ length: 4 }, make);
+          const pending = changing.map(({ view }) => {
+            const other = new Float32Array(bytes / 4).fill(1);
+            const [input, out] = role === 'input' ? [view, other] : [other, view];
+            return outcome((done) => native.forwardAsync(layer, call, input, out, 0, done)).then((how) => ({ how, out }));
+          });
+          for (let turn = 0; turn < turns; turn++) await nextTurn();
+          changing.forEach(({ change }) => change());
+          for (const { how, out } of await Promise.all(pending)) {
+            const fine = how === 'done' || (how === 'ERR_CONVTRANSPOSE_DETACHED' && changing[0]?.mayFail === true);
+            check(fine, `a call whose ${role} is ${name} after ${turns} turns ends as documented, not with ${how}`);
+            // Where the call was done first, memory that went away later says nothing of it.
+            if (how === 'done' && changing[0]?.mayFail !== true) check(out[512] === 2, `the call whose ${role} is ${name} computes`);
+          }
+        }
+      }
+    }
+    port1.close();
+    port2.close();
+    console.log('fine');
+  },
+  'fork-after-load': async () => {
+    // With jobs in flight, so that all threads of the pool are there and at work.
+    const own = startCalls(40);
+    const codes = await Promise.all(Array.from({ length: 3 }, () => new Promise((resolve) => {
+      fork(__filename, ['child: work'], { execArgv: process.execArgv }).once('exit', resolve);
+    })));
+    check(codes.every((code) => code === 0), `every child process ends well, not with ${codes.join()}`);
+    check((await Promise.all(own)).every((each) => each === 'done'), 'calls of this process are not touched');
+    console.log('fine');
+  },
+  'child: work': () => work(2),
+
   // ---- memory (with --expose-gc)
   'gc-with-calls-in-flight': async () => {
     const native = loadNative();
@@ -272,6 +374,52 @@ const scenes: Record<string, () => Promise<void> | void> = {
       most = Math.max(most, process.memoryUsage.rss());
     }
     check(200 * p.weight.byteLength > 0.75 * 2 ** 30 && most < 0.5 * 2 ** 30, `layers are collected in time, not after ${most} bytes`);
+    console.log('fine');
+  },
+  'ten-thousand-layers': async () => {
+    const weight = new Tensor(new Float32Array(32 * 32 * 16).fill(0.5), [32, 32, 4, 4]);
+    const input = new Tensor(new Float32Array(32 * 16).fill(1), [1, 32, 4, 4]);
+    // What V8 takes for its own heap comes and goes.
+    const beyondHeap = async () => {
+      for (let i = 0; i < 3; i++) {
+        gc();
+        await nextTurn();
+      }
+      const { rss, heapTotal, external } = process.memoryUsage();
+      return { rss: rss - heapTotal, external };
+    };
+    const samples: { rss: number; external: number }[] = [];
+    const warmUp = 6_000;
+    for (let i = 0; i < warmUp + 10_000; i++) {
+      const layer = new ConvTranspose2d(32, 32, 4, { stride: 2, padding: 1, weight });
+      const output = i % 2 === 0 ? layer.forward(input) : await layer.forwardAsync(input);
+      check(output.data[100] !== 0, 'the layer computes');
+      layer.dispose();
+      if (i % 100 === 99) await nextTurn();
+      if (i >= warmUp && i % 500 === 499) samples.push(await beyondHeap());
+    }
+    const between = (from: number, to: number, of: 'rss' | 'external') => median(samples.slice(from, to).map((sample) => sample[of]));
+    for (const of of ['rss', 'external'] as const) {
+      const [early, late] = [between(0, 6, of), between(14, 20, of)];
+      check(late < 1.05 * early, `${of} stays as it is, not ${early} and then ${late} bytes`);
+    }
+    const { liveBytes } = loadNative().memory();
+    check(liveBytes <= 2 ** 14, `nothing is left but the last output, not ${liveBytes} bytes`);
+    console.log('fine');
+  },
+  'modules-collected': async () => {
+    const weight = new Tensor(new Float32Array(16 * 16 * 16).fill(0.5), [16, 16, 4, 4]);
+    const input = new Tensor(new Float32Array(16 * 24 * 24).fill(1), [1, 16, 24, 24]);
+    const wanted = new ConvTranspose2d(16, 16, 4, { stride: 2, padding: 1, weight }).forward(input).data;
+    // The module is out of reach as soon as its call has started.
+    const start = () => new ConvTranspose2d(16, 16, 4, { stride: 2, padding: 1, weight }).forwardAsync(input);
+    for (let round = 0; round < 20; round++) {
+      const pending = Array.from({ length: 12 }, start);
+      gc();
+      await nextTurn();
+      gc();
+      for (const { data } of await Promise.all(pending)) check(data.every((value, i) => value === wanted[i]), 'every result is right');
+    }
     console.log('fine');
   },
   'outputs-in-one-turn': () => {
@@ -375,6 +523,10 @@ const scenes: Record<string, () => Promise<void> | void> = {
   'sixty-four-workers': async () => {
     const codes = await Promise.all(Array.from({ length: 64 }, () => ended(startWorker('worker: work'))));
     check(codes.every((code) => code === 0), 'every worker ends well');
+    if (process.platform === 'linux') {
+      const threads = poolThreads();
+      check(threads.length > 0 && threads.length <= loadNative().getNumThreads(), `one pool serves them all, not ${threads.length} threads`);
+    }
     console.log('fine');
   },
   'exit-with-workers-at-work': async () => {

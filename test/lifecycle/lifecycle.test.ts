@@ -37,6 +37,9 @@ describe('the event loop', () => {
     ['has a turn for every mebibyte that is copied', 'copies-yield'],
     ['may detach an array while it is copied', 'detached-while-copied'],
     ['may abort a call while it is copied', 'aborted-while-copied'],
+    ['may write shared memory while a call reads it', 'written-while-read'],
+    ['may transfer or resize memory at any turn of a call', 'transferred-and-resized'],
+    ['may start child processes with calls in flight', 'fork-after-load'],
   ])('%s', async (_, scene) => {
     await expectFine(scene);
   }, 60_000);
@@ -48,6 +51,8 @@ describe('memory', () => {
     ['comes back when it is collected', 'gc-returns-all'],
     ['of layers comes back without dispose()', 'layers-without-dispose'],
     ['is bounded where no finalizer can run', 'outputs-in-one-turn'],
+    ['stays as it is through ten thousand layers', 'ten-thousand-layers'],
+    ['of modules is kept by calls in flight', 'modules-collected'],
   ])('%s', async (_, scene) => {
     await expectFine(scene);
   }, 120_000);

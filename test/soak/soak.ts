@@ -1,0 +1,105 @@
+/**
+ * `npm run soak -- --minutes N [--workers N] [--seed N] [--ignore-memory]`: worker threads that compute random layers in every form and verify
+ * every answer, some terminated in the middle of it all, while the memory of the process is watched. Ends with 1 after a wrong
+ * answer, or if memory grew by 5 % or more from the first fifth of the time (after a start of a tenth) to the last.
+ */
+import path from 'node:path';
+import { parseArgs } from 'node:util';
+import { Worker } from 'node:worker_threads';
+
+import { cpuInfo } from '../../lib/index';
+import { loadNative } from '../../lib/native';
+import { Random } from '../support/data';
+import type { SoakReport, SoakWorkerData } from './worker';
+
+const { values } = parseArgs({
+  options: { minutes: { type: 'string', default: '1' }, workers: { type: 'string', default: '3' }, seed: { type: 'string', default: '1' },
+    'ignore-memory': { type: 'boolean', default: false } },
+});
+const milliseconds = Number(values.minutes) * 60_000;
+const workerCount = Number(values.workers);
+const random = new Random(Number(values.seed));
+if (!(milliseconds > 0) || !Number.isInteger(workerCount) || workerCount < 1) throw new RangeError('expected --minutes above 0 and --workers of 1 or more');
+
+const maxGrowth = 0.05;
+const start = Date.now();
+const total: SoakReport = { verified: 0, aborted: 0, detached: 0, declined: 0, algorithms: {}, failures: [] };
+const samples: { at: number; rss: number }[] = [];
+let terminated = 0;
+let lastSeed = Number(values.seed) * 1000;
+const workers: Worker[] = [];
+
+function add(report: SoakReport): void {
+  total.verified += report.verified;
+  total.aborted += report.aborted;
+  total.detached += report.detached;
+  total.declined += report.declined;
+  for (const [name, count] of Object.entries(report.algorithms)) total.algorithms[name] = (total.algorithms[name] ?? 0) + count;
+  for (const failure of report.failures) {
+    total.failures.push(failure);
+    console.log(`soak: WRONG: ${failure}`);
+  }
+}
+
+function startWorker(index: number): void {
+  const workerData: SoakWorkerData = { seed: ++lastSeed };
+  const file = JSON.stringify(path.join(__dirname, 'worker.ts'));
+  const register = JSON.stringify(path.join(__dirname, '..', 'support', 'register.cjs'));
+  const worker = new Worker(`require(${register}); require(${file});`, {
+    eval: true, workerData, resourceLimits: { maxOldGenerationSizeMb: 192, maxYoungGenerationSizeMb: 16 },
+  });
+  worker.on('message', add);
+  worker.on('error', (error) => {
+    total.failures.push(error.stack ?? error.message);
+    console.log(`soak: a worker failed: ${error.stack ?? error.message}`);
+  });
+  workers[index] = worker;
+}
+
+function median(numbers: number[]): number {
+  const sorted = [...numbers].sort((a, b) => a - b);
+  return sorted[Math.floor(sorted.length / 2)] ?? NaN;
+}
+
+const mebibytes = (bytes: number): string => (bytes / 2 ** 20).toFixed(1);
+const rssBetween = (from: number, to: number): number => median(samples.filter(({ at }) => at >= from * milliseconds && at < to * milliseconds).map(({ rss }) => rss));
+
+function progress(): void {
+  const { liveBytes, recycledBytes, queued, staged } = loadNative().memory();
+  const { rss } = process.memoryUsage();
+  console.log(`soak: ${((Date.now() - start) / 60_000).toFixed(1)} min, ${total.verified} verified, ${total.aborted} aborted, ${total.detached} detached, ` +
+    `${total.declined} declined, ${terminated} workers terminated, ${total.failures.length} failures, RSS ${mebibytes(rss)} MiB, live ${mebibytes(liveBytes)}, ` +
+    `recycled ${mebibytes(recycledBytes)}, queued ${queued}, staged ${staged}`);
+}
+
+async function finish(): Promise<void> {
+  await Promise.all(workers.map((worker) => worker.terminate()));
+  progress();
+  const early = rssBetween(0.1, 0.3);
+  const late = rssBetween(0.8, 1.01);
+  const growth = late / early - 1;
+  console.log(`soak: algorithms ${JSON.stringify(total.algorithms)}`);
+  console.log(`soak: median RSS ${mebibytes(early)} MiB, then ${mebibytes(late)} MiB: ${(100 * growth).toFixed(1)} %`);
+  console.log(`soak: ${total.failures.length} wrong answers or failures`);
+  const grew = !values['ignore-memory'] && !(growth < maxGrowth);
+  // exitCode would wait for what is left alive; nothing is.
+  process.exit(total.failures.length > 0 || total.verified === 0 || grew ? 1 : 0);
+}
+
+console.log(`soak: ${values.minutes} minutes, ${workerCount} workers, ${cpuInfo().isa}, Node ${process.version}`);
+for (let index = 0; index < workerCount; index++) startWorker(index);
+const sampling = setInterval(() => samples.push({ at: Date.now() - start, rss: process.memoryUsage.rss() }), 250);
+const printing = setInterval(progress, 60_000);
+// One of the workers ends wherever it is, and another takes its place; one stays.
+const terminating = setInterval(() => {
+  if (workerCount < 2) return;
+  const index = random.int(1, workerCount - 1);
+  void workers[index]?.terminate().then(() => {
+    terminated += 1;
+    startWorker(index);
+  });
+}, 5_000);
+setTimeout(() => {
+  for (const timer of [sampling, printing, terminating]) clearInterval(timer);
+  void finish();
+}, milliseconds);
