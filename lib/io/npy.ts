@@ -6,7 +6,9 @@
  */
 import { list } from '../errors';
 import { Tensor, type TensorLike } from '../tensor';
-import { checkConversion, readBytes, readFileName, readReadOptions, readWholeTensor, type ReadOptions } from './arguments';
+import {
+  checkConversion, readBytes, readFileName, readReadOptions, readWholeTensor, type Conversion, type ReadOptions,
+} from './arguments';
 import { bytesOf, decodeElements, elementBytes, readElements, type ElementType } from './elements';
 import { openSized, readFully, writeAtomically } from './files';
 import { countElements, formatError, quote, type Origin } from './format-error';
@@ -224,7 +226,11 @@ function finish(header: NpyHeader, { tensor, elements }: { tensor: Tensor; eleme
 export function decodeNpy(bytes: Uint8Array, options: ReadOptions = {}): Tensor {
   readBytes(bytes, 'bytes');
   const { convert } = readReadOptions(options, []);
-  const origin: Origin = { argument: 'bytes', file: null };
+  return decodeArray({ argument: 'bytes', file: null }, bytes, convert);
+}
+
+/** The array of a whole .npy file that `origin` holds. */
+export function decodeArray(origin: Origin, bytes: Uint8Array, convert: Conversion): Tensor {
   const prefix = parsePrefix(origin, bytes, bytes.length);
   const headerEnd = prefix.headerStart + prefix.headerBytes;
   const header = parseHeader(origin, bytes.subarray(prefix.headerStart, headerEnd), prefix, bytes.length);

@@ -4,7 +4,7 @@
  */
 import { afterAll, beforeAll, describe, expect, test } from '@jest/globals';
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
+import { copyFileSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { createRequire } from 'node:module';
 import os from 'node:os';
 import path from 'node:path';
@@ -101,6 +101,9 @@ describe('examples', () => {
     const weight = index.Tensor.zeros([3, 2, 4, 4]);
     weight.data.fill(0.5);
     await io.writeSafetensors('layer.safetensors', { weight, bias: index.Tensor.zeros([2]) });
+    for (const [name, fixture] of [['net.onnx', 'exported.onnx'], ['arrays.npz', 'deflated.npz'], ['generator.safetensors', 'layers.safetensors']] as const) {
+      copyFileSync(path.join(root, 'test', 'io', 'fixtures', fixture), name);
+    }
     await io.writeNpy('x.npy', index.Tensor.zeros([1, 3, 16, 16]));
     mkdirSync(path.join('features', 'a'), { recursive: true });
     for (const name of ['one.npy', 'two.npy', 'a/one.npy']) await io.writeNpy(path.join('features', name), index.Tensor.zeros([3, 8, 8]));

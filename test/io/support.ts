@@ -6,6 +6,8 @@ import path from 'node:path';
 import { afterAll, expect } from '@jest/globals';
 import fc from 'fast-check';
 
+import { inspectSafetensors } from '../../lib/io/index';
+
 export function fixturePath(name: string): string {
   return path.join(__dirname, 'fixtures', name);
 }
@@ -19,6 +21,17 @@ export function temporaryFolder(): string {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'convtranspose-io-'));
   afterAll(() => rmSync(folder, { recursive: true }));
   return folder;
+}
+
+/** The float64 tensors of a .safetensors file, unrounded. */
+export function doubles(name: string): Record<string, { data: Float64Array; shape: readonly number[] }> {
+  const bytes = fixture(name);
+  const result: Record<string, { data: Float64Array; shape: readonly number[] }> = {};
+  for (const [key, { dtype, shape, begin, end }] of inspectSafetensors(bytes).entries) {
+    if (dtype !== 'F64') throw new Error(`${key} is ${dtype}`);
+    result[key] = { data: new Float64Array(Uint8Array.from(bytes.subarray(begin, end)).buffer), shape };
+  }
+  return result;
 }
 
 export interface CodedError extends Error {
