@@ -147,6 +147,19 @@ export const summary = (layers) => [
   ...ratioSummary(layers, 'contiguous / channels-last, ours', channelsLastRatio),
 ];
 
+/** What ran where, when and how. @param {Report} report */
+export function machineLine({ date, machine, versions, options }) {
+  const { threads, precision, algorithm, bias } = options;
+  const how = [
+    `${threads} thread${threads === 1 ? '' : 's'}`,
+    ...(precision === 'highest' ? [] : [`precision '${precision}'`]),
+    ...(algorithm === 'auto' ? [] : [`algorithm '${algorithm}'`]),
+    ...(bias ? ['with a bias'] : []),
+  ];
+  const against = Object.entries(versions).map((words) => words.join(' '));
+  return `**${machine.isa}, ${how.join(', ')}.** ${machine.cpu}, ${machine.platform}, Node ${machine.node}, ${date.slice(0, 10)}; ${against.join(', ')}.`;
+}
+
 /** The results as a table of a Markdown document. @param {Report} report */
 export function markdown({ layers }) {
   const sides = { torch: layers.some(({ times }) => times['torchGradient']), channelsLast: layers.some(({ times }) => times['oursLast']) };
