@@ -62,7 +62,7 @@ export function chart({ machine, options, date, layers }) {
     text(12, 41, `${machine.cpu}, ${machine.isa}, ${threads} thread${threads === 1 ? '' : 's'}, ${date.slice(0, 10)}; geometric mean ${mean.toFixed(2)}`, { fill: '#57606a' }),
   ];
   if (bars.some(({ torch }) => torch !== undefined)) {
-    parts.push(`<rect x="${WIDTH - 246}" y="33" width="3" height="10" fill="${PEER}"/>`, text(WIDTH - 12, 42, 'the faster of PyTorch’s two ways, likewise', { anchor: 'end', fill: '#57606a' }));
+    parts.push(`<rect x="${WIDTH - 226}" y="32" width="3" height="11" fill="${PEER}"/>`, text(WIDTH - 218, 41, 'the faster of PyTorch’s two ways, likewise', { fill: '#57606a' }));
   }
   for (const tick of ticks(low, high)) {
     parts.push(
