@@ -77,8 +77,7 @@ const std::map<std::string, std::uint64_t>& fuzzed_runs() { return run_counts();
 
 std::string fuzz_algorithms(const std::uint8_t* data, std::size_t size) {
   Bytes bytes(data, size);
-  const std::vector<Isa>& isas = cpu_info().supported;
-  const KernelTable& kernels = *kernel_table(isas[bytes.byte() % isas.size()]);
+  const KernelTable& kernels = any_kernels(bytes);
   // Small caches make many blocks of a small problem.
   CacheInfo caches;
   caches.l1d = std::size_t{4096} << bytes.pick(0, 3);

@@ -83,8 +83,7 @@ std::string check_plan(const Plan& plan, const Problem& p) {
 
 std::string fuzz_plan(const std::uint8_t* data, std::size_t size) {
   Bytes bytes(data, size);
-  const std::vector<Isa>& isas = cpu_info().supported;
-  const KernelTable& kernels = *kernel_table(isas[bytes.byte() % isas.size()]);
+  const KernelTable& kernels = any_kernels(bytes);
   CacheInfo caches;
   caches.l1d = std::size_t{4096} << bytes.pick(0, 5);
   caches.l2 = caches.l1d << bytes.pick(0, 6);

@@ -55,6 +55,17 @@ float special_value(std::uint8_t which) {
 
 }  // namespace
 
+const KernelTable& any_kernels(Bytes& bytes) {
+  static const std::vector<const KernelTable*> tables = [] {
+    std::vector<const KernelTable*> found;
+    for (const Isa isa : cpu_info().supported) {
+      if (const KernelTable* table = kernel_table(isa); table != nullptr) found.push_back(table);
+    }
+    return found;
+  }();
+  return *tables[bytes.byte() % tables.size()];
+}
+
 CallSpec small_call(Bytes& bytes, const LayerSpec& layer, std::int64_t most_products) {
   Problem p;
   p.layer = layer;

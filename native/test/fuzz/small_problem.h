@@ -2,10 +2,14 @@
 #pragma once
 
 #include "bytes.h"
+#include "kernels/registry.h"
 #include "test/bounds.h"
 #include "test/definition.h"
 
 namespace convtranspose {
+
+// Of an instruction set that is compiled in and that this machine has.
+const KernelTable& any_kernels(Bytes& bytes);
 
 // Valid, with at least one output; at most `most_products` products and as many outputs.
 Problem small_problem(Bytes& bytes, std::int64_t most_products);
