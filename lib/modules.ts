@@ -8,14 +8,13 @@ import { argumentError, list, typeError } from './errors';
 import {
   geometryOptionNames, readGeometryOptions, type ConvTransposeOptions, type GeometryOptionName,
 } from './functional';
-import { initialize } from './init';
 import type { NativeExplanation, NativeLayer } from './native';
 import {
   algorithms, memoryFormats, parseRunOptions, precisions, readOptions, readPerDimension, readShape, readSignal, runOptionNames,
   toInteger, toThreads, type Algorithm, type MemoryFormat, type Precision, type RawOptions, type RunOptionName, type RunOptions,
 } from './options';
 import { checkGeometry, elementCount, resolveSizes, weightShape, type Geometry, type OutputRule } from './shape';
-import { allocateLocal, checkLength, makeTensor, readTensor, type Tensor, type TensorLike, type TensorView } from './tensor';
+import { allocateLocal, checkFits, checkLength, makeTensor, readTensor, type Tensor, type TensorLike, type TensorView } from './tensor';
 
 /** Options of the constructors of {@link ConvTranspose1d}, {@link ConvTranspose2d} and {@link ConvTranspose3d}. */
 export interface ModuleOptions extends ConvTransposeOptions {
@@ -170,23 +169,10 @@ function frozenCopy<T>(values: readonly T[]): readonly T[] {
   return Object.freeze([...values]);
 }
 
-/** Weights and bias of a module: its own memory. */
-interface Parameters {
-  readonly weight: Float32Array;
-  readonly bias: Float32Array | null;
-}
-
 /** Checks a parameter of the user against the shape that it must have. */
 function checkParameter(view: TensorView, shape: readonly number[], name: string): void {
   if (!sameSizes(view.shape, shape)) throw argumentError('ERR_CONVTRANSPOSE_SHAPE', name, `shape ${list(shape)}`, list(view.shape));
   checkLength(view, elementCount(shape, name), name);
-}
-
-/** A copy, in memory of JavaScript, of a tensor whose length was checked. */
-function copyOf(view: TensorView, name: string): Float32Array {
-  const copy = allocateLocal(elementCount(view.shape, name), name);
-  copy.set(view.data);
-  return copy;
 }
 
 /** What a constructor was given as `bias`. */
@@ -200,22 +186,13 @@ function readBiasOption(value: unknown, hasWeight: boolean): GivenBias {
   return readTensor(value, 'bias');
 }
 
-/** Copies of the given parameters, and PyTorch's default initialisation of the others. */
-function makeParameters(geometry: Geometry, weight: TensorView | undefined, bias: GivenBias, seed: number | undefined): Parameters {
+/** Checks given parameters, and that there is memory for those that are drawn. */
+function checkParameters(geometry: Geometry, weight: TensorView | undefined, bias: GivenBias): void {
   const shape = weightShape(geometry);
   if (weight !== undefined) checkParameter(weight, shape, 'weight');
   if (typeof bias === 'object') checkParameter(bias, [geometry.outChannels], 'bias');
-  const isDrawn = weight === undefined || bias === true;
-  // A given weight is drawn as well if the bias is: the bias that PyTorch makes comes after it in the random sequence.
-  const drawnWeight = isDrawn ? allocateLocal(elementCount(shape, 'weight'), 'weight') : undefined;
-  const drawnBias = bias === true ? allocateLocal(geometry.outChannels, 'bias') : null;
-  if (drawnWeight !== undefined) {
-    initialize(drawnWeight, drawnBias, elementCount(shape.slice(1), 'weight'), seed ?? randomInt(2 ** 32));
-  }
-  return {
-    weight: weight === undefined && drawnWeight !== undefined ? drawnWeight : copyOf(weight as TensorView, 'weight'),
-    bias: typeof bias === 'object' ? copyOf(bias, 'bias') : drawnBias,
-  };
+  checkFits(elementCount(shape, 'weight'), 'weight');
+  checkFits(geometry.outChannels, 'bias');
 }
 
 /** The padding as given: numbers where both ends are equal throughout, pairs otherwise. */
@@ -271,7 +248,7 @@ export abstract class ConvTransposeModule {
   readonly #run: RunOptions;
   readonly #layerDescriptor: Float64Array;
   readonly #calls = new CallCache();
-  #parameters: Parameters;
+  readonly #hasBias: boolean;
   /** undefined once disposed */
   #layer: NativeLayer | undefined;
 
@@ -294,9 +271,11 @@ export abstract class ConvTransposeModule {
     checkGeometry(geometry);
     this.#geometry = geometry;
     this.#run = run;
-    this.#parameters = makeParameters(geometry, weight, bias, seed);
-    this.#layerDescriptor = encodeLayer(geometry, this.#parameters.bias !== null);
-    this.#layer = this.#createLayer(this.#parameters);
+    checkParameters(geometry, weight, bias);
+    this.#hasBias = bias !== false;
+    this.#layerDescriptor = encodeLayer(geometry, this.#hasBias);
+    this.#layer = callNative((native) => native.createLayer(
+      this.#layerDescriptor, weight?.data ?? null, typeof bias === 'object' ? bias.data : null, seed ?? randomInt(2 ** 32)));
     this.inChannels = geometry.inChannels;
     this.outChannels = geometry.outChannels;
     this.kernelSize = frozenCopy(geometry.kernel);
@@ -309,10 +288,6 @@ export abstract class ConvTransposeModule {
     this.precision = precisions[run.precision] ?? 'highest';
     this.algorithm = algorithms[run.algorithm] ?? 'auto';
     this.invariant = run.invariant;
-  }
-
-  #createLayer({ weight, bias }: Parameters): NativeLayer {
-    return callNative((native) => native.createLayer(this.#layerDescriptor, weight, bias));
   }
 
   /** The layer, or ERR_CONVTRANSPOSE_DISPOSED. */
@@ -450,12 +425,15 @@ export abstract class ConvTransposeModule {
 
   /** Copies of the weights: `weight` [in, out/groups, ...kernel], and `bias` [out] if there is one. */
   stateDict(): StateDict {
-    this.#alive();
-    const { weight, bias } = this.#parameters;
-    const copy = (data: Float32Array, shape: readonly number[], name: string) =>
-      makeTensor(copyOf({ data, shape }, name), Object.freeze(shape));
-    const state = { weight: copy(weight, weightShape(this.#geometry), 'weight') };
-    return bias === null ? state : { ...state, bias: copy(bias, [this.outChannels], 'bias') };
+    const layer = this.#alive();
+    const zeros = (shape: readonly number[], name: string) =>
+      makeTensor(allocateLocal(elementCount(shape, name), name), Object.freeze(shape));
+    const weight = zeros(weightShape(this.#geometry), 'weight');
+    const bias = this.#hasBias ? zeros([this.outChannels], 'bias') : undefined;
+    callNative((native) => {
+      native.readLayer(layer, weight.data, bias?.data ?? null);
+    });
+    return bias === undefined ? { weight } : { weight, bias };
   }
 
   /**
@@ -470,14 +448,11 @@ export abstract class ConvTransposeModule {
     const weight = readTensor(raw.weight, 'weight');
     const bias = raw.bias === undefined || raw.bias === null ? null : readTensor(raw.bias, 'bias');
     checkParameter(weight, weightShape(this.#geometry), 'weight');
-    const hasBias = this.#parameters.bias !== null;
-    if (hasBias !== (bias !== null)) {
-      throw typeError('bias', hasBias ? `a tensor of shape [${this.outChannels}]` : 'none, as the module has none', raw.bias);
+    if (this.#hasBias !== (bias !== null)) {
+      throw typeError('bias', this.#hasBias ? `a tensor of shape [${this.outChannels}]` : 'none, as the module has none', raw.bias);
     }
     if (bias !== null) checkParameter(bias, [this.outChannels], 'bias');
-    const parameters = { weight: copyOf(weight, 'weight'), bias: bias === null ? null : copyOf(bias, 'bias') };
-    this.#layer = this.#createLayer(parameters);
-    this.#parameters = parameters;
+    this.#layer = callNative((native) => native.createLayer(this.#layerDescriptor, weight.data, bias?.data ?? null));
     callNative((native) => {
       native.disposeLayer(old);
     });
@@ -491,7 +466,6 @@ export abstract class ConvTransposeModule {
     const layer = this.#layer;
     if (layer === undefined) return;
     this.#layer = undefined;
-    this.#parameters = { weight: new Float32Array(0), bias: null };
     callNative((native) => {
       native.disposeLayer(layer);
     });

@@ -78,8 +78,13 @@ export interface NativeAddon {
   /** Uninitialised 64-byte aligned memory from the recycling pool; an external ArrayBuffer, or a copy where forbidden. */
   allocate(bytes: number): ArrayBuffer;
 
-  /** Copies weight and bias. */
-  createLayer(layer: Float64Array, weight: Float32Array, bias: Float32Array | null): NativeLayer;
+  /**
+   * Copies weight and bias. With `seed`, what is null (and belongs to the layer) is drawn as PyTorch does by default after
+   * torch.manual_seed(seed), bit for bit.
+   */
+  createLayer(layer: Float64Array, weight: Float32Array | null, bias: Float32Array | null, seed?: number): NativeLayer;
+  /** Copies the weights, and the bias if the layer has one, to arrays of their sizes. */
+  readLayer(layer: NativeLayer, weight: Float32Array, bias: Float32Array | null): void;
   /** Frees the packed weights when in-flight work has finished; later calls with the handle throw ERR_CONVTRANSPOSE_DISPOSED. */
   disposeLayer(layer: NativeLayer): void;
 

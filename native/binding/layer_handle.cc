@@ -1,5 +1,6 @@
 #include "binding/layer_handle.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "binding/instance.h"
@@ -60,8 +61,8 @@ void report_memory(napi_env env, LayerHandle* handle) {
 }
 
 napi_value create_layer(napi_env env, napi_callback_info info) {
-  std::size_t count = 3;
-  napi_value args[3];
+  std::size_t count = 4;
+  napi_value args[4];
   napi_get_cb_info(env, info, &count, args, nullptr, nullptr);
 
   Failure failure;
@@ -72,12 +73,20 @@ napi_value create_layer(napi_env env, napi_callback_info info) {
   FloatView weights;
   FloatView bias;
   const Problem problem{spec, {}};
-  if (!view_floats(env, args[1], "weight", problem.weights_elements(), false, &weights, &failure) ||
-      (spec.has_bias && !view_floats(env, args[2], "bias", spec.out_channels, false, &bias, &failure))) {
+  // With a seed, what is null is drawn.
+  double seed = 0;
+  const bool seeded = napi_get_value_double(env, args[3], &seed) == napi_ok;
+  if (seeded && !(seed >= 0 && seed <= 4294967295.0)) {
+    return throw_failure(env, {kInvalidValue, "seed", "expected an integer from 0 to 2^32 - 1"});
+  }
+  const bool has_weights = !seeded || !is_absent(env, args[1]);
+  const bool has_bias = spec.has_bias && (!seeded || !is_absent(env, args[2]));
+  if ((has_weights && !view_floats(env, args[1], "weight", problem.weights_elements(), false, &weights, &failure)) ||
+      (has_bias && !view_floats(env, args[2], "bias", spec.out_channels, false, &bias, &failure))) {
     return throw_failure(env, failure);
   }
   std::shared_ptr<Layer> layer;
-  failure = to_failure(Layer::create(spec, weights.data, bias.data, &layer));
+  failure = to_failure(Layer::create_seeded(spec, weights.data, bias.data, static_cast<std::uint32_t>(seed), &layer));
   if (failure) return throw_failure(env, failure);
 
   auto handle = std::make_unique<LayerHandle>();
@@ -92,6 +101,26 @@ napi_value create_layer(napi_env env, napi_callback_info info) {
   napi_type_tag_object(env, object, &kLayerTag);
   report_memory(env, wrapped);
   return object;
+}
+
+napi_value read_layer(napi_env env, napi_callback_info info) {
+  std::size_t count = 3;
+  napi_value args[3];
+  napi_get_cb_info(env, info, &count, args, nullptr, nullptr);
+  Failure failure;
+  LayerHandle* const handle = open_layer(env, args[0], &failure);
+  if (handle == nullptr) return throw_failure(env, failure);
+  const Layer& layer = *handle->layer;
+  const Problem problem{layer.spec(), {}};
+  FloatView weights;
+  FloatView bias;
+  if (!view_floats(env, args[1], "weight", problem.weights_elements(), false, &weights, &failure) ||
+      (layer.bias() != nullptr && !view_floats(env, args[2], "bias", layer.spec().out_channels, false, &bias, &failure))) {
+    return throw_failure(env, failure);
+  }
+  std::copy_n(layer.weights(), problem.weights_elements(), weights.data);
+  if (layer.bias() != nullptr) std::copy_n(layer.bias(), layer.spec().out_channels, bias.data);
+  return nullptr;
 }
 
 napi_value dispose_layer(napi_env env, napi_callback_info info) {

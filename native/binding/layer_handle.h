@@ -24,8 +24,10 @@ LayerHandle* open_layer(napi_env env, napi_value value, Failure* failure);
 // Tells V8 how much memory the layer holds now. JavaScript thread.
 void report_memory(napi_env env, LayerHandle* handle);
 
-// createLayer(layer: Float64Array, weight: Float32Array, bias: Float32Array | null): NativeLayer
+// createLayer(layer: Float64Array, weight: Float32Array | null, bias: Float32Array | null, seed?: number): NativeLayer
 napi_value create_layer(napi_env env, napi_callback_info info);
+// readLayer(layer: NativeLayer, weight: Float32Array, bias: Float32Array | null): void
+napi_value read_layer(napi_env env, napi_callback_info info);
 // disposeLayer(layer: NativeLayer): void
 napi_value dispose_layer(napi_env env, napi_callback_info info);
 

@@ -8,6 +8,7 @@
 
 #include "binding/async_queue.h"
 #include "binding/instance.h"
+#include "runtime/aligned_memory.h"
 #include "runtime/buffer_pool.h"
 
 namespace convtranspose::binding {
@@ -37,6 +38,9 @@ napi_value OutputMemory::plain_buffer(napi_env env, double bytes, Failure* failu
       napi_get_named_property(env, global, "ArrayBuffer", &constructor) == napi_ok &&
       napi_create_double(env, bytes, &length) == napi_ok &&
       napi_new_instance(env, constructor, 1, &length, &buffer) == napi_ok) {
+    void* data = nullptr;
+    std::size_t size = 0;
+    if (napi_get_arraybuffer_info(env, buffer, &data, &size) == napi_ok) prefer_huge_pages(data, size);
     return buffer;
   }
   napi_value ignored = nullptr;

@@ -1,5 +1,6 @@
 #include "layer/layer.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstring>
 #include <list>
@@ -8,6 +9,7 @@
 #include <optional>
 
 #include "kernels/registry.h"
+#include "layer/initialize.h"
 #include "layer/packed_weights.h"
 #include "layer/plan_cache.h"
 #include "layer/prepared_run.h"
@@ -114,7 +116,8 @@ struct Layer::Impl {
   std::once_flag facts_once;
   WeightFacts known_facts;
 
-  Status init(const LayerSpec& layer_spec, const float* raw_weights, const float* raw_bias, bool copy);
+  Status init(const LayerSpec& layer_spec, const float* raw_weights, const float* raw_bias);
+  Status take_over(std::uint32_t seed);
   const WeightFacts& facts();
   Status get(const CallSpec& call, bool with_weights, std::shared_ptr<const Prepared>* prepared);
   Status build(const CallSpec& call, bool with_weights, std::shared_ptr<const Prepared>* prepared);
@@ -122,30 +125,36 @@ struct Layer::Impl {
   void evict_packed();
 };
 
-Status Layer::Impl::init(const LayerSpec& layer_spec, const float* raw_weights, const float* raw_bias, bool copy) {
+Status Layer::Impl::init(const LayerSpec& layer_spec, const float* raw_weights, const float* raw_bias) {
   if (Status status = validate(layer_spec); !status.ok()) return status;
   Isa isa;
   if (Status status = active_isa(&isa); !status.ok()) return status;
   kernels = &active_kernels();
   spec = layer_spec;
-  Problem problem;
-  problem.layer = spec;
-  const std::int64_t count = problem.weights_elements();
   weights = raw_weights;
   bias = spec.has_bias ? raw_bias : nullptr;
-  if (!copy) return {};
+  return {};
+}
+
+// Copies what was given to memory of its own, and draws the rest.
+Status Layer::Impl::take_over(std::uint32_t seed) {
+  const Problem problem{spec, {}};
+  const std::int64_t count = problem.weights_elements();
   owned_weights = std::make_unique<FloatArray>(count);
   if (owned_weights->data() == nullptr) return out_of_memory_for("the weights");
-  if (count > 0) std::memcpy(owned_weights->data(), raw_weights, static_cast<std::size_t>(count) * sizeof(float));
-  weights = owned_weights->data();
-  if (bias != nullptr) {
+  if (spec.has_bias) {
     owned_bias = std::make_unique<FloatArray>(spec.out_channels);
     if (owned_bias->data() == nullptr) return out_of_memory_for("the bias");
-    if (spec.out_channels > 0) {
-      std::memcpy(owned_bias->data(), bias, static_cast<std::size_t>(spec.out_channels) * sizeof(float));
-    }
-    bias = owned_bias->data();
   }
+  const bool draws_weights = weights == nullptr;
+  const bool draws_bias = spec.has_bias && bias == nullptr;
+  if (!draws_weights) std::copy_n(weights, count, owned_weights->data());
+  if (spec.has_bias && !draws_bias) std::copy_n(bias, spec.out_channels, owned_bias->data());
+  if (draws_weights || draws_bias) {
+    initialize(spec, seed, draws_weights ? owned_weights->data() : nullptr, draws_bias ? owned_bias->data() : nullptr);
+  }
+  weights = owned_weights->data();
+  bias = spec.has_bias ? owned_bias->data() : nullptr;
   return {};
 }
 
@@ -336,11 +345,14 @@ class AsyncLayerJob final : public Job, public std::enable_shared_from_this<Asyn
 Layer::Layer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}
 Layer::~Layer() = default;
 
-Status Layer::make(const LayerSpec& spec, const float* weights, const float* bias, bool copy,
+Status Layer::make(const LayerSpec& spec, const float* weights, const float* bias, bool borrows, std::uint32_t seed,
                    std::shared_ptr<Layer>* layer) {
   try {
     auto impl = std::make_unique<Impl>();
-    if (Status status = impl->init(spec, weights, bias, copy); !status.ok()) return status;
+    if (Status status = impl->init(spec, weights, bias); !status.ok()) return status;
+    if (!borrows) {
+      if (Status status = impl->take_over(seed); !status.ok()) return status;
+    }
     layer->reset(new Layer(std::move(impl)));
     return {};
   } catch (const std::bad_alloc&) {
@@ -349,11 +361,16 @@ Status Layer::make(const LayerSpec& spec, const float* weights, const float* bia
 }
 
 Status Layer::create(const LayerSpec& spec, const float* weights, const float* bias, std::shared_ptr<Layer>* layer) {
-  return make(spec, weights, bias, true, layer);
+  return make(spec, weights, bias, false, 0, layer);
+}
+
+Status Layer::create_seeded(const LayerSpec& spec, const float* weights, const float* bias, std::uint32_t seed,
+                            std::shared_ptr<Layer>* layer) {
+  return make(spec, weights, bias, false, seed, layer);
 }
 
 Status Layer::borrow(const LayerSpec& spec, const float* weights, const float* bias, std::shared_ptr<Layer>* layer) {
-  return make(spec, weights, bias, false, layer);
+  return make(spec, weights, bias, true, 0, layer);
 }
 
 const LayerSpec& Layer::spec() const { return impl_->spec; }

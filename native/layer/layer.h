@@ -46,6 +46,10 @@ class Layer {
   // Copies weights and bias (bias may be nullptr when !spec.has_bias).
   static Status create(const LayerSpec& spec, const float* weights, const float* bias, std::shared_ptr<Layer>* layer);
 
+  // The same, but draws what is nullptr as PyTorch does by default after torch.manual_seed(seed).
+  static Status create_seeded(const LayerSpec& spec, const float* weights, const float* bias, std::uint32_t seed,
+                              std::shared_ptr<Layer>* layer);
+
   // Borrows them instead: they must outlive the layer and every job made from it. For the functional form.
   static Status borrow(const LayerSpec& spec, const float* weights, const float* bias, std::shared_ptr<Layer>* layer);
 
@@ -82,7 +86,7 @@ class Layer {
   friend class AsyncLayerJob;
   struct Impl;
   explicit Layer(std::unique_ptr<Impl> impl);
-  static Status make(const LayerSpec& spec, const float* weights, const float* bias, bool copy,
+  static Status make(const LayerSpec& spec, const float* weights, const float* bias, bool borrows, std::uint32_t seed,
                      std::shared_ptr<Layer>* layer);
   std::unique_ptr<Impl> impl_;
 };

@@ -55,6 +55,15 @@ std::byte* allocate_aligned(std::size_t bytes) {
 #endif
 }
 
+void prefer_huge_pages([[maybe_unused]] void* data, [[maybe_unused]] std::size_t bytes) {
+#if defined(__linux__)
+  if (bytes < kMapped) return;
+  const std::uintptr_t begin = (reinterpret_cast<std::uintptr_t>(data) + kHugePage - 1) / kHugePage * kHugePage;
+  const std::uintptr_t end = (reinterpret_cast<std::uintptr_t>(data) + bytes) / kHugePage * kHugePage;
+  madvise(reinterpret_cast<void*>(begin), end - begin, MADV_HUGEPAGE);
+#endif
+}
+
 void free_aligned(std::byte* data, [[maybe_unused]] std::size_t bytes) {
 #if defined(_WIN32)
   _aligned_free(data);

@@ -142,9 +142,22 @@ export const fake: NativeAddon = {
     asked.allocated += bytes;
     return new ArrayBuffer(bytes);
   },
-  createLayer(slots, weight, bias) {
-    const layer: FakeLayer = { slots, weight: weight.slice(), bias: bias === null ? null : bias.slice(), disposed: false };
+  createLayer(slots, weight, bias, seed = 0) {
+    const spec = decode(layerFields, slots);
+    // Not PyTorch's numbers, but those of the seed.
+    const drawn = (count: number) => Float32Array.from({ length: count }, (_, i) => Math.sin(i + 1 + (seed % 1000)));
+    const weights = (spec['inChannels'] as number) * (spec['outChannels'] as number) / (spec['groups'] as number) *
+      product(three(spec, 'kernel'));
+    const layer: FakeLayer = {
+      slots, weight: weight?.slice() ?? drawn(weights), disposed: false,
+      bias: spec['hasBias'] === 0 ? null : bias?.slice() ?? drawn(spec['outChannels'] as number),
+    };
     return layer as unknown as NativeLayer;
+  },
+  readLayer(handle, weight, bias) {
+    const layer = open(handle);
+    weight.set(layer.weight);
+    if (layer.bias !== null) bias?.set(layer.bias);
   },
   disposeLayer(handle) {
     open(handle).disposed = true;
