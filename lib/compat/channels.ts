@@ -6,25 +6,28 @@ import { checkRank } from './arguments';
 import { convertWeights } from './layouts';
 import type { Dimension, Span } from './tensorflow-sizes';
 
-/** A kernel, read once and turned into PyTorch's layout. */
+/** A kernel [...k, out, in], read once. */
 export interface Kernel {
   /** Spatial sizes. */
   readonly sizes: readonly number[];
   readonly outChannels: number;
   readonly inChannels: number;
-  /** [in, out, ...k] */
-  readonly weight: TensorView;
+  readonly view: TensorView;
 }
 
-/** Reads a kernel [...k, out, in]; `argument` is the reference's name of it. */
+/** Reads a kernel; `argument` is the reference's name of it. */
 export function readKernel(value: unknown, argument: string, dims: number): Kernel {
   const view = readTensor(value, argument);
   checkRank(view.shape, argument, [dims + 2], `[${'k, '.repeat(dims)}out, in]`);
   const sizes = view.shape.slice(0, dims);
   if (sizes.includes(0)) throw argumentError('ERR_CONVTRANSPOSE_SHAPE', argument, 'a kernel of at least 1', list(view.shape));
-  const weight = convertWeights(view, 'keras', 'pytorch');
-  const [inChannels, outChannels] = weight.shape as [number, number];
-  return { sizes, inChannels, outChannels, weight };
+  const [outChannels, inChannels] = view.shape.slice(dims) as [number, number];
+  return { sizes, inChannels, outChannels, view };
+}
+
+/** The kernel as PyTorch has it, [in, out, ...k]: a copy, to be made when nothing is left to check. */
+export function pytorchWeight({ view }: Kernel): TensorView {
+  return convertWeights(view, 'keras', 'pytorch');
 }
 
 /** The dimensions of a layer for inputs of some sizes. */

@@ -9,7 +9,7 @@ import {
   callAsyncOptionNames, callOptionNames, inputPattern, layerOptionNames, readNamed, readOptional, readRanked,
   type CallAsyncOptions, type CallOptions, type LayerOptions, type OptionalTensor,
 } from './arguments';
-import { dimensionsOf, readKernel, windowOf, type Kernel } from './channels';
+import { dimensionsOf, pytorchWeight, readKernel, windowOf, type Kernel } from './channels';
 import { PreparedLayer, type LayerDescription } from './layer';
 import { withNames, withNamesAsync, type Names } from './names';
 import { kerasSpan, spansFor } from './tensorflow-sizes';
@@ -108,7 +108,7 @@ function prepareCall(dims: number, inputs: unknown, kernel: unknown, bias: unkno
   const read = readKernel(kernel, 'kernel', dims);
   const { options, outputRule, inputPattern: pattern } = describe(dims, config, read);
   const input = readRanked(inputs, 'inputs', [dims + 2], pattern);
-  return { input, weight: read.weight, bias: readOptional(bias, 'bias'), options, outputRule };
+  return { input, bias: readOptional(bias, 'bias'), weight: pytorchWeight(read), options, outputRule };
 }
 
 function call(dims: number, inputs: unknown, kernel: unknown, bias: unknown, config: unknown, options: unknown): Tensor {
@@ -203,12 +203,13 @@ function describeLayer(dims: number, config: unknown, kernel: unknown, bias: unk
   return withNames(names, () => {
     const read = readKernel(kernel, 'kernel', dims);
     const description = describe(dims, config, read);
+    const biasView = readOptional(bias, 'bias');
     return {
       ...description,
       inChannels: read.inChannels,
       outChannels: read.outChannels,
       kernel: read.sizes,
-      options: { ...raw, ...description.options, weight: read.weight, bias: readOptional(bias, 'bias') ?? null } as ModuleOptions,
+      options: { ...raw, ...description.options, weight: pytorchWeight(read), bias: biasView ?? null } as ModuleOptions,
       names,
     };
   });

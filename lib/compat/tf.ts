@@ -8,7 +8,7 @@ import {
   callAsyncOptionNames, callOptionNames, inputPattern, readIntegerList, readNamed, readRanked, readTensorFlowList,
   type CallAsyncOptions, type CallOptions,
 } from './arguments';
-import { dimensionsOf, readKernel, windowOf } from './channels';
+import { dimensionsOf, pytorchWeight, readKernel, windowOf } from './channels';
 import { withNames, withNamesAsync, type Names } from './names';
 import { spansFor, type Padding } from './tensorflow-sizes';
 
@@ -81,7 +81,7 @@ function prepareCall(dims: number, input: unknown, filters: unknown, value: unkn
     windowOf(spansFor(dimensionsOf(inputSizes, stride, dilation, kernel.sizes), sizes, padding, 'output_shape'));
   return {
     input: view,
-    weight: kernel.weight,
+    weight: pytorchWeight(kernel),
     options: { stride, dilation, memoryFormat: channelsLast ? 'channelsLast' : 'contiguous' },
     outputRule,
   };

@@ -7,7 +7,7 @@ import type { Tensor, TensorLike } from '../tensor';
 import {
   callAsyncOptionNames, callOptionNames, inputPattern, readIntegerList, readNamed, readRanked, type CallAsyncOptions, type CallOptions,
 } from './arguments';
-import { dimensionsOf, readKernel, windowOf } from './channels';
+import { dimensionsOf, pytorchWeight, readKernel, windowOf } from './channels';
 import { withNames, withNamesAsync, type Names } from './names';
 import { spansFor, type Padding, type Rounding } from './tensorflow-sizes';
 
@@ -73,7 +73,7 @@ function prepareCall(dims: number, given: readonly unknown[]) {
   const ones = new Array<number>(dims).fill(1);
   const outputRule: OutputRule = (inputSizes) =>
     windowOf(spansFor(dimensionsOf(inputSizes, stride, ones, kernel.sizes), sizes, padding, 'outputShape', rounding));
-  return { input, weight: kernel.weight, options: { stride, memoryFormat: 'channelsLast' }, outputRule };
+  return { input, weight: pytorchWeight(kernel), options: { stride, memoryFormat: 'channelsLast' }, outputRule };
 }
 
 function call(dims: number, given: readonly unknown[], options: unknown): Tensor {

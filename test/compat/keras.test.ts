@@ -155,6 +155,22 @@ describe('tf', () => {
     }
   });
 
+  test('Keras with output_padding is TensorFlow with the size that it gives, where TensorFlow allows that', () => {
+    let compared = 0;
+    for (const padding of paddings) for (const { k, s, input, op } of grid) {
+      const kernel = new Tensor(Float32Array.from({ length: k }, (_, i) => i + 1), [k, 1, 1]);
+      const x = new Tensor(Float32Array.from({ length: input }, (_, i) => (i * 5) % 7), [1, input, 1]);
+      const y = keras.conv1dTranspose(x, kernel, null, { strides: s, padding, output_padding: op });
+      const size = y.shape[1] as number;
+      const back = padding === 'same' ? Math.ceil(size / s) : Math.ceil((size - k + 1) / s);
+      if (back !== input) continue;
+      const word = padding === 'same' ? 'SAME' : 'VALID';
+      expect([k, s, input, op, ...tf.conv1dTranspose(x, kernel, { output_shape: y.shape, strides: s, padding: word }).data]).toEqual([k, s, input, op, ...y.data]);
+      compared++;
+    }
+    expect(compared).toBeGreaterThan(700);
+  });
+
   test('padding in rows, channels first', async () => {
     const p = windowed({ batch: 2, inChannels: 3, outChannels: 4, groups: 1, in: [3, 4], kernel: [3, 4], stride: [2, 3], dilation: [1, 2] },
       { begin: [1, 2], size: [6, 11] }, false);

@@ -101,6 +101,13 @@ const traps: Case[] = [
   { name: 'output_shape of version 1', attributes: { strides: [2], output_shape: [6] }, x: [1, 1, 3], w: [1, 1, 3], options: { opset: 1 } },
   { name: 'output_shape of version 1, SAME_UPPER', attributes: { strides: [2], output_shape: [6], auto_pad: 'SAME_UPPER' }, x: [1, 1, 3], w: [1, 1, 3], options: { opset: 10 } },
   { name: 'SAME_UPPER of version 1', attributes: { strides: [2], auto_pad: 'SAME_UPPER' }, x: [1, 1, 3], w: [1, 1, 3], options: { opset: 1 } },
+  { name: 'all attributes, larger', attributes: { strides: [2, 1], dilations: [3, 1], pads: [4, 2, 4, 2] }, x: [1, 1, 50, 50], w: [1, 1, 3, 5] },
+  { name: 'output padding of a dilated kernel, stride 1', attributes: { dilations: [3], output_padding: [2] }, x: [1, 2, 3], w: [2, 1, 2] },
+  { name: 'output rows that hold the bias alone', bias: true, attributes: { strides: [3], output_padding: [2] }, x: [1, 1, 3], w: [1, 1, 2] },
+  { name: 'depthwise columns', attributes: { group: 3, strides: [16, 1], pads: [8, 0, 8, 0] }, x: [1, 3, 4, 5], w: [3, 1, 32, 1] },
+  { name: 'depthwise rows', attributes: { group: 3, strides: [1, 16], pads: [0, 8, 0, 8] }, x: [1, 3, 5, 4], w: [3, 1, 1, 32] },
+  { name: 'one pixel of two groups', attributes: { group: 2 }, x: [1, 8, 1, 1], w: [8, 4, 1, 1] },
+  { name: 'planes of a volume', attributes: { strides: [1, 4, 4], pads: [0, 2, 2, 0, 2, 2] }, x: [1, 2, 1, 4, 4], w: [2, 3, 1, 4, 4] },
   { name: 'an empty batch', attributes: { strides: [2] }, x: [0, 1, 3], w: [1, 1, 3] },
 ];
 

@@ -2,6 +2,7 @@
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
+import zlib from 'node:zlib';
 
 import { afterAll, expect } from '@jest/globals';
 import fc from 'fast-check';
@@ -91,4 +92,56 @@ export function applyEdits(bytes: Uint8Array, list: Edits, from = 0, to = bytes.
     middle = Buffer.concat([middle.subarray(0, start), insert, middle.subarray(end)]);
   }
   return Buffer.concat([bytes.subarray(0, from), middle, bytes.subarray(to)]);
+}
+
+/** An entry of a zip archive, and what it claims of itself where that is not the truth. */
+export interface ZipEntry {
+  name: string;
+  content: Uint8Array;
+  method?: number | undefined;
+  size?: number | undefined;
+  packed?: Uint8Array | undefined;
+  crc?: number | undefined;
+  flags?: number | undefined;
+  offset?: number | undefined;
+  packedSize?: number | undefined;
+  listedOnly?: boolean | undefined;
+}
+
+/** CRC-32, bit by bit. */
+function crc32(bytes: Uint8Array): number {
+  let crc = 0xffffffff;
+  for (const byte of bytes) {
+    crc ^= byte;
+    for (let bit = 0; bit < 8; bit++) crc = (crc >>> 1) ^ (crc & 1 ? 0xedb88320 : 0);
+  }
+  return (crc ^ 0xffffffff) >>> 0;
+}
+
+/** An archive as the format says, with whatever an entry claims of itself. */
+export function archive(entries: readonly ZipEntry[]): Buffer {
+  const parts: Buffer[] = [];
+  const directory: Buffer[] = [];
+  let position = 0;
+  for (const { name, content, method = 0, size = content.length, packed = method === 8 ? zlib.deflateRawSync(content) : content, crc = crc32(content), flags = 0, offset = position, packedSize = packed.length, listedOnly = false } of entries) {
+    const text = Buffer.from(name);
+    const common = Buffer.alloc(26);
+    [20, flags, method, 0, 0].forEach((value, i) => common.writeUInt16LE(value, 2 * i));
+    [crc, packedSize, size].forEach((value, i) => common.writeUInt32LE(value, 10 + 4 * i));
+    common.writeUInt16LE(text.length, 22);
+    const local = Buffer.concat([Buffer.from('PK\x03\x04'), common, text, packed]);
+    const tail = Buffer.alloc(14);
+    tail.writeUInt32LE(offset, 10);
+    directory.push(Buffer.concat([Buffer.from('PK\x01\x02\x14\0'), common, tail, text]));
+    if (listedOnly) continue;
+    parts.push(local);
+    position += local.length;
+  }
+  const central = Buffer.concat(directory);
+  const end = Buffer.alloc(18);
+  end.writeUInt16LE(entries.length, 4);
+  end.writeUInt16LE(entries.length, 6);
+  end.writeUInt32LE(central.length, 8);
+  end.writeUInt32LE(position, 12);
+  return Buffer.concat([...parts, central, Buffer.from('PK\x05\x06'), end]);
 }

@@ -102,6 +102,27 @@ describe('combinations that are wrong for every input', () => {
   });
 });
 
+describe('an output rule', () => {
+  it('decides where outputs lie, from the sizes and what is asked for', () => {
+    const seen: unknown[] = [];
+    const layer = {
+      ...geometry([3, 2], { stride: [2, 1], dilation: [1, 3] }),
+      outputRule: (...given: unknown[]) => {
+        seen.push(given);
+        return { begin: [-1, 2], output: [7, 3] };
+      },
+    };
+    const sizes = resolveSizes(layer, 0, [1, 4, 5, 6], [8, 8], 'input');
+    expect(seen).toEqual([[[5, 6], [11, 9], [8, 8]]]);
+    expect([sizes.padBegin, sizes.output, sizes.outputShape, sizes.outputCount]).toEqual([[-1, 2], [7, 3], [1, 6, 7, 3], 126]);
+  });
+
+  it('is not asked for inputs of the wrong shape', () => {
+    const layer = { ...geometry([3]), outputRule: () => { throw new Error('asked'); } };
+    expect(refusal(() => resolveSizes(layer, 0, [1, 5, 3], undefined, 'input'))).toMatch(/^SHAPE input: /);
+  });
+});
+
 describe('products above 2^53', () => {
   const huge = 2 ** 53 - 1;
 
@@ -113,6 +134,7 @@ describe('products above 2^53', () => {
     ['a plane behind an empty batch', () => resolveSizes(geometry([1, 1]), 0, [0, 4, 2 ** 30, 2 ** 30], undefined, 'inputShape'), 'inputShape'],
     ['an output', () => outputOf(geometry([1, 1], { stride: [2 ** 30, 2 ** 30] }), [2, 2]), 'input'],
     ['rows that a negative end adds', () => outputOf(geometry([1], { end: [-huge] }), [2]), 'input'],
+    ['rows that a rule adds in front', () => outputOf({ ...geometry([1]), outputRule: () => ({ begin: [-huge], output: [3] }) }, [2]), 'input'],
     ['a product that a later 0 would hide', () => elementCount([2 ** 30, 2 ** 30, 0], 'shape'), 'shape'],
   ])('%s', (_, work, argument) => {
     expect(refusal(work)).toMatch(new RegExp(`^TOO_LARGE ${argument}: `));
