@@ -169,7 +169,8 @@ export interface ConvertWeightsOptions {
  * ```
  *
  * @param weight float32, of 1 to 3 kernel dimensions, in the layout `from`
- * @param from, to see {@link WeightLayout}
+ * @param from the layout that it has
+ * @param to the layout that it is wanted in
  * @throws RangeError `ERR_CONVTRANSPOSE_SHAPE` if the shape is none of the layout, `ERR_CONVTRANSPOSE_UNSUPPORTED` for groups in a
  * layout that has none
  */
