@@ -232,4 +232,4 @@ test('as a program of its own: exit code, output, errors', async () => {
   const isa = await runChild('../lib/cli/main', { CONVTRANSPOSE_ISA: 'mmx' }, ['info']);
   expect(isa).toMatchObject({ status: 1, stdout: '' });
   expect(isa.stderr).toMatch(/^convtranspose: CONVTRANSPOSE_ISA: .*mmx.* \(ERR_CONVTRANSPOSE_[A-Z_]+\)\n$/);
-});
+}, 60_000);
