@@ -55,8 +55,9 @@ function main() {
   if (!isInstalled('cmake')) fail(`there is no prebuilt binary for ${target}, and compiling one needs cmake`, remedy);
 
   const jobs = String(Math.max(1, os.cpus().length));
+  const toolset = process.platform === 'win32' ? ['--toolset', 'ClangCL'] : [];
   const compiled = isDevelopmentTree
-    ? run(process.execPath, [cmakeJs, 'compile', '--config', 'Release', '--parallel', jobs])
+    ? run(process.execPath, [cmakeJs, 'compile', '--config', 'Release', '--parallel', jobs, ...toolset])
     : compileWithCmake();
   if (!compiled) fail(`compiling the binary for ${target} failed (see the messages above)`, remedy);
   if (!binaryLoads()) {

@@ -250,7 +250,8 @@ void AsyncQueue::settle(napi_env env, std::uint64_t ticket) {
     arguments[1] = call->dst.result(env);
   }
   if (arguments[0] != nullptr && napi_get_global(env, &global) == napi_ok) {
-    napi_make_callback(env, call->context, global, call->done.Value(), 2, arguments, nullptr);
+    napi_value ignored = nullptr;  // Node would take a null pointer, Deno writes through it
+    napi_make_callback(env, call->context, global, call->done.Value(), 2, arguments, &ignored);
     bool thrown = false;
     napi_value error = nullptr;
     if (napi_is_exception_pending(env, &thrown) == napi_ok && thrown &&

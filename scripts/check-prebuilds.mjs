@@ -1,0 +1,104 @@
+// What is asked of a prebuilt binary: small, stripped, for the right processor, no library but libc's own, no symbol of a newer
+// glibc, and nothing shown but what Node looks up.
+//
+//   node scripts/check-prebuilds.mjs [--root DIR] [NAME... | --all]     those, or every one, or all that are there (at least one)
+//
+// Needs readelf (binutils) for Linux, and llvm-readobj for the others.
+import { spawnSync } from 'node:child_process';
+import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+import { prebuilds, root as projectRoot } from './prebuild-targets.mjs';
+
+const maxBytes = 3 * 1024 * 1024;
+
+/** Libraries that a system always has: its libc, and what belongs to that. */
+const systemLibraries = {
+  glibc: /^(libc\.so\.6|libm\.so\.6|libpthread\.so\.0|libdl\.so\.2|ld-linux-[\w-]+\.so\.\d)$/,
+  musl: /^(libc\.so|libc\.musl-\w+\.so\.1)$/,
+  darwin: /^\/usr\/lib\/(libSystem\.B|libc\+\+\.1)\.dylib$/,
+  win32: /^(kernel32|ntdll|api-ms-win-[\w-]+|node)\.(dll|exe)$/i,
+};
+const shownFunctions = new Set(['napi_register_module_v1', 'node_api_module_get_api_version_v1']);
+
+/** First bytes that tell format and processor: at 0 and, for ELF, the machine at 18. */
+const machines = {
+  'linux-x64': (bytes) => bytes.toString('latin1', 0, 4) === '\x7fELF' && bytes.readUInt16LE(18) === 62,
+  'linux-arm64': (bytes) => bytes.toString('latin1', 0, 4) === '\x7fELF' && bytes.readUInt16LE(18) === 183,
+  'darwin-x64': (bytes) => bytes.readUInt32LE(0) === 0xfeedfacf && bytes.readUInt32LE(4) === 0x01000007,
+  'darwin-arm64': (bytes) => bytes.readUInt32LE(0) === 0xfeedfacf && bytes.readUInt32LE(4) === 0x0100000c,
+  'win32-x64': (bytes) => bytes.toString('latin1', 0, 2) === 'MZ' && bytes.readUInt16LE(bytes.readUInt32LE(60) + 4) === 0x8664,
+};
+
+function output(command, args) {
+  const { status, stdout, stderr, error } = spawnSync(command, args, { encoding: 'utf8', maxBuffer: 1 << 26 });
+  if (status !== 0) throw new Error(`${command} failed: ${error?.message ?? stderr}`);
+  return stdout;
+}
+
+const newer = (a, b) => a.localeCompare(b, 'en', { numeric: true }) > 0;
+
+function readElf(file) {
+  const symbols = output('readelf', ['--dyn-syms', '--wide', file]).split('\n')
+    .map((line) => /^\s*\d+: [0-9a-f]+\s+\S+\s+\S+\s+\S+\s+\S+\s+(UND|\d+|ABS)\s+([^\s@]+)(?:@+(\S+))?/.exec(line))
+    .filter((match) => match !== null)
+    .map(([, section, name, version]) => ({ name, version, isNeeded: section === 'UND' }));
+  return {
+    libraries: [...output('readelf', ['--dynamic', '--wide', file]).matchAll(/\(NEEDED\).*\[(.+)\]/g)].map((match) => match[1]),
+    versions: symbols.filter(({ isNeeded, version }) => isNeeded && version?.startsWith('GLIBC_')).map(({ name, version }) => ({ name, version: version.slice(6) })),
+    shown: symbols.filter(({ isNeeded, name }) => !isNeeded && name !== '').map(({ name }) => name),
+    isStripped: !/\]\s+\.(symtab|debug_info)\s/.test(output('readelf', ['--sections', '--wide', file])),
+  };
+}
+
+function readOther(file) {
+  const libraries = /NeededLibraries \[([^\]]*)\]/.exec(output('llvm-readobj', ['--needed-libs', file]))?.[1] ?? '';
+  return { libraries: libraries.split('\n').map((line) => line.trim()).filter((line) => line !== ''), versions: [], shown: [], isStripped: true };
+}
+
+const read = (one, root) => (one.platform === 'linux' ? readElf : readOther)(path.join(root, one.file));
+const newestVersion = (versions) => versions.map(({ version }) => version).reduce((a, b) => (newer(b, a) ? b : a), '0');
+
+/** What is wrong with the binary of this row, in sentences. */
+export function checkPrebuild(one, root = projectRoot) {
+  const file = path.join(root, one.file);
+  if (!existsSync(file)) return [`${one.file} is not there`];
+  const { size } = statSync(file);
+  if (size < 4096 || !machines[`${one.platform}-${one.arch}`](readFileSync(file))) return [`it is no library for ${one.platform}-${one.arch}`];
+  const { libraries, versions, shown, isStripped } = read(one, root);
+  const allowed = systemLibraries[one.libc ?? one.platform];
+  return [
+    ...(size > maxBytes ? [`it has ${size} bytes, more than ${maxBytes}`] : []),
+    ...(isStripped ? [] : ['it is not stripped']),
+    ...libraries.filter((name) => !allowed.test(name)).map((name) => `it needs the library ${name}`),
+    ...(one.libc === 'musl' ? versions : versions.filter(({ version }) => newer(version, one.glibc)))
+      .map(({ name, version }) => `it needs ${name} of glibc ${version}`),
+    ...shown.filter((name) => !shownFunctions.has(name)).map((name) => `it shows the symbol ${name}`),
+  ];
+}
+
+/** One line: size, glibc, libraries. */
+export function describePrebuild(one, root = projectRoot) {
+  const { libraries, versions } = read(one, root);
+  const kibibytes = (statSync(path.join(root, one.file)).size / 1024).toFixed(0);
+  return [one.name.padEnd(18), `${kibibytes} KiB`, ...(versions.length > 0 ? [`glibc ${newestVersion(versions)}`] : []), libraries.join(' ')].join('  ');
+}
+
+function main(args) {
+  const at = args.indexOf('--root');
+  const [root] = at < 0 ? [projectRoot] : args.splice(at, 2).slice(1).map((dir) => path.resolve(dir));
+  const names = args.includes('--all') ? prebuilds.map(({ name }) => name) : args;
+  const chosen = prebuilds.filter((one) => (names.length > 0 ? names.includes(one.name) : existsSync(path.join(root, one.file))));
+  let faults = chosen.length === 0 || chosen.length < names.length ? 1 : 0;
+  if (faults > 0) console.error('check-prebuilds: there is no such binary; npm run prebuild makes them');
+  for (const one of chosen) {
+    const found = checkPrebuild(one, root);
+    faults += found.length;
+    if (found.length === 0) console.log(`check-prebuilds: ${describePrebuild(one, root)}`);
+    for (const fault of found) console.error(`check-prebuilds: ${one.name}: ${fault}`);
+  }
+  process.exitCode = faults > 0 ? 1 : 0;
+}
+
+if (realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) main(process.argv.slice(2));

