@@ -160,9 +160,34 @@ export function callNative<T>(work: (native: NativeAddon) => T): T {
   }
 }
 
+/** What is to be done when a signal aborts, with the one listener that does it: many calls may share a signal. */
+const watched = new WeakMap<AbortSignal, { readonly actions: Set<() => void>; readonly listener: () => void }>();
+
+/** Has `action` done when the signal aborts; the function that it returns takes that back. */
+function onAbort(signal: AbortSignal, action: () => void): () => void {
+  let entry = watched.get(signal);
+  if (entry === undefined) {
+    const actions = new Set<() => void>();
+    const listener = () => {
+      for (const each of actions) each();
+    };
+    entry = { actions, listener };
+    watched.set(signal, entry);
+    signal.addEventListener('abort', listener, { once: true });
+  }
+  const { actions, listener } = entry;
+  actions.add(action);
+  return () => {
+    actions.delete(action);
+    if (actions.size > 0) return;
+    watched.delete(signal);
+    signal.removeEventListener('abort', listener);
+  };
+}
+
 /**
  * Waits for an asynchronous call. After an abort the promise rejects with the signal's reason as soon as native code has let go of
- * all memory of the call. The listener is removed in every case.
+ * all memory of the call. No listener is left behind in any case.
  *
  * @param start starts the call and returns its ticket
  * @returns what the addon made
@@ -174,21 +199,20 @@ export function settled(
     const native = loadNative();
     let ticket: number | undefined;
     let aborted = false;
-    const onAbort = () => {
+    const stop = signal === undefined ? undefined : onAbort(signal, () => {
       aborted = true;
       if (ticket !== undefined) native.abort(ticket);
-    };
-    signal?.addEventListener('abort', onAbort, { once: true });
+    });
     try {
       ticket = start(native, (failure, result) => {
-        signal?.removeEventListener('abort', onAbort);
+        stop?.();
         // eslint-disable-next-line @typescript-eslint/prefer-promise-reject-errors -- the reason of an abort may be anything
         if (aborted) reject(signal?.reason);
         else if (failure === null) resolve(result);
         else reject(fromNative(failure));
       });
     } catch (error) {
-      signal?.removeEventListener('abort', onAbort);
+      stop?.();
       reject(fromNative(error));
     }
   });

@@ -20,8 +20,9 @@ class AsyncQueue;
 // turn only kTurnBytes are handed out as external memory, and plain ArrayBuffers, which V8 frees itself, after that.
 //
 // A limit of Node that nothing here can lift: when a worker thread ends, the finalizers of all its external blocks run, also
-// of one that ArrayBuffer.prototype.transfer() and postMessage() have moved to another thread (postMessage() alone refuses).
-// Memory moved that way must not be used once the thread it came from has ended.
+// of one that has been moved to another thread: postMessage() refuses such memory, but not after transfer() or a stream of
+// bytes has put it into another ArrayBuffer. Memory moved that way must not be used once the thread it came from has ended.
+// (Cleanup hooks of our own come too late to tell: Node 20 runs its finalizers before them, with the ArrayBuffers detached.)
 class OutputMemory {
  public:
   static constexpr double kTurnBytes = 256.0 * 1024 * 1024;

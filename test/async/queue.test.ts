@@ -140,6 +140,20 @@ describe('depth and limit', () => {
     expect((await layer.forwardAsync(input)).shape).toEqual([1, 64, 256, 256]);
   });
 
+  test('a hundred calls may share a signal without a warning, and one abort ends them all', async () => {
+    const { layer, input } = makeShort();
+    const warnings: Error[] = [];
+    const onWarning = (warning: Error) => warnings.push(warning);
+    process.on('warning', onWarning);
+    const controller = new AbortController();
+    const pending = Array.from({ length: 100 }, () => attempt(() => layer.forwardAsync(input, { signal: controller.signal })));
+    controller.abort(new Error('enough'));
+    for (const outcome of await Promise.all(pending)) expect(outcome.message).toBe('enough');
+    await new Promise((resolve) => setImmediate(resolve)); // warnings come in a later turn
+    process.off('warning', onWarning);
+    expect(warnings.filter(({ name }) => name.startsWith('MaxListeners'))).toEqual([]);
+  });
+
   test.each([0, -1, 1.5, NaN, '3', null])('setQueueLimit refuses %p', async (limit) => {
     expect(await attempt(() => setQueueLimit(limit as number))).toMatchObject({
       code: expect.stringMatching(/^ERR_CONVTRANSPOSE_INVALID_(TYPE|VALUE)$/) as unknown, argument: 'limit',
