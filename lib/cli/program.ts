@@ -11,6 +11,7 @@ import { columns, type Streams } from './report';
 import { run, runCommand } from './run';
 import { solveCommand, solveSizes } from './solve';
 import { upsampleCommand, upsampleFile } from './upsample';
+import { verify, verifyCommand } from './verify';
 
 interface Command {
   readonly spec: CommandSpec;
@@ -24,6 +25,7 @@ const commands: readonly Command[] = [
   { spec: explainCommand, execute: explain },
   { spec: solveCommand, execute: solveSizes },
   { spec: checkerboardCommand, execute: showCheckerboard },
+  { spec: verifyCommand, execute: verify },
   { spec: infoCommand, execute: (_args, streams) => { info(streams); } },
 ];
 

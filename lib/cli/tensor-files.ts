@@ -1,9 +1,9 @@
-/** Files that hold tensors, whatever their kind: .npy, .safetensors, pictures. What one kind held can be written as another. */
+/** Files that hold tensors, whatever their kind: .npy, .npz, .safetensors, pictures. What one kind held can be written as another. */
 import path from 'node:path';
 
 import { argumentError, list } from '../errors';
 import { Tensor } from '../index';
-import { encodeNpy, encodeSafetensors, readNpy, SafetensorsFile } from '../io/index';
+import { encodeNpy, encodeSafetensors, readNpy, readNpz, SafetensorsFile } from '../io/index';
 import type { MemoryFormat } from '../options';
 import { encodePng, readPicture, type Picture } from './picture';
 
@@ -27,14 +27,15 @@ export interface TensorFile {
 
 const pictureExtensions = ['png', 'jpg', 'jpeg', 'webp', 'tif', 'tiff', 'avif'];
 /** What can be read. */
-export const inputExtensions: readonly string[] = ['npy', 'safetensors', ...pictureExtensions];
+export const inputExtensions: readonly string[] = ['npy', 'npz', 'safetensors', ...pictureExtensions];
 /** What can be written. */
 export const outputFormats: readonly string[] = ['npy', 'safetensors', 'png'];
 
-/** The format that a file is written in for what it is read from: pictures become PNG files; '' for none that is known. */
+/** The format that a file is written in for what it is read from: pictures become PNG files, .npz archives .safetensors; '' for none that is known. */
 export function extensionOf(file: string): string {
   const extension = path.extname(file).slice(1).toLowerCase();
   if (pictureExtensions.includes(extension)) return 'png';
+  if (extension === 'npz') return 'safetensors';
   return outputFormats.includes(extension) ? extension : '';
 }
 
@@ -85,6 +86,10 @@ export async function readTensorFile(file: string, options: FileOptions): Promis
     } finally {
       await opened.close();
     }
+  }
+  if (extension === 'npz') {
+    const tensors = await readNpz(file, { ...(tensorName === undefined ? {} : { names: [tensorName] }), ...convertOption });
+    return { tensors: new Map(Object.entries(tensors)), depth: 8 };
   }
   if (pictureExtensions.includes(extension)) {
     const picture = await readPicture(file);

@@ -6,8 +6,8 @@ import path from 'node:path';
 import { beforeAll, beforeEach, describe, expect, test } from '@jest/globals';
 import sharp from 'sharp';
 
-import { convTranspose2d, Tensor, type FunctionalOptions } from '../../lib/index';
-import { encodeNpy, readNpy, readSafetensors, writeNpy, writeSafetensors } from '../../lib/io/index';
+import { convTranspose1d, convTranspose2d, Tensor, type FunctionalOptions } from '../../lib/index';
+import { encodeNpy, readNpy, readNpz, readSafetensors, writeNpy, writeSafetensors } from '../../lib/io/index';
 import { convtranspose, temporaryFolder } from './support';
 
 const folder = temporaryFolder();
@@ -274,6 +274,21 @@ describe('kinds of files', () => {
     expect(Buffer.compare(readFileSync(at('out', 'two.npy')), expected(1))).toBe(0);
     const { stdout } = await batch('--format', 'npy', at('in'));
     expect(summaryOf(stdout).failures).toMatchObject([{ code: 'ERR_CONVTRANSPOSE_SHAPE', message: expect.stringMatching(/--tensor picks one/) as unknown }]);
+  });
+
+  test('.npz archives become .safetensors', async () => {
+    await writeSafetensors(at('three.safetensors'), { weight: ramp([3, 2, 4], 1) });
+    for (const kind of ['stored', 'deflated']) copyFileSync(path.join(__dirname, '..', 'io', 'fixtures', `${kind}.npz`), at('in', `${kind}.npz`));
+    const args = ['run', '--weights', at('three.safetensors'), '--stride', '2', '--output-dir', at('out'), at('in')];
+    expect((await convtranspose([...args, '--tensor', 'weight'])).code).toBe(0);
+    expect(listing(at('out'))).toEqual(['.convtranspose-run.json', 'deflated.safetensors', 'stored.safetensors']);
+    const { weight: input } = await readNpz(at('in', 'stored.npz'), { names: ['weight'] }) as { weight: Tensor };
+    const wanted = convTranspose1d(input, ramp([3, 2, 4], 1), null, { stride: 2 });
+    for (const kind of ['stored', 'deflated']) {
+      const { weight: result } = await readSafetensors(at('out', `${kind}.safetensors`)) as { weight: Tensor };
+      expect([result.shape, [...result.data]]).toEqual([wanted.shape, [...wanted.data]]);
+    }
+    expect((await convtranspose(args)).code).toBe(3); // the other arrays do not fit
   });
 
   /** Copies every pixel four times: one tap of 1 for each phase. */

@@ -173,11 +173,11 @@ describe('help', () => {
   test('of the program', async () => {
     const { code, stdout } = await convtranspose(['--help']);
     expect(code).toBe(0);
-    for (const word of ['upsample', 'run', 'explain', 'solve', 'checkerboard', 'info', '--version', 'Exit codes', 'CONVTRANSPOSE_ISA']) expect(stdout).toContain(word);
+    for (const word of ['upsample', 'run', 'explain', 'solve', 'checkerboard', 'verify', 'info', '--version', 'Exit codes', 'CONVTRANSPOSE_ISA']) expect(stdout).toContain(word);
     expect((await convtranspose(['-h'])).stdout).toBe(stdout);
   });
 
-  test.each(['upsample', 'run', 'explain', 'solve', 'checkerboard', 'info'])('of %s, wherever it is asked for', async (name) => {
+  test.each(['upsample', 'run', 'explain', 'solve', 'checkerboard', 'verify', 'info'])('of %s, wherever it is asked for', async (name) => {
     const { code, stdout, stderr } = await convtranspose([name, '--wrong', '--help']);
     expect([code, stderr]).toEqual([0, '']);
     expect(stdout).toMatch(new RegExp(`^Usage: convtranspose ${name}`));
