@@ -17,7 +17,7 @@ const runtimes = [
     name: `node ${version}`, specifier: `node-${platform}-${process.arch}@${version}`, program: path.join('bin', 'node'), args: [],
   })),
   { name: 'bun', specifier: `@oven/bun-${platform}-${bunArch}@1.4.5`, program: path.join('bin', 'bun'), args: [] },
-  { name: 'deno', specifier: `@deno/${denoSystem}@2.9.6`, program: 'deno', args: ['run', '--allow-all', '--no-lock'] },
+  { name: 'deno', specifier: `@deno/${denoSystem}@2.9.6`, program: 'deno', args: ['run', '--no-prompt', '--no-lock', '--allow-ffi', '--allow-read', '--allow-env', '--allow-sys'] },
 ];
 
 const useIt = `
