@@ -12,7 +12,7 @@ namespace {
 constexpr std::int64_t kMostWorkspace = 256 << 20;
 constexpr std::int64_t kMostTasks = std::int64_t{1} << 47;    // that the pool can count
 constexpr std::int64_t kMostFloats = std::int64_t{1} << 45;   // of input or output: what an address space can hold
-constexpr std::int64_t kMostWeights = std::int64_t{1} << 17;  // planning is linear in the layer, which must exist
+constexpr std::int64_t kMostWeights = std::int64_t{1} << 12;  // planning is linear in the layer, which must exist
 
 // A positive number, most often ordinary, sometimes of any magnitude.
 std::int64_t size_of_any(Bytes& bytes, std::int64_t ordinary) {
