@@ -1,8 +1,11 @@
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 
 import { keras, tf } from '../../lib/compat/index';
 import { Tensor } from '../../lib/index';
 import { channelsFirst, channelsLast, dataOf, expectDefined, failure, toKeras, windowed, type Window } from './support';
+
+// Whole grids, on a machine that may have other work.
+jest.setTimeout(60_000);
 
 /**
  * Keras' published formula, one dimension: the input is stretched by the stride, padded by `left` and `right` rows of zeros, and
@@ -186,6 +189,21 @@ describe('tf', () => {
     });
     expectDefined(p, data, window, channelsFirst(last));
   });
+});
+
+test('options reach the calls', async () => {
+  const x = new Tensor(Float32Array.of(1, -1), [1, 2, 1]);
+  const kernel = new Tensor(Float32Array.of(1, 2), [2, 1, 1]);
+  const bias = new Tensor(Float32Array.of(-1), [1]);
+  const out = Tensor.empty([1, 3, 1]);
+  expect(keras.conv1dTranspose(x, kernel, bias, {}, { out, activation: 'relu' })).toBe(out);
+  expect([...out.data]).toEqual([0, 0, 0]);
+  expect(tf.conv1dTranspose(x, kernel, { output_shape: [1, 3, 1], strides: 1, padding: 'VALID' }, { out, numThreads: 1 })).toBe(out);
+  expect([...out.data]).toEqual([1, 1, -2]);
+  const reason = new Error('enough');
+  const signal = AbortSignal.abort(reason);
+  await expect(keras.conv1dTransposeAsync(x, kernel, bias, {}, { signal })).rejects.toBe(reason);
+  await expect(tf.conv1dTransposeAsync(x, kernel, { output_shape: [1, 3, 1], strides: 1, padding: 'VALID' }, { signal })).rejects.toBe(reason);
 });
 
 describe('errors in the references\' words', () => {

@@ -1,10 +1,13 @@
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 
 import { onnx } from '../../lib/compat/index';
 import { Tensor } from '../../lib/index';
 import { product } from '../support/problem';
 import { Random } from '../support/data';
 import { dataOf, expectDefined, failure, windowed, type Window } from './support';
+
+// Whole grids, on a machine that may have other work.
+jest.setTimeout(60_000);
 
 interface Case {
   name: string;

@@ -2,11 +2,14 @@ import { readFileSync } from 'node:fs';
 import path from 'node:path';
 import { gunzipSync } from 'node:zlib';
 
-import { describe, expect, test } from '@jest/globals';
+import { describe, expect, jest, test } from '@jest/globals';
 
 import { tfjs } from '../../lib/compat/index';
 import { Tensor } from '../../lib/index';
 import { failure } from './support';
+
+// Whole grids, on a machine that may have other work.
+jest.setTimeout(60_000);
 
 type Rounding = 'floor' | 'round' | 'ceil';
 type Stored = [[kernel: number, stride: number, input: number, pad: tfjs.Pad, rounding: Rounding | null, output: number], width: [kernel: number, stride: number, input: number, output: number], y: number[]];

@@ -131,5 +131,5 @@ describe('damaged archives', () => {
     }), { numRuns: 500 });
     expect(outcomes.read).toBeGreaterThan(10);
     expect(outcomes.refused).toBeGreaterThan(300);
-  });
+  }, 60_000);
 });

@@ -253,5 +253,5 @@ describe('damaged models', () => {
     asked.mockRestore();
     expect(outcomes.read).toBeGreaterThan(50);
     expect(outcomes.refused).toBeGreaterThan(500);
-  });
+  }, 60_000);
 });

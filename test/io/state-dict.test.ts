@@ -1,3 +1,6 @@
+import { writeFileSync } from 'node:fs';
+import path from 'node:path';
+
 import { describe, expect, test } from '@jest/globals';
 
 import { ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, Tensor } from '../../lib/index';
@@ -5,7 +8,9 @@ import { decodeSafetensors, layerFromStateDict, readLayer, SafetensorsFile, type
 import { tolerance } from '../support/bound';
 import { define } from '../support/definition';
 import type { Problem } from '../support/problem';
-import { doubles, failure, fixture, fixturePath } from './support';
+import { doubles, failure, fixture, fixturePath, temporaryFolder } from './support';
+
+const folder = temporaryFolder();
 
 const state = decodeSafetensors(fixture('layers.safetensors'), {
   names: [...SafetensorsNames()],
@@ -92,10 +97,22 @@ describe('layers of a PyTorch network', () => {
     expect(bare.weight.data).not.toBe(first.weight.data);
   });
 
-  test('other number types are converted when asked, and only then', async () => {
-    const name = fixturePath('types.safetensors');
-    // No layer there, but a tensor by the name of a weight is looked for alone.
-    expect((await failure(() => readLayer(name, 'f16', { convert: 'float32' }))).argument).toBe('prefix');
+  test('other number types are converted when asked, and only then; other tensors are not read', async () => {
+    const header = JSON.stringify({
+      'up.weight_g': { dtype: 'F16', shape: [1, 1, 1], data_offsets: [0, 2] }, 'up.weight_v': { dtype: 'BF16', shape: [1, 1, 2], data_offsets: [2, 6] },
+      'up.bias': { dtype: 'F64', shape: [1], data_offsets: [6, 14] }, 'up.steps': { dtype: 'BOOL', shape: [1], data_offsets: [14, 15] },
+    });
+    const bytes = Buffer.alloc(8 + header.length + 15);
+    bytes.writeBigUInt64LE(BigInt(header.length));
+    bytes.write(header, 8);
+    const data = bytes.subarray(8 + header.length);
+    [0x4500, 0x4040, 0x4080].forEach((bits, i) => data.writeUInt16LE(bits, 2 * i)); // 5 as F16; 3 and 4 as BF16
+    data.writeDoubleLE(0.1, 6);
+    const name = path.join(folder, 'half.safetensors');
+    writeFileSync(name, bytes);
+    const { weight, bias } = await readLayer(name, 'up', { convert: 'float32' });
+    expect([...weight.data, ...(bias as Tensor).data]).toEqual([3, 4, Math.fround(0.1)]);
+    expect((await failure(() => readLayer(name, 'up'))).code).toBe('ERR_CONVTRANSPOSE_UNSUPPORTED');
   });
 });
 
