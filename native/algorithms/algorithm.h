@@ -30,8 +30,8 @@ struct PlanRequest {
   const KernelTable* kernels;
   CacheInfo caches;
   WeightFacts weights;
-  // Channels accumulated in registers before a sum is added to the tile. One value for all algorithms that add products in
-  // (channel chunk, channel, tap) order, derived from the layer alone: so they agree to the bit with one another.
+  // Channels accumulated in registers before a sum is added to the tile: one value for all algorithms of SumOrder::kChunks,
+  // derived from the layer alone.
   std::int64_t channel_chunk;
   std::int64_t workspace_limit;  // bytes per thread
 };
@@ -79,6 +79,15 @@ class Execution {
 // What the store kernels of a problem do before they store.
 inline Epilogue make_epilogue(const Problem& problem) { return {problem.call.post_ops.lower, problem.call.post_ops.upper}; }
 
+// In which order the products of an output are added. Algorithms of the same order agree to the bit. Where results must not
+// depend on sizes (CallSpec::invariant), the planner keeps to one order for a layer.
+enum class SumOrder {
+  kChunks,  // chunk of channels, channel, kernel position (PlanRequest::channel_chunk)
+  kStrips,  // offset group, chunk of channels, channel, kernel position: see pack/strip_weights.h
+  kTaps,    // channel, kernel position (under `invariant`; else in an order of the problem's own)
+  kExact,   // in double precision
+};
+
 // Why an algorithm does not run a problem, in words for the user.
 struct Decline {
   std::string reason;
@@ -90,11 +99,13 @@ class Algorithm {
   virtual ~Algorithm() = default;
   virtual const char* name() const = 0;        // "direct-wide"
   virtual AlgorithmChoice choice() const = 0;  // the option that forces it
+  virtual SumOrder order() const = 0;
   // nullptr and a reason when it cannot or should not run the problem.
   virtual std::unique_ptr<Execution> plan(const PlanRequest& request, Decline* decline) const = 0;
 };
 
 // The algorithms, best first where estimates tie, reference last.
+const Algorithm& depthwise();
 const Algorithm& direct_few();
 const Algorithm& direct_wide();
 const Algorithm& direct_channels();

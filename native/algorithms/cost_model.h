@@ -20,6 +20,7 @@ inline constexpr double kCopyPerFloat = 0.25;  // packing by rows
 inline constexpr double kTransposePerFloat = 0.6;
 inline constexpr double kStorePerFloat = 0.3;        // epilogue in the layout of the tile
 inline constexpr double kStreamBytesPerCycle = 7.0;  // weights from beyond the second-level cache
+inline constexpr double kPixelStore = 4.0;           // a pixel of a few channels, stored channels last
 inline constexpr double kPackWeightPerFloat = 2.0;
 
 // What a vector load counts: wide kernels read the input at any alignment, and a load that crosses a line is two.

@@ -405,14 +405,11 @@ class DirectChannels final : public Algorithm {
  public:
   const char* name() const override { return "direct-channels"; }
   AlgorithmChoice choice() const override { return AlgorithmChoice::kDirect; }
+  SumOrder order() const override { return SumOrder::kChunks; }
 
   std::unique_ptr<Execution> plan(const PlanRequest& request, Decline* decline) const override {
     decline->reason = decline_phased(request);
     if (!decline->reason.empty()) return nullptr;
-    if (few_outputs(request)) {
-      decline->reason = "few output channels: direct-few computes all phases at once";
-      return nullptr;
-    }
     const KernelTable& table = *request.kernels;
     TileKernels kernels(table, TileKernels::Family::kChannels);
     const std::int64_t channels = request.problem.out_channels_per_group();

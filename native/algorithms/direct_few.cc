@@ -23,6 +23,9 @@ constexpr std::int64_t kMaxTileRows = 64;
 constexpr std::int64_t kMaxFewKernelPoints = 65536;  // their positions are listed
 constexpr std::int64_t kMinChannelChunk = 64;
 constexpr std::int64_t kFloatsPerLine = 16;
+// What it saves that tiles pass over a block beyond the first cache once: those of other algorithms do for each phase.
+constexpr double kStorePerFloat = 2.0 * cost::kStorePerFloat;  // rows of a tile are short
+constexpr double kOnePass = 0.8;
 
 // Channels per chunk: short strips want longer sums than other algorithms' chunks give them. With one tap to a phase the
 // order of the products is gemm's, and so is the chunk.
@@ -296,22 +299,28 @@ double run_cycles(const PlanRequest& request, const TileKernels& kernels, const 
     compute += b.flat ? cost::kFlatPenalty * kernels.cycles(strip.rows, b.flat_pixels(b.rows, b.columns), steps)
                       : static_cast<double>(b.rows) * kernels.cycles(strip.rows, b.columns, steps);
   }
+  if (b.block_floats * 4 > static_cast<std::int64_t>(request.caches.l1d)) compute *= kOnePass;
   const bool last = p.call.format == MemoryFormat::kChannelsLast;
   const double pack = static_cast<double>(b.block_floats) * (last ? cost::kTransposePerFloat : cost::kCopyPerFloat);
-  const double store = static_cast<double>(p.dst_elements()) *
-                       (last ? cost::kTransposePerFloat + cost::kStorePerFloat : cost::kStorePerFloat);
-  return blocks * (static_cast<double>(chunks) * compute + pack) + store;
+  const double store =
+      static_cast<double>(p.dst_elements()) * (last ? cost::kTransposePerFloat + kStorePerFloat : kStorePerFloat);
+  const double pixels = last ? static_cast<double>(p.call.batch) * static_cast<double>(p.layer.groups) *
+                                   static_cast<double>(p.out_points()) * cost::kPixelStore
+                             : 0.0;
+  return blocks * (static_cast<double>(chunks) * compute + pack) + store + pixels;
 }
 
 class DirectFew final : public Algorithm {
  public:
   const char* name() const override { return "direct-few"; }
   AlgorithmChoice choice() const override { return AlgorithmChoice::kDirect; }
+  SumOrder order() const override { return SumOrder::kStrips; }
 
   std::unique_ptr<Execution> plan(const PlanRequest& request, Decline* decline) const override {
     decline->reason = decline_phased(request);
     if (!decline->reason.empty()) return nullptr;
-    if (!few_outputs(request)) {
+    // By the layer as it was made: under `invariant` the planner decides by it, too.
+    if (!few_outputs(request.original.layer)) {
       decline->reason = "more than " + std::to_string(kMaxOutputChannels) + " output channels per group, or more than " +
                         std::to_string(kMaxTileRows) + " rows with all phases, or a single phase";
       return nullptr;
@@ -344,16 +353,17 @@ class DirectFew final : public Algorithm {
 
 }  // namespace
 
-bool few_outputs(const PlanRequest& request) {
-  // By the layer as it was made: a decision on sizes would let the bits of an output depend on them.
-  const LayerSpec& layer = request.original.layer;
+bool few_outputs(const LayerSpec& layer) {
   const std::int64_t outputs = layer.out_channels / layer.groups;
   std::int64_t rows = outputs;
   for (int d = 0; d < kSpatialDims; ++d) {
     if (layer.stride[d] > kMaxTileRows / rows) return false;
     rows *= layer.stride[d];
   }
-  return outputs <= kMaxOutputChannels && rows > outputs && request.original.kernel_points() <= kMaxFewKernelPoints;
+  return outputs <= kMaxOutputChannels && rows > outputs &&
+         static_cast<double>(layer.kernel[0]) * static_cast<double>(layer.kernel[1]) *
+                 static_cast<double>(layer.kernel[2]) <=
+             static_cast<double>(kMaxFewKernelPoints);
 }
 
 const Algorithm& direct_few() {

@@ -172,21 +172,22 @@ double run_cycles(const PlanRequest& request, const PhaseSet& phases, const Tile
   const double streamed = weight_bytes > static_cast<double>(request.caches.l2) / 2 ? weight_bytes : 0.0;
   const double store = static_cast<double>(p.dst_elements()) *
                        (last ? cost::kTransposePerFloat + cost::kStorePerFloat : cost::kStorePerFloat);
-  return blocks * (std::max(compute, streamed / cost::kStreamBytesPerCycle) + pack) + store;
+  const double pixels = last ? static_cast<double>(p.call.batch) * static_cast<double>(p.layer.groups) *
+                                   static_cast<double>(p.out_points()) * static_cast<double>(layout.panels().size()) *
+                                   cost::kPixelStore
+                             : 0.0;
+  return blocks * (std::max(compute, streamed / cost::kStreamBytesPerCycle) + pack) + store + pixels;
 }
 
 class DirectWide final : public Algorithm {
  public:
   const char* name() const override { return "direct-wide"; }
   AlgorithmChoice choice() const override { return AlgorithmChoice::kDirect; }
+  SumOrder order() const override { return SumOrder::kChunks; }
 
   std::unique_ptr<Execution> plan(const PlanRequest& request, Decline* decline) const override {
     decline->reason = decline_phased(request);
     if (!decline->reason.empty()) return nullptr;
-    if (few_outputs(request)) {
-      decline->reason = "few output channels: direct-few computes all phases at once";
-      return nullptr;
-    }
     const PhaseSet phases = make_phases(request.problem);
     const KernelTable& table = *request.kernels;
     TileKernels kernels(table, TileKernels::Family::kWide);

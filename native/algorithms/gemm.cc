@@ -158,6 +158,7 @@ class Gemm final : public Algorithm {
  public:
   const char* name() const override { return "gemm"; }
   AlgorithmChoice choice() const override { return AlgorithmChoice::kGemm; }
+  SumOrder order() const override { return SumOrder::kChunks; }
 
   std::unique_ptr<Execution> plan(const PlanRequest& request, Decline* decline) const override {
     decline->reason = decline_phased(request);

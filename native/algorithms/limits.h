@@ -22,9 +22,11 @@ inline constexpr double kMaxTaskCycles = 3000000.0;  // about a millisecond: abo
 // A reason why no phase-by-phase algorithm should run the problem, or "".
 std::string decline_phased(const PlanRequest& request);
 
-// Whether direct_few is for this layer: its tiles hold all phases of all output channels. The other direct algorithms then
-// decline, because they add products in another order.
-bool few_outputs(const PlanRequest& request);
+// Whether direct_few can run this layer: its tiles hold all phases of all output channels.
+bool few_outputs(const LayerSpec& layer);
+
+// Why depthwise cannot run this layer, in words for the user; "" if it can.
+std::string decline_depthwise(const LayerSpec& layer);
 
 // Into how many parts to cut each of `blocks` blocks of `cycles_per_block`, given at most `max_parts`.
 std::int64_t parts_per_block(std::int64_t blocks, double cycles_per_block, std::int64_t max_parts);

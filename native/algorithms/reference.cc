@@ -60,6 +60,7 @@ class Reference final : public Algorithm {
  public:
   const char* name() const override { return "reference"; }
   AlgorithmChoice choice() const override { return AlgorithmChoice::kReference; }
+  SumOrder order() const override { return SumOrder::kExact; }
   std::unique_ptr<Execution> plan(const PlanRequest& request, Decline*) const override {
     return std::make_unique<ReferenceExecution>(request.original);
   }

@@ -8,6 +8,7 @@ namespace convtranspose {
 namespace avx2 {
 namespace {
 
+#include "kernels/row.inl.h"
 #include "kernels/store.inl.h"
 #include "kernels/tile.inl.h"
 
@@ -31,17 +32,31 @@ constexpr TileKernel kChannels[] = {
     channels<2, 2>(), channels<2, 1>(),
     channels<1, 2>(), channels<1, 1>(),
 };
+
+constexpr RowKernel kRows[] = {
+    rows<1, 8>(), rows<2, 4>(), rows<3, 2>(), rows<4, 2>(),
+    rows<5, 2>(), rows<6, 1>(), rows<7, 1>(), rows<8, 1>(),
+};
 // clang-format on
 
 }  // namespace
 }  // namespace avx2
 
 const KernelTable kAvx2Kernels = {
-    "avx2",          avx2::kLanes,
-    avx2::kWide,     sizeof(avx2::kWide) / sizeof(TileKernel),
-    avx2::kChannels, sizeof(avx2::kChannels) / sizeof(TileKernel),
-    avx2::row_store, avx2::pixel_store,
+    "avx2",
+    avx2::kLanes,
+    avx2::kWide,
+    sizeof(avx2::kWide) / sizeof(TileKernel),
+    avx2::kChannels,
+    sizeof(avx2::kChannels) / sizeof(TileKernel),
+    avx2::kRows,
+    sizeof(avx2::kRows) / sizeof(RowKernel),
+    avx2::pixel_kernel<8>(),
+    avx2::row_store,
+    avx2::pixel_store,
     avx2::transpose,
+    avx2::kStoresPast ? avx2::stream : nullptr,
+    avx2::fence_past,
 };
 
 }  // namespace convtranspose

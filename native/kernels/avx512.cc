@@ -8,6 +8,7 @@ namespace convtranspose {
 namespace avx512 {
 namespace {
 
+#include "kernels/row.inl.h"
 #include "kernels/store.inl.h"
 #include "kernels/tile.inl.h"
 
@@ -41,17 +42,31 @@ constexpr TileKernel kChannels[] = {
     channels<2, 3>(), channels<2, 2>(), channels<2, 1>(),
     channels<1, 3>(), channels<1, 2>(), channels<1, 1>(),
 };
+
+constexpr RowKernel kRows[] = {
+    rows<1, 8>(), rows<2, 4>(), rows<3, 3>(), rows<4, 4>(),
+    rows<5, 2>(), rows<6, 2>(), rows<7, 2>(), rows<8, 2>(),
+};
 // clang-format on
 
 }  // namespace
 }  // namespace avx512
 
 const KernelTable kAvx512Kernels = {
-    "avx512",          avx512::kLanes,
-    avx512::kWide,     sizeof(avx512::kWide) / sizeof(TileKernel),
-    avx512::kChannels, sizeof(avx512::kChannels) / sizeof(TileKernel),
-    avx512::row_store, avx512::pixel_store,
+    "avx512",
+    avx512::kLanes,
+    avx512::kWide,
+    sizeof(avx512::kWide) / sizeof(TileKernel),
+    avx512::kChannels,
+    sizeof(avx512::kChannels) / sizeof(TileKernel),
+    avx512::kRows,
+    sizeof(avx512::kRows) / sizeof(RowKernel),
+    avx512::pixel_kernel<8>(),
+    avx512::row_store,
+    avx512::pixel_store,
     avx512::transpose,
+    avx512::kStoresPast ? avx512::stream : nullptr,
+    avx512::fence_past,
 };
 
 }  // namespace convtranspose

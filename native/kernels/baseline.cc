@@ -8,6 +8,7 @@ namespace convtranspose {
 namespace baseline {
 namespace {
 
+#include "kernels/row.inl.h"
 #include "kernels/store.inl.h"
 #include "kernels/tile.inl.h"
 
@@ -30,17 +31,31 @@ constexpr TileKernel kChannels[] = {
     channels<2, 2>(), channels<2, 1>(),
     channels<1, 2>(), channels<1, 1>(),
 };
+
+constexpr RowKernel kRows[] = {
+    rows<1, 4>(), rows<2, 4>(), rows<3, 2>(), rows<4, 2>(),
+    rows<5, 1>(), rows<6, 1>(), rows<7, 1>(), rows<8, 1>(),
+};
 // clang-format on
 
 }  // namespace
 }  // namespace baseline
 
 const KernelTable kBaselineKernels = {
-    "baseline",          baseline::kLanes,
-    baseline::kWide,     sizeof(baseline::kWide) / sizeof(TileKernel),
-    baseline::kChannels, sizeof(baseline::kChannels) / sizeof(TileKernel),
-    baseline::row_store, baseline::pixel_store,
+    "baseline",
+    baseline::kLanes,
+    baseline::kWide,
+    sizeof(baseline::kWide) / sizeof(TileKernel),
+    baseline::kChannels,
+    sizeof(baseline::kChannels) / sizeof(TileKernel),
+    baseline::kRows,
+    sizeof(baseline::kRows) / sizeof(RowKernel),
+    baseline::pixel_kernel<4>(),
+    baseline::row_store,
+    baseline::pixel_store,
     baseline::transpose,
+    baseline::kStoresPast ? baseline::stream : nullptr,
+    baseline::fence_past,
 };
 
 }  // namespace convtranspose

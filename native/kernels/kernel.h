@@ -92,6 +92,62 @@ struct TransposeArgs {
 };
 typedef void (*TransposeFn)(const TransposeArgs* args);
 
+// One step of the two kinds of kernels below: what it reads and what it multiplies by, relative to src and weights.
+struct TapStep {
+  ptrdiff_t src;
+  ptrdiff_t weights;
+};
+
+// Row kernels: a run of one output row in one pass, from few products to finished, interleaved outputs.
+//   sum[f][j] = sum over the steps of phase f, in order, of  weight * src[step.src + j]
+//   dst[j*phases + f] = epilogue(sum[f][j] + bias)   for all j, f with j*phases + f < count
+// The first `joint` steps belong to all phases: weights[step.weights + f]. Then come singles[0] steps of phase 0 alone,
+// singles[1] of phase 1 and so on; singles is nullptr when there are none. src is read up to nr columns beyond the last j.
+// dst: nothing outside is written. `stream`: dst is 64-byte aligned, and whole vectors are stored past the caches (see
+// stream_fence). Each product is one fused multiply-add, as above. count >= 0.
+struct RowArgs {
+  const float* src;
+  const float* weights;
+  const TapStep* steps;
+  int64_t joint;
+  const int64_t* singles;  // [phases]
+  int64_t count;
+  float* dst;
+  float bias;
+  const Epilogue* epilogue;
+  bool stream;
+};
+struct RowKernel {
+  const char* name;  // "rows2x4": phases x vectors
+  int phases;
+  int nr;  // columns of accumulators: vectors * lanes
+  void (*fn)(const RowArgs* args);
+};
+
+// Pixel kernels: channels-last, every channel by itself. Lanes are channels.
+//   dst[j*dst_stride + c] = epilogue(bias[c] + sum over steps, in order, of  w[c] * x[j*src_stride + c])
+// for j in [0, pixels), c in [0, channels), with w = weights + step.weights and x = src + step.src. Nothing outside is
+// written or read. steps >= 0. `stream`: dst is 64-byte aligned, dst_stride and channels are multiples of 16, and the stores
+// pass by the caches (see stream_fence).
+struct PixelArgs {
+  const float* src;
+  const float* weights;
+  const TapStep* steps;
+  int64_t step_count;
+  ptrdiff_t src_stride;
+  int64_t pixels;
+  int64_t channels;
+  float* dst;
+  ptrdiff_t dst_stride;
+  const float* bias;
+  const Epilogue* epilogue;
+  bool stream;
+};
+struct PixelKernel {
+  const char* name;  // "pixels8": so many pixels at a time
+  void (*fn)(const PixelArgs* args);
+};
+
 struct KernelTable {
   const char* isa;  // "baseline", "avx2", "avx512", "neon"
   int lanes;        // floats in a vector
@@ -101,9 +157,17 @@ struct KernelTable {
   // Channels kernels, likewise: every mr from 1 to the largest occurs with every column count that occurs at all.
   const TileKernel* channels;
   int channels_count;
+  // Row kernels: entry i has i + 1 phases.
+  const RowKernel* rows;
+  int rows_count;
+  PixelKernel pixels;
   RowStoreFn row_store;
   PixelStoreFn pixel_store;
   TransposeFn transpose;
+  // dst[i] = src[i] for i in [0, count), past the caches: dst 64-byte aligned, count a multiple of 16. nullptr where the
+  // instruction set has no such stores. Before anybody else may read, the thread that stored calls stream_fence.
+  void (*stream)(const float* src, float* dst, int64_t count);
+  void (*stream_fence)();
 };
 
 }  // namespace convtranspose

@@ -1,5 +1,5 @@
 // Sets of the kernels of one table, for counting and naming what a run calls. Every kernel of a table that is worth a name
-// has a number: first the wide tile kernels, then the channels tile kernels.
+// has a number: first the wide tile kernels, then the channels tile kernels, the row kernels and the pixel kernel.
 #pragma once
 
 #include <bitset>
@@ -13,11 +13,16 @@ using KernelSet = std::bitset<kMaxKernels>;
 
 inline int wide_number(const KernelTable&, int row) { return row; }
 inline int channels_number(const KernelTable& table, int row) { return table.wide_count + row; }
-inline int kernel_count(const KernelTable& table) { return table.wide_count + table.channels_count; }
+inline int rows_number(const KernelTable& table, int row) { return table.wide_count + table.channels_count + row; }
+inline int pixels_number(const KernelTable& table) { return rows_number(table, table.rows_count); }
+inline int kernel_count(const KernelTable& table) { return pixels_number(table) + 1; }
 
 // Its name: "8x3". number in [0, kernel_count(table)).
 inline const char* kernel_name(const KernelTable& table, int number) {
-  return number < table.wide_count ? table.wide[number].name : table.channels[number - table.wide_count].name;
+  if (number < table.wide_count) return table.wide[number].name;
+  if (number < rows_number(table, 0)) return table.channels[number - table.wide_count].name;
+  if (number < pixels_number(table)) return table.rows[number - rows_number(table, 0)].name;
+  return table.pixels.name;
 }
 
 }  // namespace convtranspose

@@ -8,6 +8,7 @@ namespace convtranspose {
 namespace neon {
 namespace {
 
+#include "kernels/row.inl.h"
 #include "kernels/store.inl.h"
 #include "kernels/tile.inl.h"
 
@@ -34,17 +35,31 @@ constexpr TileKernel kChannels[] = {
     channels<2, 3>(), channels<2, 2>(), channels<2, 1>(),
     channels<1, 3>(), channels<1, 2>(), channels<1, 1>(),
 };
+
+constexpr RowKernel kRows[] = {
+    rows<1, 8>(), rows<2, 4>(), rows<3, 3>(), rows<4, 4>(),
+    rows<5, 2>(), rows<6, 2>(), rows<7, 2>(), rows<8, 2>(),
+};
 // clang-format on
 
 }  // namespace
 }  // namespace neon
 
 const KernelTable kNeonKernels = {
-    "neon",          neon::kLanes,
-    neon::kWide,     sizeof(neon::kWide) / sizeof(TileKernel),
-    neon::kChannels, sizeof(neon::kChannels) / sizeof(TileKernel),
-    neon::row_store, neon::pixel_store,
+    "neon",
+    neon::kLanes,
+    neon::kWide,
+    sizeof(neon::kWide) / sizeof(TileKernel),
+    neon::kChannels,
+    sizeof(neon::kChannels) / sizeof(TileKernel),
+    neon::kRows,
+    sizeof(neon::kRows) / sizeof(RowKernel),
+    neon::pixel_kernel<8>(),
+    neon::row_store,
+    neon::pixel_store,
     neon::transpose,
+    neon::kStoresPast ? neon::stream : nullptr,
+    neon::fence_past,
 };
 
 }  // namespace convtranspose

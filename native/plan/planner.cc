@@ -88,15 +88,27 @@ const char* choice_word(AlgorithmChoice choice) {
 }
 
 const std::vector<const Algorithm*>& algorithm_list() {
-  static const std::vector<const Algorithm*> list{&gemm(), &direct_few(), &direct_wide(), &direct_channels(), &reference()};
+  static const std::vector<const Algorithm*> list{&gemm(),        &depthwise(),       &direct_few(),
+                                                  &direct_wide(), &direct_channels(), &reference()};
   return list;
 }
 
 namespace {
 
+// The one order in which products are added under `invariant`: by the layer as it was made and the options, never by sizes.
+SumOrder invariant_order(const PlanRequest& request, AlgorithmChoice forced) {
+  const LayerSpec& layer = request.original.layer;
+  if (forced == AlgorithmChoice::kDepthwise) return SumOrder::kTaps;
+  if (forced == AlgorithmChoice::kGemm) return SumOrder::kChunks;
+  const bool depthwise_layer = layer.in_channels == layer.groups && decline_depthwise(layer).empty();
+  if (forced == AlgorithmChoice::kAuto && depthwise_layer) return SumOrder::kTaps;
+  return few_outputs(layer) ? SumOrder::kStrips : SumOrder::kChunks;
+}
+
 // Fills algorithm, execution and rejected of the plan; returns the estimate of the one chosen.
 double choose_algorithm(const PlanRequest& request, AlgorithmChoice forced, Plan* made) {
   const Problem& problem = request.original;
+  const SumOrder wanted_order = invariant_order(request, forced);
   double best_seconds = 0.0;
   for (const Algorithm* algorithm : algorithm_list()) {
     if (forced != AlgorithmChoice::kAuto && algorithm->choice() != forced) {
@@ -105,6 +117,10 @@ double choose_algorithm(const PlanRequest& request, AlgorithmChoice forced, Plan
     }
     if (algorithm->choice() == AlgorithmChoice::kReference && made->execution != nullptr) {
       made->rejected.push_back({algorithm->name(), "others can run the problem"});
+      continue;
+    }
+    if (problem.call.invariant && algorithm->order() != SumOrder::kExact && algorithm->order() != wanted_order) {
+      made->rejected.push_back({algorithm->name(), "adds in another order than all invariant results of this layer"});
       continue;
     }
     Decline decline;
@@ -170,7 +186,10 @@ Status make_plan(const Problem& problem, const WeightFacts& weights, const Kerne
     if (problem.call.workspace_limit > 0) {
       // The reference would add in another order, or take a thousand times as long.
       if (problem.call.invariant) {
-        return Status::unsupported("workspaceLimit", "too small for an invariant result: " + made->rejected.front().reason);
+        const auto wants = [](const Rejection& rejection) { return rejection.for_workspace; };
+        return Status::unsupported("workspaceLimit",
+                                   "too small for an invariant result: " +
+                                       std::find_if(made->rejected.begin(), made->rejected.end(), wants)->reason);
       }
     } else {
       request.workspace_limit = kLastResortLimit;

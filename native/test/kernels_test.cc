@@ -231,6 +231,13 @@ TEST_CASE("every instruction set that the processor supports and the compiler kn
     CHECK(table.lanes >= 4);
     CHECK(table.wide_count > 0);
     CHECK(table.channels_count > 0);
+    CHECK(table.rows_count > 0);
+    for (int i = 0; i < table.rows_count; ++i) {
+      const RowKernel& kernel = table.rows[i];
+      CHECK(kernel.phases == i + 1);
+      CHECK(kernel.nr % table.lanes == 0);
+      CHECK(kernel.name == "rows" + std::to_string(kernel.phases) + "x" + std::to_string(kernel.nr / table.lanes));
+    }
   });
 #if defined(__x86_64__)
   CHECK(kernel_table(Isa::kNeon) == nullptr);
@@ -378,5 +385,134 @@ TEST_CASE("transpose moves every value once") {
     }
     check(64, 130);
     check(129, 65);
+  });
+}
+
+namespace {
+
+struct RowCase {
+  int joint;
+  std::vector<int> singles;  // of phase f: singles[f % size]; none if empty
+};
+
+const RowCase kRowCases[] = {{1, {}}, {4, {}}, {0, {3}}, {0, {0}}, {2, {1, 0, 2}}, {5, {0, 1}}};
+
+void check_row(const KernelTable& table, const RowKernel& kernel, const RowCase& shape, int count, bool stream,
+               const Epilogue& limits, Random& random) {
+  const int positions = (count + kernel.phases - 1) / kernel.phases;
+  std::vector<std::int64_t> singles;
+  for (int f = 0; f < kernel.phases && !shape.singles.empty(); ++f)
+    singles.push_back(shape.singles[f % shape.singles.size()]);
+  std::int64_t step_count = shape.joint;
+  for (const std::int64_t n : singles) step_count += n;
+  Source src(step_count * 7 + positions + kernel.nr), weights(step_count * kernel.phases + 1);
+  randomize(src, random);
+  randomize(weights, random);
+  std::vector<TapStep> steps;
+  for (std::int64_t t = 0; t < step_count; ++t) steps.push_back({(t * 5) % 7 + t * 6, (t * 3) % step_count * kernel.phases});
+  Guarded dst(count, stream ? 0 : count % 16);
+  dst.fill(7.0f);
+  const float bias = 0.375f;
+  const RowArgs args{src.data(), weights.data(), steps.data(), shape.joint, singles.empty() ? nullptr : singles.data(),
+                     count,      dst.data(),     bias,         &limits,     stream};
+  kernel.fn(&args);
+  if (stream) table.stream_fence();
+  int wrong = 0;
+  for (int o = 0; o < count; ++o) {
+    const int f = o % kernel.phases, j = o / kernel.phases;
+    float sum = 0.0f;
+    std::int64_t t = 0;
+    const auto add = [&](int factor) {
+      sum = add_product(table, weights[steps[t].weights + factor], src[steps[t].src + j], sum);
+    };
+    for (; t < shape.joint; ++t) add(f);
+    for (int g = 0; g < kernel.phases && !singles.empty(); ++g) {
+      for (std::int64_t n = singles[g]; n > 0; --n, ++t) {
+        if (g == f) add(0);
+      }
+    }
+    wrong += !same_bits(dst[o], reference_clamp(sum + bias, limits.lower, limits.upper));
+  }
+  CHECK(wrong == 0);
+  CHECK(dst.guards_intact());
+}
+
+}  // namespace
+
+TEST_CASE("row kernels give the bits of one sum in order of steps, finished and interleaved") {
+  Random random(5);
+  for_each_table([&](const KernelTable& table) {
+    for (int k = 0; k < table.rows_count; ++k) {
+      const RowKernel& kernel = table.rows[k];
+      const int whole = kernel.phases * kernel.nr;
+      for (const RowCase& shape : kRowCases) {
+        for (int count = 0; count <= 2 * whole + 3; count += count < 40 ? 1 : 13) {
+          INFO(kernel.name << " joint " << shape.joint << " count " << count);
+          check_row(table, kernel, shape, count, false, kLimits[count % 4], random);
+          check_row(table, kernel, shape, count, true, kLimits[count % 4], random);
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("pixel kernels give every channel the bits of its own sum in order of steps") {
+  Random random(6);
+  for_each_table([&](const KernelTable& table) {
+    for (const bool stream : {false, true}) {
+      for (const int step_count : {0, 1, 4, 9}) {
+        for (int pixels = 1; pixels <= 19; pixels += 1 + pixels / 9) {
+          for (int channels = stream ? 16 : 1; channels <= 48; channels += stream ? 16 : 1 + channels / 17) {
+            const ptrdiff_t src_stride = channels + channels % 3;
+            const ptrdiff_t dst_stride = stream ? 2 * channels : channels + channels % 5;
+            std::vector<TapStep> steps;
+            for (int t = 0; t < step_count; ++t) steps.push_back({(t * 3) % 4 * src_stride, (t * 5) % 9 * channels});
+            Source src(step_count == 0 ? 0 : (pixels + 2) * src_stride + channels), weights(9 * channels), bias(channels);
+            if (step_count > 0 && step_count < 4) steps[0].src = 3 * src_stride;  // the last float is read in any case
+            randomize(src, random);
+            randomize(weights, random);
+            randomize(bias, random);
+            Guarded dst((pixels - 1) * dst_stride + channels, stream ? 0 : channels % 16);
+            dst.fill(7.0f);
+            const Epilogue& limits = kLimits[channels % 4];
+            const PixelArgs args{src.data(), weights.data(), steps.data(), step_count,  src_stride, pixels,
+                                 channels,   dst.data(),     dst_stride,   bias.data(), &limits,    stream};
+            table.pixels.fn(&args);
+            if (stream) table.stream_fence();
+            int wrong = 0;
+            for (int j = 0; j < pixels; ++j) {
+              for (int c = 0; c < dst_stride && std::size_t(j * dst_stride + c) < dst.size(); ++c) {
+                float sum = 0.0f;
+                for (const TapStep& step : steps) {
+                  if (c >= channels) break;
+                  sum = add_product(table, weights[step.weights + c], src[step.src + j * src_stride + c], sum);
+                }
+                const float expected = c < channels ? reference_clamp(sum + bias[c], limits.lower, limits.upper) : 7.0f;
+                wrong += !same_bits(dst[j * dst_stride + c], expected);
+              }
+            }
+            INFO("steps " << step_count << " pixels " << pixels << " channels " << channels << " stream " << stream);
+            CHECK(wrong == 0);
+            CHECK(dst.guards_intact());
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("stream copies whole lines") {
+  for_each_table([&](const KernelTable& table) {
+    if (table.stream == nullptr) return;
+    for (int count = 0; count <= 160; count += 16) {
+      Source src(count);
+      for (int i = 0; i < count; ++i) src[i] = static_cast<float>(i);
+      Guarded dst(count, 0);
+      dst.fill(-1.0f);
+      table.stream(src.data(), dst.data(), count);
+      table.stream_fence();
+      CHECK(std::equal(src.data(), src.data() + count, dst.data()));
+      CHECK(dst.guards_intact());
+    }
   });
 }

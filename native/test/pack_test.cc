@@ -9,6 +9,8 @@
 
 #include "kernels/registry.h"
 #include "pack/input.h"
+#include "pack/pixel_weights.h"
+#include "pack/row_weights.h"
 #include "pack/strip_weights.h"
 #include "pack/weights.h"
 #include "problem/phases.h"
@@ -231,6 +233,77 @@ TEST_CASE("packed input: both orders, both memory formats, halos are zero") {
       }
     }
   }
+}
+
+TEST_CASE("row programs take every weight of every output channel once, where its tap is") {
+  for (const std::int64_t stride : {1, 2, 3}) {
+    for (const std::int64_t dilation : {1, 2}) {
+      for (const std::int64_t pad : {0, 1, 2}) {
+        for (const bool join : {false, true}) {
+          Problem p;
+          p.layer = layer_of(3, 2, 2, {2, 3, 4}, {1, 2, stride}, {1, 1, dilation});
+          p.call.in = {3, 4, 9};
+          p.call.pad_begin = {0, 1, pad};
+          p.call.out = {4, 8, 8 * stride + dilation * 3 + 1 - pad};
+          const PhaseSet phases = make_phases(p);
+          const RowWeights form(p, phases, join);
+          const std::vector<float> raw = numbered(p.weights_elements());
+          std::vector<float> packed(static_cast<std::size_t>(form.elements()));
+          pack_all(form, raw.data(), packed.data());
+          CHECK(same_bits(pack_by_tasks(form, raw), packed));
+          REQUIRE(form.channel_elements() == 2 * 24);
+          const std::int64_t phases_w = phases.dim[2].count();
+          std::vector<int> uses(raw.size());
+          for (std::int64_t channel = 0; channel < p.layer.out_channels; ++channel) {
+            std::size_t index = 0;
+            for (const Phase1d& phase_d : phases.dim[0].phases) {
+              for (const Phase1d& phase_h : phases.dim[1].phases) {
+                const RowProgram& program = form.programs()[index++];
+                const auto check = [&](const RowTap& tap, std::int64_t f, std::int64_t at) {
+                  const float value = packed[static_cast<std::size_t>(channel * form.channel_elements() + at)];
+                  const std::int64_t flat = static_cast<std::int64_t>(value) - 1;  // raw[i] = i + 1
+                  ++uses[static_cast<std::size_t>(flat)];
+                  REQUIRE(flat / 24 % 2 == channel % 2);
+                  REQUIRE(flat / 48 == channel / 2 * 2 + tap.channel);
+                  const Dims k{flat / 12 % 2, flat / 4 % 3, flat % 4};
+                  const Dims first{phase_d.first, phase_h.first, phases.dim[2].phases[static_cast<std::size_t>(f)].first};
+                  for (int d = 0; d < kSpatialDims; ++d) {
+                    REQUIRE(first[d] + p.call.pad_begin[d] - k[d] * p.layer.dilation[d] ==
+                            tap.offsets[static_cast<std::size_t>(d)] * p.layer.stride[d]);
+                  }
+                };
+                std::size_t t = 0;
+                for (; t < static_cast<std::size_t>(program.joint); ++t) {
+                  for (std::int64_t f = 0; f < phases_w; ++f) check(program.taps[t], f, program.taps[t].weights + f);
+                }
+                REQUIRE((join || t == 0));
+                for (std::int64_t f = 0; f < phases_w; ++f) {
+                  for (std::int64_t n = program.singles[static_cast<std::size_t>(f)]; n > 0; --n, ++t) {
+                    check(program.taps[t], f, program.taps[t].weights);
+                  }
+                }
+                REQUIRE(t == program.taps.size());
+              }
+            }
+          }
+          for (const int count : uses) REQUIRE(count == 1);
+        }
+      }
+    }
+  }
+}
+
+TEST_CASE("pixel weights: channels next to each other") {
+  const LayerSpec layer = layer_of(9000, 1, 1, {2, 3, 4}, {1, 2, 1}, {1, 1, 1});
+  const PixelWeights form(layer);
+  REQUIRE(form.tasks() >= 3);
+  const std::vector<float> raw = numbered(9000 * 24);
+  const std::vector<float> packed = pack_by_tasks(form, raw);
+  std::size_t wrong = 0;
+  for (std::size_t k = 0; k < 24; ++k) {
+    for (std::size_t c = 0; c < 9000; ++c) wrong += packed[k * 9000 + c] != raw[c * 24 + k];
+  }
+  CHECK(wrong == 0);
 }
 
 }  // namespace

@@ -5,7 +5,7 @@ import { runChildForJson } from '../support/child';
 import { loadFixtures } from '../support/fixtures';
 import { algorithmChoices, forms, runForm } from '../support/forms';
 import { memoryFormats } from '../support/problem';
-import { isGemm, runFixtures } from './run-fixtures';
+import { isDepthwise, isGemm, runFixtures } from './run-fixtures';
 import type { FixtureReport } from './run-fixtures';
 
 const fixtures = loadFixtures();
@@ -25,6 +25,7 @@ function check(report: () => FixtureReport): void {
           expect([key, report().runs[key]]).toEqual([key, fixtures.length]);
         }
         expect(report().runs[`${form}/${format}/gemm`]).toBeGreaterThan(20);
+        expect(report().runs[`${form}/${format}/depthwise`]).toBeGreaterThan(20);
       }
     }
   });
@@ -34,14 +35,19 @@ function check(report: () => FixtureReport): void {
     expect(fixtures.filter((f) => isGemm(f) && declined.has(f.number)).map((f) => f.number)).toEqual([]);
   });
 
-  test('only gemm declined', () => {
-    expect(Object.keys(report().declined)).toEqual(['gemm']);
+  test('depthwise runs wherever a group has few input channels', () => {
+    const declined = new Set(report().declined['depthwise']);
+    expect(fixtures.filter((f) => isDepthwise(f) && declined.has(f.number)).map((f) => f.number)).toEqual([]);
+  });
+
+  test('only gemm and depthwise declined', () => {
+    expect(Object.keys(report().declined).sort()).toEqual(['depthwise', 'gemm']);
   });
 
   test('the kernels were those of the instruction set', () => {
     const { isa, counters } = report();
     const names = Object.keys(counters);
-    for (const algorithm of ['direct-few', 'direct-wide', 'direct-channels', 'gemm']) {
+    for (const algorithm of ['depthwise', 'direct-few', 'direct-wide', 'direct-channels', 'gemm']) {
       expect(names).toContainEqual(expect.stringMatching(`^${algorithm}/${isa}/`));
     }
     expect(names).toContainEqual(expect.stringMatching('^reference/'));
@@ -71,7 +77,7 @@ describe.each(cpuInfo().supported)('fixtures with CONVTRANSPOSE_ISA=%s', (isa) =
 });
 
 describe('algorithms without kernels', () => {
-  const unavailable = algorithmChoices.filter((a) => a === 'winograd' || a === 'depthwise');
+  const unavailable = algorithmChoices.filter((a) => a === 'winograd');
 
   test.each(unavailable)('%s is refused with a reason', async (algorithm) => {
     const fixture = fixtures.find((f) => f.family === 'depthwise');

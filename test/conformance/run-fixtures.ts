@@ -27,11 +27,16 @@ export interface FixtureReport {
 /** The first failures tell the story; thousands more would hide it. */
 const maxFailures = 25;
 
-const implemented: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'reference'];
+const implemented: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'depthwise', 'reference'];
 
 /** True where the gemm algorithm promises to run: exactly one tap reaches every output. */
 export function isGemm(f: Fixture): boolean {
   return f.kernel.every((k, d) => k === f.stride[d] && f.dilation[d] === 1 && f.outputPadding[d] === 0 && f.padding[d]?.join() === '0,0');
+}
+
+/** True where the depthwise algorithm promises to run: few input channels per group. */
+export function isDepthwise(f: Fixture): boolean {
+  return f.inChannels / f.groups <= 8;
 }
 
 /** Data whose sums float32 holds exactly. */

@@ -1,7 +1,7 @@
 /** Holds results to the bit against each other, in the process's instruction set. */
 import { cpuInfo, getNumThreads, setNumThreads } from '../../lib/index';
 import { Random, values } from '../support/data';
-import { callFunctional, contiguousOutput, inputTensor, makeModule, runForm, tensor } from '../support/forms';
+import { callFunctional, contiguousOutput, inputTensor, makeModule, mayDecline, runForm, tensor } from '../support/forms';
 import type { AlgorithmChoice, Data, RunOptions } from '../support/forms';
 import { inputShape, memoryFormats, outputShape, outputSize, problemText, product, weightShape } from '../support/problem';
 import type { MemoryFormat, Problem } from '../support/problem';
@@ -14,7 +14,7 @@ export interface DeterminismReport {
   failures: string[];
 }
 
-const choices: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'reference'];
+const choices: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'depthwise', 'reference'];
 const casesPerRank = 14;
 const maxFailures = 20;
 
@@ -83,7 +83,7 @@ export async function runDeterminism(): Promise<DeterminismReport> {
         try {
           first = await runForm('module', p, data, { ...run, numThreads: 1 });
         } catch (error) {
-          if (algorithm === 'gemm' && refused(error)) continue;
+          if (mayDecline(algorithm) && refused(error)) continue;
           throw error;
         }
         for (const numThreads of [1, 2, 3, 4]) {
@@ -135,7 +135,7 @@ export async function runInvariance(): Promise<DeterminismReport> {
         try {
           whole = await runForm('module', p, data, run);
         } catch (error) {
-          if (algorithm === 'gemm' && refused(error)) continue;
+          if (mayDecline(algorithm) && refused(error)) continue;
           throw error;
         }
         report.compare('functional', whole, callContiguous(p, data, run, memoryFormat), p, run);

@@ -11,7 +11,7 @@ describe('explain()', () => {
     expect(report.failures).toEqual([]);
     expect(report.suite).toBeGreaterThan(20);
     expect(report.compared).toBeGreaterThan(600);
-    for (const algorithm of ['direct-few', 'direct-wide', 'direct-channels', 'gemm', 'reference']) {
+    for (const algorithm of ['depthwise', 'direct-few', 'direct-wide', 'direct-channels', 'gemm', 'reference']) {
       expect(Object.keys(report.algorithms)).toContain(algorithm);
     }
   }, 300_000);

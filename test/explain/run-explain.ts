@@ -5,7 +5,7 @@ import path from 'node:path';
 import { cpuInfo } from '../../lib/index';
 import { loadNative } from '../../lib/native';
 import { values } from '../support/data';
-import { makeModule } from '../support/forms';
+import { makeModule, mayDecline } from '../support/forms';
 import type { AlgorithmChoice, RunOptions } from '../support/forms';
 import { inputShape, memoryFormats, outputShape, problemText, product, weightShape } from '../support/problem';
 import type { Problem } from '../support/problem';
@@ -67,7 +67,7 @@ export function runExplain(): ExplainReport {
     const { problem, seed } = randomCase(rank, 40_000 + i);
     return { name: `random ${rank} ${seed}`, problem };
   }));
-  const choices: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'reference'];
+  const choices: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'depthwise', 'reference'];
   for (const { name, problem } of suite) {
     for (const memoryFormat of memoryFormats) compareOne(report, name, problem, { memoryFormat });
   }
@@ -117,7 +117,7 @@ function compareOne(report: ExplainReport, name: string, p: Problem, run: RunOpt
     report.algorithms[before.algorithm] = (report.algorithms[before.algorithm] ?? 0) + 1;
     report.compared += 1;
   } catch (error) {
-    if (run.algorithm !== 'gemm' || (error as { code?: string }).code !== 'ERR_CONVTRANSPOSE_UNSUPPORTED') throw error;
+    if (!mayDecline(run.algorithm) || (error as { code?: string }).code !== 'ERR_CONVTRANSPOSE_UNSUPPORTED') throw error;
   } finally {
     layer.dispose();
   }

@@ -259,7 +259,8 @@ export function wrongCalls(): WrongCall[] {
   // Forced algorithms that cannot run
   add('gemm where kernel and stride differ', 'UNSUPPORTED', 'algorithm', () => convTranspose2d(input, weight, bias, { algorithm: 'gemm' }));
   add('winograd', 'UNSUPPORTED', 'algorithm', () => convTranspose2d(input, weight, bias, { algorithm: 'winograd' }));
-  add('depthwise', 'UNSUPPORTED', 'algorithm', () => convTranspose2d(input, weight, bias, { algorithm: 'depthwise' }));
+  add('depthwise with nine channels to a group', 'UNSUPPORTED', 'algorithm', () =>
+    convTranspose2d(zeros([1, 9, 3, 3]), zeros([9, 2, 3, 3]), bias, { algorithm: 'depthwise' }));
 
   // Modules
   for (const argument of ['inChannels', 'outChannels'] as const) {

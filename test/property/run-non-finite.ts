@@ -3,7 +3,7 @@ import { cpuInfo } from '../../lib/index';
 import { compare } from '../support/bound';
 import { Random, values } from '../support/data';
 import { define } from '../support/definition';
-import { runForm } from '../support/forms';
+import { mayDecline, runForm } from '../support/forms';
 import type { AlgorithmChoice, Data } from '../support/forms';
 import { inputShape, memoryFormats, problemText, product, weightShape } from '../support/problem';
 import { randomCase } from '../support/random-cases';
@@ -16,7 +16,7 @@ export interface NonFiniteReport {
   failures: string[];
 }
 
-const choices: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'reference'];
+const choices: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'depthwise', 'reference'];
 const casesPerRank = 60;
 const maxFailures = 20;
 
@@ -62,7 +62,7 @@ export async function runNonFinite(): Promise<NonFiniteReport> {
                 report.failures.push(`${failure}: ${form} ${memoryFormat} ${algorithm}, case ${rank} ${20_000 + seed} ${problemText(problem)}`);
               }
             } catch (error) {
-              if (algorithm !== 'gemm' || (error as { code?: string }).code !== 'ERR_CONVTRANSPOSE_UNSUPPORTED') throw error;
+              if (!mayDecline(algorithm) || (error as { code?: string }).code !== 'ERR_CONVTRANSPOSE_UNSUPPORTED') throw error;
             }
           }
         }

@@ -5,7 +5,7 @@ import { compare } from '../support/bound';
 import type { Clamp } from '../support/bound';
 import { Random, oneSided, values } from '../support/data';
 import { define } from '../support/definition';
-import { callFunctional, contiguousOutput, inputTensor, makeModule, tensor } from '../support/forms';
+import { callFunctional, contiguousOutput, inputTensor, makeModule, mayDecline, tensor } from '../support/forms';
 import type { AlgorithmChoice, Data, RunOptions } from '../support/forms';
 import { inputShape, memoryFormats, outputShape, outputSize, problemText, product, weightShape } from '../support/problem';
 import type { Problem } from '../support/problem';
@@ -29,13 +29,14 @@ export interface RandomReport {
 }
 
 /** Algorithms as the counters name them. */
-export const countedAlgorithms = ['direct-few', 'direct-wide', 'direct-channels', 'gemm', 'reference'] as const;
+export const countedAlgorithms = ['depthwise', 'direct-few', 'direct-wide', 'direct-channels', 'gemm', 'reference'] as const;
 
 /** Cases of every (algorithm, dimension, memory format). */
 export const wantedCases = 300;
 
 /** What the algorithms cut into blocks, and how many runs must go over two of them and must end with a smaller one. */
 export const blockedAxes: readonly string[] = [
+  ...['rows', 'columns'].map((axis) => `depthwise/${axis}`),
   ...['rows', 'columns'].map((axis) => `direct-few/${axis}`),
   ...['rows', 'columns', 'panel', 'channelChunk'].map((axis) => `direct-wide/${axis}`),
   ...['images', 'depths', 'rows', 'columns', 'panel', 'channelChunk'].map((axis) => `direct-channels/${axis}`),
@@ -53,7 +54,7 @@ export function uncrossedAxes({ overTwoBlocks, tails }: Pick<RandomReport, 'over
 const maxProblems = 4000;
 const maxFailures = 10;
 
-const choices: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'reference'];
+const choices: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'depthwise', 'reference'];
 
 export function runRandomCases(): RandomReport {
   const report: RandomReport = { isa: cpuInfo().isa, problems: {}, runs: {}, kernels: [], overTwoBlocks: {}, tails: {}, worst: {}, failures: [] };
@@ -106,8 +107,8 @@ function runInto(report: RandomReport, kernels: Set<string>, rank: number, seed:
         actual = result.values;
         if (result.explanation !== null) countBlocks(report, problem, result.explanation);
       } catch (error) {
-        const mayDecline = algorithm === 'gemm' || run.workspaceLimit !== undefined;
-        if (mayDecline && (error as { code?: string }).code === 'ERR_CONVTRANSPOSE_UNSUPPORTED') continue;
+        const may = mayDecline(algorithm) || run.workspaceLimit !== undefined;
+        if (may && (error as { code?: string }).code === 'ERR_CONVTRANSPOSE_UNSUPPORTED') continue;
         report.failures.push(`${(error as Error).message}: ${failureText(rank, seed, problem, run)}`);
         continue;
       }

@@ -11,6 +11,11 @@ export const forms: readonly Form[] = ['functional', 'functionalAsync', 'module'
 
 /** The words of the `algorithm` option. */
 export const algorithmChoices = ['auto', 'direct', 'gemm', 'reference', 'winograd', 'depthwise'] as const;
+
+/** Those that are made for some layers only, and refuse the others. */
+export function mayDecline(algorithm: AlgorithmChoice | undefined): boolean {
+  return algorithm === 'gemm' || algorithm === 'depthwise';
+}
 export type AlgorithmChoice = (typeof algorithmChoices)[number];
 
 export const functional = [convTranspose1d, convTranspose2d, convTranspose3d] as const;

@@ -48,6 +48,11 @@ CONVTRANSPOSE_INLINE Factor factor(Factors<kCount> factors) {
   return load_factor(factors.first + kIndex);
 }
 CONVTRANSPOSE_INLINE Vec madd(Factor factor, Vec v, Vec sum) { return _mm512_fmadd_ps(factor, v, sum); }
+CONVTRANSPOSE_INLINE Vec madd_vectors(Vec a, Vec b, Vec sum) { return _mm512_fmadd_ps(a, b, sum); }
+
+constexpr bool kStoresPast = true;
+CONVTRANSPOSE_INLINE void store_past(float* p, Vec v) { _mm512_stream_ps(p, v); }
+void fence_past() { _mm_sfence(); }
 
 // GCC makes a value that is used two or three times an operand in memory of each use, and the loads become the limit.
 CONVTRANSPOSE_INLINE void keep(Vec& v) { __asm__("" : "+v"(v)); }

@@ -5,6 +5,9 @@
 #pragma once
 
 #include <stdint.h>
+#if defined(__SSE2__)
+#include <xmmintrin.h>
+#endif
 
 #include "kernels/simd/unroll.h"
 
@@ -67,6 +70,19 @@ CONVTRANSPOSE_INLINE Factor factor(Factors<kCount> factors) {
 
 // sum + factor * v
 CONVTRANSPOSE_INLINE Vec madd(Factor factor, Vec v, Vec sum) { return sum + factor * v; }
+CONVTRANSPOSE_INLINE Vec madd_vectors(Vec a, Vec b, Vec sum) { return sum + a * b; }
+
+// Stores that pass by the caches (p: 64-byte aligned), if kStoresPast; afterwards the thread calls fence_past before others
+// may read. On x86-64 alone: elsewhere these are plain stores.
+#if defined(__SSE2__)
+constexpr bool kStoresPast = true;
+CONVTRANSPOSE_INLINE void store_past(float* p, Vec v) { _mm_stream_ps(p, v); }
+void fence_past() { _mm_sfence(); }
+#else
+constexpr bool kStoresPast = false;
+CONVTRANSPOSE_INLINE void store_past(float* p, Vec v) { store(p, v); }
+void fence_past() {}
+#endif
 
 // Makes the compiler hold v in a register instead of loading it once more where it is used. Instructions at this level take
 // no unaligned operand from memory, so there is nothing to prevent.

@@ -48,6 +48,12 @@ CONVTRANSPOSE_INLINE Vec at_most(Vec v, Vec upper) { return vbslq_f32(vcgtq_f32(
 typedef float Factor;
 CONVTRANSPOSE_INLINE Factor load_factor(const float* p) { return *p; }
 CONVTRANSPOSE_INLINE Vec madd(Factor factor, Vec v, Vec sum) { return vfmaq_n_f32(sum, v, factor); }
+CONVTRANSPOSE_INLINE Vec madd_vectors(Vec a, Vec b, Vec sum) { return vfmaq_f32(sum, a, b); }
+
+// There is no intrinsic for stores of pairs past the caches.
+constexpr bool kStoresPast = false;
+CONVTRANSPOSE_INLINE void store_past(float* p, Vec v) { store(p, v); }
+void fence_past() {}
 
 // Four to a register, then what is left of them; each multiplies straight from its lane.
 template <int kLane>

@@ -1,0 +1,56 @@
+// Depthwise layers, and layers with few input channels per group: each output has so few products that what counts is to
+// touch input and output once.
+#include "algorithms/algorithm.h"
+#include "algorithms/depthwise_pixels.h"
+#include "algorithms/depthwise_planes.h"
+#include "algorithms/limits.h"
+
+namespace convtranspose {
+namespace {
+
+constexpr std::int64_t kMaxInputChannels = 8;   // per group: with more, tiles of several output channels load less
+constexpr std::int64_t kMaxListedTaps = 65536;  // of a group
+constexpr std::int64_t kMaxWidthStride = 1024;  // an output row of one position waits in scratch
+constexpr std::int64_t kMaxChannelsByRow = 8;   // channels last: fewer than that leave most lanes of a vector idle
+
+class Depthwise final : public Algorithm {
+ public:
+  const char* name() const override { return "depthwise"; }
+  AlgorithmChoice choice() const override { return AlgorithmChoice::kDepthwise; }
+  SumOrder order() const override { return SumOrder::kTaps; }
+
+  std::unique_ptr<Execution> plan(const PlanRequest& request, Decline* decline) const override {
+    decline->reason = decline_phased(request);
+    if (!decline->reason.empty()) return nullptr;
+    // By the layer as it was made: under `invariant` the planner decides by it, too.
+    decline->reason = decline_depthwise(request.original.layer);
+    if (!decline->reason.empty()) return nullptr;
+    const Problem& problem = request.problem;
+    const bool one_to_one = problem.in_channels_per_group() == 1 && problem.out_channels_per_group() == 1;
+    if (problem.call.format == MemoryFormat::kChannelsLast && one_to_one && problem.layer.groups > kMaxChannelsByRow) {
+      return plan_depthwise_pixels(request, decline);
+    }
+    return plan_depthwise_planes(request, decline);
+  }
+};
+
+}  // namespace
+
+std::string decline_depthwise(const LayerSpec& layer) {
+  const std::int64_t inputs = layer.in_channels / layer.groups;
+  if (inputs > kMaxInputChannels) return "more than " + std::to_string(kMaxInputChannels) + " input channels per group";
+  double taps = static_cast<double>(inputs);
+  for (const std::int64_t kernel : layer.kernel) taps *= static_cast<double>(kernel);
+  if (taps > kMaxListedTaps) return "more than 65536 weights to an output channel";
+  if (layer.stride[2] > kMaxWidthStride) {
+    return "a stride of more than " + std::to_string(kMaxWidthStride) + " along the width";
+  }
+  return "";
+}
+
+const Algorithm& depthwise() {
+  static const Depthwise algorithm;
+  return algorithm;
+}
+
+}  // namespace convtranspose

@@ -1,0 +1,181 @@
+#include "algorithms/depthwise_pixels.h"
+
+#include <algorithm>
+#include <vector>
+
+#include "algorithms/cost_model.h"
+#include "algorithms/limits.h"
+#include "algorithms/streaming.h"
+#include "pack/pixel_weights.h"
+#include "problem/checked.h"
+#include "problem/phases.h"
+
+namespace convtranspose {
+namespace {
+
+constexpr std::int64_t kFloatsPerLine = 16;
+constexpr double kCallOverhead = 40.0;   // cycles of a pixel kernel call
+constexpr double kVectorProduct = 0.75;  // cycles of a product of vectors, with its loads
+constexpr double kVectorStore = 4.0;     // of an output vector, with its epilogue
+
+// Outputs first + step*j, j in [begin, end), of one phase along the width, all reached by the same taps: [first_tap,
+// last_tap).
+struct Run {
+  std::int64_t phase;
+  std::int64_t begin, end;
+  std::size_t first_tap, last_tap;
+};
+
+// Cuts every phase where a tap enters or leaves the input. The taps of a phase come by descending offset.
+std::vector<Run> make_runs(const PhaseSet1d& set, std::int64_t in) {
+  std::vector<Run> runs;
+  for (std::int64_t f = 0; f < set.count(); ++f) {
+    const Phase1d& phase = set.phases[static_cast<std::size_t>(f)];
+    std::vector<std::int64_t> cuts{0, phase.size};
+    for (const Tap1d& tap : phase.taps) {
+      for (const std::int64_t cut : {-tap.offset, in - tap.offset}) {
+        if (cut > 0 && cut < phase.size) cuts.push_back(cut);
+      }
+    }
+    std::sort(cuts.begin(), cuts.end());
+    cuts.erase(std::unique(cuts.begin(), cuts.end()), cuts.end());
+    // From cut to cut the taps that reach are a window, which moves on only.
+    std::size_t first = 0, last = 0;
+    for (std::size_t i = 0; i + 1 < cuts.size(); ++i) {
+      while (first < phase.taps.size() && phase.taps[first].offset >= in - cuts[i]) ++first;
+      while (last < phase.taps.size() && phase.taps[last].offset >= -cuts[i]) ++last;
+      runs.push_back({f, cuts[i], cuts[i + 1], first, std::max(first, last)});
+    }
+  }
+  return runs;
+}
+
+class DepthwisePixelsExecution final : public Execution {
+ public:
+  explicit DepthwisePixelsExecution(const PlanRequest& request)
+      : problem_(request.problem),
+        epilogue_(make_epilogue(request.problem)),
+        table_(request.kernels),
+        form_(request.problem.layer),
+        phases_(make_phases(request.problem)),
+        runs_(make_runs(phases_.dim[2], request.problem.call.in[2])),
+        stream_(problem_.layer.out_channels % kFloatsPerLine == 0 && streams(problem_, *table_, request.caches)) {
+    std::int64_t taps = 1;
+    for (const PhaseSet1d& dim : phases_.dim) {
+      std::size_t most = 0;
+      for (const Phase1d& phase : dim.phases) most = std::max(most, phase.taps.size());
+      taps *= static_cast<std::int64_t>(most);
+    }
+    most_taps_ = taps;
+    const double seconds_per_row = row_cycles();
+    const std::int64_t rows = problem_.call.batch * problem_.call.out[0] * problem_.call.out[1];
+    rows_per_task_ = std::max<std::int64_t>(1, rows / parts_per_block(1, seconds_per_row * static_cast<double>(rows), rows));
+    kernels.set(static_cast<std::size_t>(pixels_number(*table_)));
+    estimated_seconds = seconds_per_row * static_cast<double>(rows) / cost::kClock;
+    phases = phases_.dim[0].count() * phases_.dim[1].count() * phases_.dim[2].count();
+    blocking = {{"outputRows", rows_per_task_}, {"streamed", stream_ ? 1 : 0}};
+  }
+
+  const PackedForm* packed_form() const override { return &form_; }
+  std::int64_t tasks(int) const override {
+    return ceil_div(problem_.call.batch * problem_.call.out[0] * problem_.call.out[1], rows_per_task_);
+  }
+  std::size_t workspace_bytes() const override {
+    const std::int64_t bias_floats = round_up(problem_.layer.out_channels, kFloatsPerLine);
+    return static_cast<std::size_t>(bias_floats) * sizeof(float) + static_cast<std::size_t>(most_taps_) * sizeof(TapStep);
+  }
+
+  void run_task(const RunArgs& args, int, std::int64_t task, Workspace workspace) const noexcept override {
+    const std::int64_t channels = problem_.layer.out_channels;
+    float* const zeros = reinterpret_cast<float*>(workspace.data);
+    if (args.bias == nullptr) std::fill(zeros, zeros + channels, 0.0f);
+    auto* const steps = reinterpret_cast<TapStep*>(zeros + round_up(channels, kFloatsPerLine));
+    PixelArgs call;
+    call.src = args.src;
+    call.weights = args.weights;
+    call.steps = steps;
+    call.src_stride = channels;
+    call.channels = channels;
+    call.dst_stride = problem_.layer.stride[2] * channels;
+    call.bias = args.bias == nullptr ? zeros : args.bias;
+    call.epilogue = &epilogue_;
+    call.stream = stream_ && is_line(args.dst);
+    const std::int64_t rows = problem_.call.batch * problem_.call.out[0] * problem_.call.out[1];
+    for (std::int64_t row = task * rows_per_task_; row < std::min(rows, (task + 1) * rows_per_task_); ++row) {
+      run_row(args, row, steps, &call);
+    }
+    workspace.used->set(static_cast<std::size_t>(pixels_number(*table_)));
+    if (call.stream) table_->stream_fence();
+  }
+
+ private:
+  void run_row(const RunArgs& args, std::int64_t row, TapStep* steps, PixelArgs* call) const {
+    const Dims& out = problem_.call.out;
+    const Dims& in = problem_.call.in;
+    const std::int64_t channels = problem_.layer.out_channels;
+    const std::int64_t oh = row % out[1], od = row / out[1] % out[0], image = row / out[1] / out[0];
+    const Dims& stride = problem_.layer.stride;
+    const Phase1d& phase_d = phases_.dim[0].phases[static_cast<std::size_t>(od % stride[0])];
+    const Phase1d& phase_h = phases_.dim[1].phases[static_cast<std::size_t>(oh % stride[1])];
+    for (const Run& run : runs_) {
+      const Phase1d& phase_w = phases_.dim[2].phases[static_cast<std::size_t>(run.phase)];
+      call->step_count = 0;
+      for (const Tap1d& td : phase_d.taps) {
+        const std::int64_t id = od / stride[0] + td.offset;
+        if (id < 0 || id >= in[0]) continue;
+        for (const Tap1d& th : phase_h.taps) {
+          const std::int64_t ih = oh / stride[1] + th.offset;
+          if (ih < 0 || ih >= in[1]) continue;
+          const std::ptrdiff_t src = ((image * in[0] + id) * in[1] + ih) * in[2] * channels;
+          const std::ptrdiff_t weights =
+              (td.index * problem_.layer.kernel[1] + th.index) * problem_.layer.kernel[2] * channels;
+          for (std::size_t t = run.first_tap; t < run.last_tap; ++t) {
+            const Tap1d& tw = phase_w.taps[t];
+            steps[call->step_count++] = {src + (run.begin + tw.offset) * channels, weights + tw.index * channels};
+          }
+        }
+      }
+      call->pixels = run.end - run.begin;
+      call->dst = args.dst + (row * out[2] + run.begin * stride[2] + run.phase) * channels;
+      table_->pixels.fn(call);
+    }
+  }
+
+  // Cycles of a row of outputs: on the average over the phases.
+  double row_cycles() const {
+    double products = 1.0;
+    for (int d = 0; d < kSpatialDims; ++d) {
+      double taps = 0.0;
+      for (const Phase1d& phase : phases_.dim[d].phases) taps += static_cast<double>(phase.taps.size());
+      products *= taps / static_cast<double>(phases_.dim[d].count());
+    }
+    const double vectors = static_cast<double>(ceil_div(problem_.layer.out_channels, table_->lanes));
+    return static_cast<double>(runs_.size()) * kCallOverhead +
+           static_cast<double>(problem_.call.out[2]) * vectors * (products * kVectorProduct + kVectorStore);
+  }
+
+  Problem problem_;
+  Epilogue epilogue_;
+  const KernelTable* table_;
+  PixelWeights form_;
+  PhaseSet phases_;
+  std::vector<Run> runs_;
+  bool stream_;
+  std::int64_t most_taps_ = 0;
+  std::int64_t rows_per_task_ = 1;
+};
+
+}  // namespace
+
+std::unique_ptr<Execution> plan_depthwise_pixels(const PlanRequest& request, Decline* decline) {
+  auto execution = std::make_unique<DepthwisePixelsExecution>(request);
+  if (execution->workspace_bytes() > static_cast<std::size_t>(request.workspace_limit)) {
+    decline->for_workspace = true;
+    decline->reason = "the list of a pixel's products needs " + std::to_string(execution->workspace_bytes()) +
+                      " bytes of workspace, more than the limit of " + std::to_string(request.workspace_limit);
+    return nullptr;
+  }
+  return execution;
+}
+
+}  // namespace convtranspose

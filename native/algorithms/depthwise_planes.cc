@@ -1,0 +1,409 @@
+#include "algorithms/depthwise_planes.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "algorithms/cost_model.h"
+#include "algorithms/limits.h"
+#include "algorithms/streaming.h"
+#include "pack/input.h"
+#include "pack/row_weights.h"
+#include "problem/checked.h"
+#include "problem/phases.h"
+
+namespace convtranspose {
+namespace {
+
+constexpr std::int64_t kFloatsPerLine = 16;
+constexpr std::int64_t kFloatsPerPage = 1024;
+constexpr std::int64_t kMaxColumns = 2048;
+constexpr std::int64_t kMaxBlockBytes = 128 * 1024;  // of packed rows: a task is some ten microseconds
+constexpr std::int64_t kChunkOutputs = 512;  // of a row, that go through scratch at a time: it stays in the first cache
+constexpr std::int64_t kBlockChannels = 16;  // input channels of a block (channels last): a line of each pixel
+constexpr double kTaskCycles = 100000.0;
+constexpr double kRowOverhead = 40.0;  // cycles of a row kernel call
+constexpr double kStepOverhead = 1.0;  // of a step of it
+constexpr double kOutputVector = 2.0;  // of the epilogue
+
+// Leaves sums as they are: for stores of what is already finished.
+constexpr Epilogue kFinished{-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::infinity()};
+
+// A block: one position along the depth x some rows x some columns of some groups of one image.
+struct Geometry {
+  std::int64_t groups = 1;  // more than one only in channels-last order
+  std::int64_t rows = 1;
+  std::int64_t columns = 1;
+  std::int64_t chunk = 1;  // columns per row kernel call
+  Dims box{1, 1, 1};
+  std::int64_t stride_h = 0, stride_d = 0, stride_c = 0;
+  // Floats of the workspace, each a multiple of a line.
+  std::int64_t block_floats = 0;  // packed rows
+  std::int64_t tile_floats = 0;   // one row of phases, apart (only where no kernel interleaves so many)
+  std::int64_t tile_stride = 0;   // of a phase in it
+  std::int64_t row_floats = 0;    // finished outputs of one channel on their way to memory; 0: they are stored at once
+  std::int64_t rows_kept = 0;     // such rows
+};
+
+struct Setting {
+  const Problem& problem;
+  const KernelTable& table;
+  const RowWeights& form;
+  const RowKernel& kernel;
+  const PhaseSet& phases;
+  bool weave;   // the kernel does one phase at a time
+  bool stream;  // outputs pass by the caches
+
+  bool channels_last() const { return problem.call.format == MemoryFormat::kChannelsLast; }
+};
+
+void derive(const Setting& s, Geometry* g) {
+  const std::int64_t channels = g->groups * s.problem.in_channels_per_group();
+  const std::int64_t phases_w = s.phases.dim[2].count();
+  g->box = {1 + s.phases.dim[0].halo(), g->rows + s.phases.dim[1].halo(),
+            round_up(g->columns + s.phases.dim[2].halo(), kFloatsPerLine)};
+  g->stride_h = g->box[2] + (g->box[2] % kFloatsPerPage == 0 ? kFloatsPerLine : 0);
+  g->stride_d = g->box[1] * g->stride_h;
+  g->stride_c = g->box[0] * g->stride_d;
+  g->block_floats = channels * g->stride_c + round_up(s.kernel.nr, kFloatsPerLine);
+  // Streamed rows go straight to memory if all of them begin at a line.
+  const bool lines = s.problem.call.out[2] % kFloatsPerLine == 0;
+  const bool through_scratch = s.weave || (s.stream && !lines) || s.channels_last();
+  const std::int64_t wanted = std::max<std::int64_t>(1, kChunkOutputs / phases_w);
+  g->chunk = through_scratch ? std::min(g->columns, round_up(wanted, s.kernel.nr)) : g->columns;
+  g->tile_stride = s.weave ? round_up(g->chunk + s.table.lanes, kFloatsPerLine) : 0;
+  g->tile_floats = g->tile_stride * phases_w;
+  // Beyond the outputs of a chunk: what is left of a line, and what stores may read.
+  g->row_floats = through_scratch ? round_up(g->chunk * phases_w, kFloatsPerLine) + 2 * kFloatsPerLine : 0;
+  g->rows_kept = through_scratch ? g->groups * s.problem.out_channels_per_group() : 0;
+}
+
+std::int64_t workspace_floats(const Geometry& g) { return g.block_floats + g.tile_floats + g.row_floats * g.rows_kept; }
+
+Geometry make_geometry(const Setting& s, std::int64_t workspace_limit) {
+  Geometry g;
+  const std::int64_t in_channels = s.problem.in_channels_per_group();
+  if (s.channels_last()) {
+    const std::int64_t groups = s.problem.layer.groups;
+    const std::int64_t wanted = std::min(groups, std::max<std::int64_t>(1, kBlockChannels / in_channels));
+    g.groups = wanted;
+  }
+  const std::int64_t width = s.phases.dim[2].max_size();
+  g.columns = ceil_div(width, ceil_div(width, kMaxColumns));
+  const auto fits = [&](const Geometry& geometry) {
+    return geometry.block_floats * 4 <= kMaxBlockBytes && workspace_floats(geometry) * 4 <= workspace_limit;
+  };
+  derive(s, &g);
+  while (!fits(g) && g.columns > s.kernel.nr) {
+    g.columns = std::max<std::int64_t>(s.kernel.nr, ceil_div(g.columns, 2));
+    derive(s, &g);
+  }
+  const std::int64_t height = s.phases.dim[1].max_size();
+  std::int64_t rows = 1;
+  for (Geometry taller = g; rows < height; ++rows) {
+    taller.rows = rows + 1;
+    derive(s, &taller);
+    if (!fits(taller)) break;
+  }
+  // Enough blocks for many threads, if they are worth it.
+  const std::int64_t others = s.problem.call.batch * ceil_div(s.problem.layer.groups, g.groups) *
+                              s.phases.dim[0].max_size() * ceil_div(width, g.columns);
+  const double outputs_per_row =
+      static_cast<double>(s.problem.dst_elements()) / static_cast<double>(std::max<std::int64_t>(1, others) * height);
+  const std::int64_t parts = parts_per_block(others, outputs_per_row * static_cast<double>(height), height);
+  rows = std::min(rows, ceil_div(height, parts));
+  g.rows = ceil_div(height, ceil_div(height, rows));
+  derive(s, &g);
+  return g;
+}
+
+class DepthwisePlanesExecution final : public Execution {
+ public:
+  DepthwisePlanesExecution(const PlanRequest& request, RowWeights form, const RowKernel& kernel, const Setting& setting,
+                           const Geometry& geometry)
+      : problem_(request.problem),
+        epilogue_(make_epilogue(request.problem)),
+        table_(request.kernels),
+        kernel_(&kernel),
+        form_(std::move(form)),
+        phases_(setting.phases),
+        geometry_(geometry),
+        weave_(setting.weave),
+        stream_(setting.stream) {
+    blocks_d_ = phases_.dim[0].max_size();
+    blocks_h_ = ceil_div(phases_.dim[1].max_size(), geometry.rows);
+    blocks_w_ = ceil_div(phases_.dim[2].max_size(), geometry.columns);
+    block_groups_ = ceil_div(problem_.layer.groups, geometry.groups);
+    for (const RowProgram& program : form_.programs()) {
+      std::vector<TapStep> steps;
+      for (const RowTap& tap : program.taps) {
+        const auto from_least = [&](int d) { return tap.offsets[static_cast<std::size_t>(d)] - phases_.dim[d].min_offset; };
+        steps.push_back({tap.channel * geometry.stride_c + from_least(0) * geometry.stride_d +
+                             from_least(1) * geometry.stride_h + from_least(2),
+                         tap.weights});
+      }
+      steps_.push_back(std::move(steps));
+      const auto alone = [](std::int64_t count) { return count > 0; };
+      has_singles_.push_back(std::any_of(program.singles.begin(), program.singles.end(), alone));
+    }
+    kernel_number_ = static_cast<std::size_t>(rows_number(*table_, static_cast<int>(kernel_ - table_->rows)));
+    kernels.set(kernel_number_);
+    blocks_ = problem_.call.batch * block_groups_ * blocks_d_ * blocks_h_ * blocks_w_;
+    const double all = cycles(setting);
+    // Small blocks go together, as long as there are enough tasks for many threads.
+    const auto worth = static_cast<std::int64_t>(kTaskCycles * static_cast<double>(blocks_) / all);
+    task_blocks_ = std::clamp<std::int64_t>(worth, 1, std::max<std::int64_t>(1, blocks_ / kWantedTasks));
+    estimated_seconds = all / cost::kClock;
+    phases = phases_.dim[0].count() * phases_.dim[1].count() * phases_.dim[2].count();
+    blocking = {
+        {"rows", geometry.rows}, {"columns", geometry.columns}, {"groups", geometry.groups}, {"streamed", stream_ ? 1 : 0}};
+  }
+
+  const PackedForm* packed_form() const override { return &form_; }
+  std::int64_t tasks(int) const override { return ceil_div(blocks_, task_blocks_); }
+  std::size_t workspace_bytes() const override {
+    return static_cast<std::size_t>(workspace_floats(geometry_)) * sizeof(float);
+  }
+
+  void run_task(const RunArgs& args, int, std::int64_t task, Workspace workspace) const noexcept override {
+    const std::int64_t end = std::min((task + 1) * task_blocks_, blocks_);
+    for (std::int64_t block = task * task_blocks_; block < end; ++block) {
+      run_block(args, block, reinterpret_cast<float*>(workspace.data));
+    }
+    workspace.used->set(kernel_number_);
+    if (stream_) table_->stream_fence();
+  }
+
+ private:
+  struct Block {
+    std::int64_t image, group, groups, d, h, w, rows, columns;
+  };
+  struct Scratch {
+    float* tile;
+    float* rows;
+  };
+  // Outputs [first, first + count) of a row.
+  struct Span {
+    std::int64_t first, count;
+  };
+
+  void run_block(const RunArgs& args, std::int64_t index, float* packed) const {
+    std::int64_t rest = index;
+    Block block;
+    block.w = rest % blocks_w_ * geometry_.columns;
+    rest /= blocks_w_;
+    block.h = rest % blocks_h_ * geometry_.rows;
+    rest /= blocks_h_;
+    block.d = rest % blocks_d_;
+    rest /= blocks_d_;
+    block.group = rest % block_groups_ * geometry_.groups;
+    block.image = rest / block_groups_;
+    block.groups = std::min(geometry_.groups, problem_.layer.groups - block.group);
+    block.rows = std::min(geometry_.rows, phases_.dim[1].max_size() - block.h);
+    block.columns = std::min(geometry_.columns, phases_.dim[2].max_size() - block.w);
+
+    InputBox box;
+    box.first = {block.d + phases_.dim[0].min_offset, block.h + phases_.dim[1].min_offset,
+                 block.w + phases_.dim[2].min_offset};
+    box.size = geometry_.box;
+    box.size[1] = block.rows + phases_.dim[1].halo();
+    InputView view = input_view(problem_, args.src, block.image, block.group);
+    view.channels *= block.groups;
+    pack_planes(view, box, geometry_.stride_d, geometry_.stride_h, geometry_.stride_c, table_->transpose, packed);
+    // Kernels read whole vectors: what follows the last row is zeroed, since stale denormals would cost time.
+    float* const end = packed + view.channels * geometry_.stride_c;
+    std::memset(end, 0, static_cast<std::size_t>(packed + geometry_.block_floats - end) * sizeof(float));
+
+    const Scratch scratch = divide(packed);
+    const std::int64_t phases_h = phases_.dim[1].count();
+    for (std::int64_t fd = 0; fd < phases_.dim[0].count(); ++fd) {
+      const std::int64_t od = block.d * problem_.layer.stride[0] + fd;
+      if (od >= problem_.call.out[0]) break;
+      for (std::int64_t r = 0; r < block.rows; ++r) {
+        for (std::int64_t fh = 0; fh < phases_h; ++fh) {
+          const std::int64_t oh = (block.h + r) * problem_.layer.stride[1] + fh;
+          if (oh >= problem_.call.out[1]) break;
+          run_row(args, block, static_cast<std::size_t>(fd * phases_h + fh), packed + r * geometry_.stride_h, od, oh,
+                  scratch);
+        }
+      }
+    }
+  }
+
+  Scratch divide(float* packed) const {
+    Scratch scratch;
+    scratch.tile = packed + geometry_.block_floats;
+    scratch.rows = scratch.tile + geometry_.tile_floats;
+    return scratch;
+  }
+
+  Span span(const Block& block, std::int64_t j, std::int64_t columns) const {
+    const std::int64_t phases_w = phases_.dim[2].count();
+    const std::int64_t first = (block.w + j) * phases_w;
+    return {first, std::min(columns * phases_w, problem_.call.out[2] - first)};
+  }
+
+  // One output row of all channels of the block. `rows` is the packed row of the smallest offsets.
+  void run_row(const RunArgs& args, const Block& block, std::size_t program, const float* rows, std::int64_t od,
+               std::int64_t oh, const Scratch& scratch) const {
+    const Dims& out = problem_.call.out;
+    const std::int64_t outputs = problem_.out_channels_per_group();
+    const bool last = problem_.call.format == MemoryFormat::kChannelsLast;
+    const std::int64_t first_channel = block.group * outputs;
+    const std::int64_t channel_count = block.groups * outputs;
+    if (!last) {
+      for (std::int64_t channel = first_channel; channel < first_channel + channel_count; ++channel) {
+        float* const dst =
+            args.dst + (((block.image * problem_.layer.out_channels + channel) * out[0] + od) * out[1] + oh) * out[2];
+        if (geometry_.row_floats == 0) {
+          const Span all = span(block, 0, block.columns);
+          compute(args, program, rows, channel, 0, all.count, dst + all.first, scratch);
+        } else {
+          store_by_chunks(args, block, program, rows, channel, dst, scratch);
+        }
+      }
+      return;
+    }
+    float* const dst =
+        args.dst + ((block.image * out[0] + od) * out[1] + oh) * out[2] * problem_.layer.out_channels + first_channel;
+    for (std::int64_t j = 0; j < block.columns; j += geometry_.chunk) {
+      const Span chunk = span(block, j, std::min(geometry_.chunk, block.columns - j));
+      for (std::int64_t i = 0; i < channel_count; ++i) {
+        const std::int64_t group = i / outputs;
+        compute(args, program, rows + group * problem_.in_channels_per_group() * geometry_.stride_c, first_channel + i, j,
+                chunk.count, scratch.rows + i * geometry_.row_floats, scratch);
+      }
+      store_pixels(scratch.rows, channel_count, chunk.count, dst + chunk.first * problem_.layer.out_channels);
+    }
+  }
+
+  // Rows of finished outputs to pixels.
+  void store_pixels(const float* rows, std::int64_t channels, std::int64_t pixels, float* dst) const {
+    if (channels == problem_.layer.out_channels && channels <= table_->rows_count) {
+      const RowStoreArgs store{rows, geometry_.row_floats, channels, pixels * channels, dst, 0.0f, &kFinished};
+      table_->row_store(&store);
+    } else {
+      const TransposeArgs store{rows, geometry_.row_floats, dst, problem_.layer.out_channels, channels, pixels};
+      table_->transpose(&store);
+    }
+  }
+
+  // A contiguous output row by way of scratch: whole lines past the caches, or simply copied.
+  void store_by_chunks(const RunArgs& args, const Block& block, std::size_t program, const float* rows, std::int64_t channel,
+                       float* dst, const Scratch& scratch) const {
+    float* to = dst + span(block, 0, 1).first;
+    std::int64_t kept = 0;  // outputs at the start of scratch, not yet stored: less than a line
+    for (std::int64_t j = 0; j < block.columns; j += geometry_.chunk) {
+      const std::int64_t columns = std::min(geometry_.chunk, block.columns - j);
+      const Span chunk = span(block, j, columns);
+      compute(args, program, rows, channel, j, chunk.count, scratch.rows + kept, scratch);
+      const std::int64_t ready = kept + chunk.count;
+      std::int64_t stored = ready;
+      if (stream_) {
+        stored = stream_lines(*table_, scratch.rows, ready, to);
+      } else {
+        std::memcpy(to, scratch.rows, static_cast<std::size_t>(ready) * sizeof(float));
+      }
+      to += stored;
+      kept = ready - stored;
+      std::memmove(scratch.rows, scratch.rows + stored, static_cast<std::size_t>(kept) * sizeof(float));
+    }
+    std::memcpy(to, scratch.rows, static_cast<std::size_t>(kept) * sizeof(float));
+  }
+
+  // `count` outputs from column j of the block on, to dst.
+  void compute(const RunArgs& args, std::size_t program_index, const float* rows, std::int64_t channel, std::int64_t j,
+               std::int64_t count, float* dst, const Scratch& scratch) const {
+    const RowProgram& program = form_.programs()[program_index];
+    RowArgs call;
+    call.src = rows + j;
+    call.weights = args.weights + channel * form_.channel_elements();
+    call.steps = steps_[program_index].data();
+    call.joint = program.joint;
+    call.singles = has_singles_[program_index] ? program.singles.data() : nullptr;
+    call.count = count;
+    call.dst = dst;
+    call.bias = args.bias == nullptr ? 0.0f : args.bias[channel];
+    call.epilogue = &epilogue_;
+    call.stream = stream_ && geometry_.row_floats == 0 && is_line(dst);
+    if (!weave_) {
+      kernel_->fn(&call);
+      return;
+    }
+    const std::int64_t phases_w = phases_.dim[2].count();
+    call.count = ceil_div(count, phases_w);
+    call.singles = nullptr;
+    for (std::int64_t f = 0; f < phases_w; ++f) {
+      call.joint = program.singles[static_cast<std::size_t>(f)];
+      call.dst = scratch.tile + f * geometry_.tile_stride;
+      kernel_->fn(&call);
+      call.steps += call.joint;
+    }
+    const RowStoreArgs store{scratch.tile, geometry_.tile_stride, phases_w, count, dst, 0.0f, &kFinished};
+    table_->row_store(&store);
+  }
+
+  double cycles(const Setting& s) const {
+    const double kernel_phases = weave_ ? 1.0 : static_cast<double>(phases_.dim[2].count());
+    const double vectors = static_cast<double>(kernel_->nr) / table_->lanes;
+    const double row_vectors = static_cast<double>(ceil_div(phases_.dim[2].max_size(), table_->lanes));
+    double program_cycles = 0.0;
+    for (const RowProgram& program : form_.programs()) {
+      const double singles = static_cast<double>(program.taps.size()) - static_cast<double>(program.joint);
+      const double tile = static_cast<double>(program.joint) * cost::step(kernel_phases, vectors, cost::kUnalignedLoad) +
+                          singles * cost::step(1.0, vectors, cost::kUnalignedLoad) +
+                          static_cast<double>(phases_.dim[2].count()) * vectors * kOutputVector;
+      program_cycles +=
+          kRowOverhead + static_cast<double>(program.taps.size()) * kStepOverhead + row_vectors / vectors * tile;
+    }
+    const double rows = static_cast<double>(problem_.call.batch) * static_cast<double>(problem_.layer.out_channels) *
+                        static_cast<double>(blocks_d_) * static_cast<double>(phases_.dim[1].max_size());
+    const double packed = static_cast<double>(blocks_) * static_cast<double>(geometry_.block_floats);
+    const double outputs = static_cast<double>(problem_.dst_elements());
+    double extra = packed * (s.channels_last() ? cost::kTransposePerFloat : cost::kCopyPerFloat / 2);
+    if (geometry_.row_floats > 0) extra += outputs * cost::kStorePerFloat / 2;
+    if (s.channels_last()) {
+      const bool narrow = geometry_.groups < problem_.layer.groups && geometry_.groups * 2 < kBlockChannels;
+      extra += outputs * cost::kTransposePerFloat * (narrow ? 4.0 : 1.0);
+    }
+    return rows * program_cycles + extra;
+  }
+
+  Problem problem_;
+  Epilogue epilogue_;
+  const KernelTable* table_;
+  const RowKernel* kernel_;
+  RowWeights form_;
+  PhaseSet phases_;
+  Geometry geometry_;
+  bool weave_, stream_;
+  std::size_t kernel_number_;
+  std::int64_t blocks_, task_blocks_;  // in all, and of a task
+  std::int64_t blocks_d_, blocks_h_, blocks_w_, block_groups_;
+  std::vector<std::vector<TapStep>> steps_;  // [program]: its taps in the packed block
+  std::vector<char> has_singles_;            // [program]
+};
+
+}  // namespace
+
+std::unique_ptr<Execution> plan_depthwise_planes(const PlanRequest& request, Decline* decline) {
+  const Problem& problem = request.problem;
+  const KernelTable& table = *request.kernels;
+  const PhaseSet phases = make_phases(problem);
+  const std::int64_t phases_w = phases.dim[2].count();
+  const bool weave = phases_w > table.rows_count;
+  const RowKernel& kernel = table.rows[weave ? 0 : phases_w - 1];
+  RowWeights form(problem, phases, !weave && !problem.call.invariant);
+  const Setting setting{problem, table, form, kernel, phases, weave, streams(problem, table, request.caches)};
+  const Geometry geometry = make_geometry(setting, request.workspace_limit);
+  if (workspace_floats(geometry) * 4 > request.workspace_limit) {
+    decline->for_workspace = true;
+    decline->reason = "one row of a group needs " + std::to_string(workspace_floats(geometry) * 4) +
+                      " bytes of workspace, more than the limit of " + std::to_string(request.workspace_limit);
+    return nullptr;
+  }
+  return std::make_unique<DepthwisePlanesExecution>(request, form, kernel, setting, geometry);
+}
+
+}  // namespace convtranspose

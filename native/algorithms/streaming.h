@@ -1,0 +1,23 @@
+// Stores that pass by the caches: for outputs too large to be found there by whoever reads them next. They save reading the
+// lines that are about to be overwritten.
+#pragma once
+
+#include <cstdint>
+
+#include "kernels/kernel.h"
+#include "problem/problem.h"
+#include "runtime/cpu.h"
+
+namespace convtranspose {
+
+// Whether the output of this problem is to pass by the caches.
+bool streams(const Problem& problem, const KernelTable& table, const CacheInfo& caches);
+
+// Whether a line of the caches begins here.
+bool is_line(const float* p);
+
+// Stores the first values of src[0, count) at dst, as many as make whole lines there, and says how many that were: those
+// before the first line's start (dst need not be aligned) are copied, less than a line is left over.
+std::int64_t stream_lines(const KernelTable& table, const float* src, std::int64_t count, float* dst);
+
+}  // namespace convtranspose
