@@ -4,6 +4,7 @@
 // Execution: an immutable recipe that knows its cost, its workspace, the layout of the weights it wants and its tasks.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -11,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "algorithms/weight_facts.h"
 #include "kernels/kernel.h"
 #include "kernels/kernel_set.h"
 #include "pack/packed_form.h"
@@ -18,11 +20,6 @@
 #include "runtime/cpu.h"
 
 namespace convtranspose {
-
-// Facts about the raw weights, found once when a layer is made.
-struct WeightFacts {
-  bool finite = true;  // no infinity and no NaN
-};
 
 struct PlanRequest {
   Problem original;  // as asked
@@ -44,6 +41,9 @@ struct RunArgs {
   const float* weights;  // packed in Execution::packed_form(), or raw if it has none
   const float* raw_weights;
   std::byte* shared;  // Execution::shared_bytes(), 64-byte aligned, contents unspecified when the run begins
+  // Set by a task that meets input which its algorithm is not for (see Execution::notes). The run then ends after the stage,
+  // and is made again with the direct algorithms.
+  std::atomic<bool>* refused;
 };
 
 // Per-thread scratch of a run. `tag` survives between the tasks that one thread runs for the same run, as long as no other
@@ -74,6 +74,8 @@ class Execution {
   KernelSet kernels;                                           // that run; none: plain code of the baseline
   std::vector<std::pair<std::string, std::int64_t>> blocking;  // for explain()
   std::int64_t phases = 0;
+  Precision precision = Precision::kHighest;  // what the results keep
+  std::vector<std::string> notes;             // for explain()
 };
 
 // What the store kernels of a problem do before they store.
@@ -85,6 +87,7 @@ enum class SumOrder {
   kChunks,  // chunk of channels, channel, kernel position (PlanRequest::channel_chunk)
   kStrips,  // offset group, chunk of channels, channel, kernel position: see pack/strip_weights.h
   kTaps,    // channel, kernel position (under `invariant`; else in an order of the problem's own)
+  kTiles,   // by tiles of inputs: see winograd.cc
   kExact,   // in double precision
 };
 
@@ -110,6 +113,7 @@ const Algorithm& direct_few();
 const Algorithm& direct_wide();
 const Algorithm& direct_channels();
 const Algorithm& gemm();
+const Algorithm& winograd();
 const Algorithm& reference();
 
 }  // namespace convtranspose

@@ -15,6 +15,8 @@ class ExactBorderExecution final : public Execution {
     kernels = inner_->kernels;
     blocking = inner_->blocking;
     phases = inner_->phases;
+    precision = inner_->precision;
+    notes = inner_->notes;
   }
 
   const PackedForm* packed_form() const override { return inner_->packed_form(); }

@@ -8,12 +8,12 @@
 namespace convtranspose {
 
 TileKernels::TileKernels(const KernelTable& table, Family family)
-    : first_(family == Family::kWide ? table.wide : table.channels),
-      first_number_(family == Family::kWide ? wide_number(table, 0) : channels_number(table, 0)),
+    : first_(family == Family::kChannels ? table.channels : table.wide),
+      first_number_(family == Family::kChannels ? channels_number(table, 0) : wide_number(table, 0)),
       lanes_(table.lanes),
       vector_load_(family == Family::kWide ? cost::kUnalignedLoad : cost::kAlignedLoad) {
   double best = 0.0;
-  const int count = family == Family::kWide ? table.wide_count : table.channels_count;
+  const int count = family == Family::kChannels ? table.channels_count : table.wide_count;
   for (int i = 0; i < count; ++i) {
     const TileKernel& kernel = first_[i];
     if (static_cast<int>(by_rows_.size()) <= kernel.mr) by_rows_.resize(kernel.mr + 1);

@@ -11,6 +11,7 @@ namespace {
 #include "kernels/row.inl.h"
 #include "kernels/store.inl.h"
 #include "kernels/tile.inl.h"
+#include "kernels/winograd.inl.h"
 
 // A product takes four cycles or so and two start in each, so at least eight accumulators are needed to keep the units busy;
 // few rows therefore come with many vectors.
@@ -57,6 +58,12 @@ const KernelTable kAvx2Kernels = {
     avx2::transpose,
     avx2::kStoresPast ? avx2::stream : nullptr,
     avx2::fence_past,
+    avx2::row_split,
+    avx2::kWinogradInput,
+    sizeof(avx2::kWinogradInput) / sizeof(WinogradInputKernel),
+    avx2::kWinogradOutput,
+    sizeof(avx2::kWinogradOutput) / sizeof(WinogradOutputKernel),
+    avx2::combine,
 };
 
 }  // namespace convtranspose

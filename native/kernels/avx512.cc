@@ -11,6 +11,7 @@ namespace {
 #include "kernels/row.inl.h"
 #include "kernels/store.inl.h"
 #include "kernels/tile.inl.h"
+#include "kernels/winograd.inl.h"
 
 // A product takes about four cycles and two start in each, so at least eight accumulators are needed to keep the units busy;
 // few rows therefore come with many vectors. Tall tiles are for layers whose width fills no more vectors than they have.
@@ -67,6 +68,12 @@ const KernelTable kAvx512Kernels = {
     avx512::transpose,
     avx512::kStoresPast ? avx512::stream : nullptr,
     avx512::fence_past,
+    avx512::row_split,
+    avx512::kWinogradInput,
+    sizeof(avx512::kWinogradInput) / sizeof(WinogradInputKernel),
+    avx512::kWinogradOutput,
+    sizeof(avx512::kWinogradOutput) / sizeof(WinogradOutputKernel),
+    avx512::combine,
 };
 
 }  // namespace convtranspose

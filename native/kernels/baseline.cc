@@ -11,6 +11,7 @@ namespace {
 #include "kernels/row.inl.h"
 #include "kernels/store.inl.h"
 #include "kernels/tile.inl.h"
+#include "kernels/winograd.inl.h"
 
 // Without a fused multiply-add each product needs a register of its own before it is added, and a broadcast one more.
 // clang-format off
@@ -56,6 +57,12 @@ const KernelTable kBaselineKernels = {
     baseline::transpose,
     baseline::kStoresPast ? baseline::stream : nullptr,
     baseline::fence_past,
+    baseline::row_split,
+    baseline::kWinogradInput,
+    sizeof(baseline::kWinogradInput) / sizeof(WinogradInputKernel),
+    baseline::kWinogradOutput,
+    sizeof(baseline::kWinogradOutput) / sizeof(WinogradOutputKernel),
+    baseline::combine,
 };
 
 }  // namespace convtranspose

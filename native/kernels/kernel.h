@@ -35,6 +35,9 @@ struct TileArgs {
   float* tile;
   ptrdiff_t tile_stride;
   bool accumulate;
+  // Wide kernels with one tap ask for one cache line of this a channel, into the second-level cache: what a later call
+  // reads.
+  const float* prefetch = nullptr;
 };
 typedef void (*TileFn)(const TileArgs* args);
 
@@ -148,6 +151,77 @@ struct PixelKernel {
   void (*fn)(const PixelArgs* args);
 };
 
+// Winograd, one dimension at a time. Along a dimension an input tile is a polynomial of `tile` coefficients (neighbouring
+// positions) and the taps of a phase are another; their product is found from its values at the points 0, 1, -1, 2, -2 (the
+// first points - 1 of these) and infinity (its leading coefficient), the last. Arrays hold one value for every tile; kernels
+// read and write them in whole vectors, so that up to a vector beyond `count` is touched: callers keep room.
+
+// Splits a row into the coefficients of its tiles: dst[j*dst_stride + t] = src[t*parts + j], or 0 beyond src[count - 1], for
+// t*parts + j < round_up(count, parts * vector). parts is 1, 2 or 4. Nothing of src beyond count is read.
+// check: as many floats as a vector has; a NaN is added to one of them if any |src * scale| is infinite or NaN, else 0.
+struct RowSplitArgs {
+  const float* src;
+  int64_t count;
+  int64_t parts;
+  float* dst;
+  ptrdiff_t dst_stride;
+  float scale;
+  float* check;
+};
+typedef void (*RowSplitFn)(const RowSplitArgs* args);
+
+// dst[p*dst_stride + t] = value at point p of the polynomial with the coefficients src[j*src_stride + t], for t < count.
+struct WinogradInputArgs {
+  const float* src;
+  ptrdiff_t src_stride;
+  float* dst;
+  ptrdiff_t dst_stride;
+  int64_t count;
+};
+struct WinogradInputKernel {
+  const char* name;
+  int tile;
+  int points;
+  void (*fn)(const WinogradInputArgs* args);
+};
+
+// From values at the points (src[p*src_stride + t], scaled as pack/winograd_points.h says) the coefficients of the product,
+//   over[j*over_stride + t] = coefficient tile + j        for j in [0, taps - 1): what runs over into the next tile
+//   dst[j*dst_stride + t]   = coefficient j               for j in [0, tile), plus, where j < taps - 1 and mask[t] is ones,
+//                             over[j*over_stride + t - shift]
+// with points = tile + taps - 1. With two taps `over` is not written: it is the last row of src. `shift` floats (and
+// a vector) before each of these rows are readable; mask is 0 or all ones for each t.
+struct WinogradOutputArgs {
+  const float* src;
+  ptrdiff_t src_stride;
+  float* dst;
+  ptrdiff_t dst_stride;
+  float* over;
+  ptrdiff_t over_stride;
+  int64_t count;
+  ptrdiff_t shift;
+  const uint32_t* mask;
+};
+struct WinogradOutputKernel {
+  const char* name;
+  int tile;
+  int taps;
+  void (*fn)(const WinogradOutputArgs* args);
+};
+
+// dst[i] = sum over k in [0, terms), in this order, of factor[k] * src[offset[k] + i], for i < count; whole blocks of
+// kCombineBlock floats are read and written. terms >= 1.
+constexpr int kCombineBlock = 64;
+struct CombineArgs {
+  const float* src;
+  const ptrdiff_t* offset;
+  const float* factor;
+  int64_t terms;
+  float* dst;
+  int64_t count;
+};
+typedef void (*CombineFn)(const CombineArgs* args);
+
 struct KernelTable {
   const char* isa;  // "baseline", "avx2", "avx512", "neon"
   int lanes;        // floats in a vector
@@ -168,6 +242,12 @@ struct KernelTable {
   // instruction set has no such stores. Before anybody else may read, the thread that stored calls stream_fence.
   void (*stream)(const float* src, float* dst, int64_t count);
   void (*stream_fence)();
+  RowSplitFn row_split;
+  const WinogradInputKernel* winograd_input;
+  int winograd_input_count;
+  const WinogradOutputKernel* winograd_output;
+  int winograd_output_count;
+  CombineFn combine;
 };
 
 }  // namespace convtranspose

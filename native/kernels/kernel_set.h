@@ -15,14 +15,20 @@ inline int wide_number(const KernelTable&, int row) { return row; }
 inline int channels_number(const KernelTable& table, int row) { return table.wide_count + row; }
 inline int rows_number(const KernelTable& table, int row) { return table.wide_count + table.channels_count + row; }
 inline int pixels_number(const KernelTable& table) { return rows_number(table, table.rows_count); }
-inline int kernel_count(const KernelTable& table) { return pixels_number(table) + 1; }
+inline int winograd_input_number(const KernelTable& table, int row) { return pixels_number(table) + 1 + row; }
+inline int winograd_output_number(const KernelTable& table, int row) {
+  return winograd_input_number(table, table.winograd_input_count) + row;
+}
+inline int kernel_count(const KernelTable& table) { return winograd_output_number(table, table.winograd_output_count); }
 
 // Its name: "8x3". number in [0, kernel_count(table)).
 inline const char* kernel_name(const KernelTable& table, int number) {
   if (number < table.wide_count) return table.wide[number].name;
   if (number < rows_number(table, 0)) return table.channels[number - table.wide_count].name;
   if (number < pixels_number(table)) return table.rows[number - rows_number(table, 0)].name;
-  return table.pixels.name;
+  if (number == pixels_number(table)) return table.pixels.name;
+  if (number < winograd_output_number(table, 0)) return table.winograd_input[number - winograd_input_number(table, 0)].name;
+  return table.winograd_output[number - winograd_output_number(table, 0)].name;
 }
 
 }  // namespace convtranspose

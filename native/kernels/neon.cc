@@ -11,6 +11,7 @@ namespace {
 #include "kernels/row.inl.h"
 #include "kernels/store.inl.h"
 #include "kernels/tile.inl.h"
+#include "kernels/winograd.inl.h"
 
 // Big cores start two to four products in each cycle and take four for one: sixteen accumulators and more keep them busy.
 // clang-format off
@@ -60,6 +61,12 @@ const KernelTable kNeonKernels = {
     neon::transpose,
     neon::kStoresPast ? neon::stream : nullptr,
     neon::fence_past,
+    neon::row_split,
+    neon::kWinogradInput,
+    sizeof(neon::kWinogradInput) / sizeof(WinogradInputKernel),
+    neon::kWinogradOutput,
+    sizeof(neon::kWinogradOutput) / sizeof(WinogradOutputKernel),
+    neon::combine,
 };
 
 }  // namespace convtranspose

@@ -64,8 +64,12 @@ void tile_wide(const TileArgs* args) {
   const float* weights = args->weights;
   const float* src = args->src;
   if (args->taps == 1) {
+    constexpr int kFloatsPerLine = 16;
     src += args->tap_offset[0];
+    const float* ahead = args->prefetch == nullptr ? src : args->prefetch;
     for (int64_t c = args->channels; c > 0; --c, src += args->src_channel_stride, weights += kRows) {
+      __builtin_prefetch(ahead, 0, 2);
+      ahead += kFloatsPerLine;
       wide_step(weights, src, sum);
     }
   } else {

@@ -8,6 +8,7 @@
 #include <new>
 #include <optional>
 
+#include "algorithms/weight_facts.h"
 #include "kernels/registry.h"
 #include "layer/initialize.h"
 #include "layer/packed_weights.h"
@@ -22,22 +23,14 @@ namespace convtranspose {
 namespace {
 
 constexpr std::size_t kPlanCapacity = 64;
-constexpr double kMaxPackedMultiple = 2.5;  // of the weights: all packed forms of a layer together
+constexpr double kMaxPackedMultiple = 2.5;      // of the weights: all packed forms of a layer together,
+constexpr double kMaxPackedMultipleHigh = 6.5;  // where a call has asked for less precision than 'highest'
 
-bool all_finite(const float* values, std::int64_t count) {
-  // Exponent bits all set; whole blocks, so that the inner loop is without a branch.
-  constexpr std::int64_t kBlock = 4096;
-  for (std::int64_t begin = 0; begin < count; begin += kBlock) {
-    const std::int64_t end = begin + kBlock < count ? begin + kBlock : count;
-    std::uint32_t special = 0;
-    for (std::int64_t i = begin; i < end; ++i) {
-      std::uint32_t bits;
-      std::memcpy(&bits, &values[i], sizeof bits);
-      special |= static_cast<std::uint32_t>((bits & 0x7f800000u) == 0x7f800000u);
-    }
-    if (special != 0) return false;
-  }
-  return true;
+// For input that an algorithm refused. The direct ones take all input; if they cannot run the problem the reference can.
+CallSpec without_refusal(const CallSpec& call) {
+  CallSpec again = call;
+  again.algorithm = call.algorithm == AlgorithmChoice::kDirect ? AlgorithmChoice::kReference : AlgorithmChoice::kDirect;
+  return again;
 }
 
 // The reference has no numbered kernels. (Others may need none, where no tap reaches an output.)
@@ -112,6 +105,7 @@ struct Layer::Impl {
   std::mutex cache_mutex;  // guards cache and packed; held for look-ups only
   PlanCache<std::shared_ptr<const Prepared>> cache{kPlanCapacity};
   std::list<std::shared_ptr<PackedWeights>> packed;  // latest first
+  bool less_precise = false;                         // a call has asked for less precision than 'highest'
 
   std::once_flag facts_once;
   WeightFacts known_facts;
@@ -162,7 +156,7 @@ Status Layer::Impl::take_over(std::uint32_t seed) {
 const WeightFacts& Layer::Impl::facts() {
   std::call_once(facts_once, [this] {
     const Problem problem{spec, {}};
-    known_facts.finite = all_finite(weights, problem.weights_elements());
+    known_facts = find_weight_facts(weights, problem.weights_elements());
   });
   return known_facts;
 }
@@ -190,6 +184,7 @@ Status Layer::Impl::build(const CallSpec& call, bool with_weights, std::shared_p
     fresh->kernel_counts = kernel_counters(*fresh->plan, *kernels);
   }
   const std::lock_guard<std::mutex> lock(cache_mutex);
+  less_precise = less_precise || call.precision != Precision::kHighest;
   if (with_weights && fresh->lacks_weights()) {
     if (Status status = find_packed(fresh->plan, &fresh->packed); !status.ok()) return status;
   }
@@ -223,7 +218,8 @@ Status Layer::Impl::find_packed(const std::shared_ptr<const Plan>& plan, std::sh
 void Layer::Impl::evict_packed() {
   Problem problem;
   problem.layer = spec;
-  const double limit = kMaxPackedMultiple * static_cast<double>(problem.weights_elements());
+  const double limit =
+      (less_precise ? kMaxPackedMultipleHigh : kMaxPackedMultiple) * static_cast<double>(problem.weights_elements());
   double total = 0.0;
   for (const auto& entry : packed) total += static_cast<double>(entry->elements());
   while (total > limit && packed.size() > 1) {
@@ -253,6 +249,7 @@ class SyncJob final : public Job {
   void finished(JobResult result) noexcept override { result_ = result; }
 
   bool waits() const { return next_ == PreparedRun::Next::kWait; }
+  bool refused() const { return next_ == PreparedRun::Next::kRefused; }
   bool out_of_memory() const { return result_ == JobResult::kOutOfMemory || next_ == PreparedRun::Next::kOutOfMemory; }
 
  private:
@@ -261,12 +258,13 @@ class SyncJob final : public Job {
   JobResult result_ = JobResult::kDone;
 };
 
-// On the calling thread and those that help it.
-Status run_now(PreparedRun& run, int threads) {
+// On the calling thread and those that help it. *refused: the input is not for this plan, and the outputs are not made.
+Status run_now(PreparedRun& run, int threads, bool* refused) {
   for (;;) {
     SyncJob job(run);
     ThreadPool::process().run(job, threads);
     if (job.out_of_memory()) return {StatusCode::kOutOfMemory, "", {}};
+    *refused = job.refused();
     if (!job.waits()) return {};
     run.packed().wait();
   }
@@ -288,7 +286,14 @@ class AsyncLayerJob final : public Job, public std::enable_shared_from_this<Asyn
 
   bool next_stage(Stage* stage) noexcept override {
     if (!run_.has_value() && !plan()) return false;
-    const PreparedRun::Next next = run_->next_stage(stage);
+    PreparedRun::Next next = run_->next_stage(stage);
+    if (next == PreparedRun::Next::kRefused) {
+      run_.reset();
+      refused_ = true;
+      call_ = without_refusal(call_);
+      if (!plan()) return false;
+      next = run_->next_stage(stage);
+    }
     if (next == PreparedRun::Next::kOutOfMemory) fail_out_of_memory();
     waits_ = next == PreparedRun::Next::kWait;
     return next == PreparedRun::Next::kStage;
@@ -309,6 +314,10 @@ class AsyncLayerJob final : public Job, public std::enable_shared_from_this<Asyn
     try {
       std::shared_ptr<const Prepared> prepared;
       status_ = layer_->impl_->get(call_, true, &prepared);
+      if (status_.code == StatusCode::kUnsupported && refused_) {
+        call_ = without_refusal(call_);
+        status_ = layer_->impl_->get(call_, true, &prepared);
+      }
       if (!status_.ok()) return false;
       run_.emplace(std::move(prepared),
                    PreparedRun::Operands{layer_->weights(), layer_->bias(), pointers_.src, pointers_.dst}, compute_);
@@ -339,6 +348,7 @@ class AsyncLayerJob final : public Job, public std::enable_shared_from_this<Asyn
   std::function<void(const Status&)> settled_;
   Status status_;
   std::optional<PreparedRun> run_;
+  bool refused_ = false;
   bool waits_ = false;
 };
 
@@ -382,7 +392,8 @@ Status Layer::prepare(const CallSpec& call) {
     std::shared_ptr<const Prepared> prepared;
     if (Status status = impl_->get(call, true, &prepared); !status.ok()) return status;
     PreparedRun run(std::move(prepared), {impl_->weights, impl_->bias, nullptr, nullptr}, false);
-    return run_now(run, 0);
+    bool refused;
+    return run_now(run, 0, &refused);
   } catch (const std::bad_alloc&) {
     return {StatusCode::kOutOfMemory, "", {}};
   }
@@ -390,10 +401,21 @@ Status Layer::prepare(const CallSpec& call) {
 
 Status Layer::run(const CallSpec& call, const float* src, float* dst, int threads) {
   try {
-    std::shared_ptr<const Prepared> prepared;
-    if (Status status = impl_->get(call, true, &prepared); !status.ok()) return status;
-    PreparedRun run(std::move(prepared), {impl_->weights, impl_->bias, src, dst}, true);
-    return run_now(run, threads);
+    CallSpec tried = call;
+    for (;;) {
+      std::shared_ptr<const Prepared> prepared;
+      Status status = impl_->get(tried, true, &prepared);
+      if (status.code == StatusCode::kUnsupported && !(tried == call)) {
+        tried = without_refusal(tried);
+        continue;
+      }
+      if (!status.ok()) return status;
+      PreparedRun run(std::move(prepared), {impl_->weights, impl_->bias, src, dst}, true);
+      bool refused = false;
+      status = run_now(run, threads, &refused);
+      if (!refused) return status;
+      tried = without_refusal(tried);
+    }
   } catch (const std::bad_alloc&) {
     return {StatusCode::kOutOfMemory, "", {}};
   }
@@ -425,7 +447,7 @@ Status Layer::explain(const CallSpec& call, Explanation* explanation) {
     for_each_kernel(plan, *impl_->kernels, [&e](int, std::string name) { e.kernels.push_back(std::move(name)); });
     e.reason = plan.reason;
     for (const Rejection& rejection : plan.rejected) e.rejected.push_back({rejection.name, rejection.reason});
-    e.precision = "highest";
+    e.precision = precision_word(execution.precision);
     e.notes = plan.notes;
     e.flops = plan.problem.flops();
     e.estimated_seconds = execution.estimated_seconds;

@@ -27,6 +27,7 @@ PreparedRun::PreparedRun(std::shared_ptr<const Prepared> prepared, const Operand
   args_.raw_weights = operands.raw_weights;
   args_.weights = prepared_->packed == nullptr ? operands.raw_weights : prepared_->packed->data();
   args_.shared = nullptr;
+  args_.refused = &refused_;
 }
 
 PreparedRun::Next PreparedRun::next_stage(Stage* stage) {
@@ -35,6 +36,7 @@ PreparedRun::Next PreparedRun::next_stage(Stage* stage) {
     *stage = {packed().waiting_tasks(), 0};
     return stage->tasks > 0 ? Next::kStage : Next::kWait;
   }
+  if (refused_.load(std::memory_order_relaxed)) return Next::kRefused;
   if (!compute_ || stage_ + 1 >= execution().stages()) return Next::kEnd;
   if (stage_ < 0 && !reserve_shared()) return Next::kOutOfMemory;
   ++stage_;

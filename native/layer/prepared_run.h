@@ -43,6 +43,7 @@ class PreparedRun {
   enum class Next {
     kStage,
     kEnd,
+    kRefused,      // the input is not for this algorithm: run it again with the direct ones
     kWait,         // others have the last tasks of packing in hand: ask again when packed() is complete
     kOutOfMemory,  // for what the stages share
   };
@@ -62,6 +63,7 @@ class PreparedRun {
   bool compute_;
   bool packing_ = false;
   RunArgs args_;
+  std::atomic<bool> refused_{false};
   std::shared_ptr<Buffer> shared_;
   int stage_ = -1;
 };

@@ -87,8 +87,20 @@ const char* choice_word(AlgorithmChoice choice) {
   return "";
 }
 
+const char* precision_word(Precision precision) {
+  switch (precision) {
+    case Precision::kHighest:
+      return "highest";
+    case Precision::kHigh:
+      return "high";
+    case Precision::kMedium:
+      return "medium";
+  }
+  return "";
+}
+
 const std::vector<const Algorithm*>& algorithm_list() {
-  static const std::vector<const Algorithm*> list{&gemm(),        &depthwise(),       &direct_few(),
+  static const std::vector<const Algorithm*> list{&gemm(),        &winograd(),         &depthwise(),       &direct_few(),
                                                   &direct_wide(), &direct_channels(), &reference()};
   return list;
 }
@@ -223,10 +235,11 @@ Status make_plan(const Problem& problem, const WeightFacts& weights, const Kerne
   if (!weights.finite) {
     made->notes.push_back("the weights hold an infinity or a NaN: outputs at the border are computed by the definition");
   }
-  if (problem.call.precision != Precision::kHighest) {
-    made->notes.push_back(std::string("precision '") + (problem.call.precision == Precision::kHigh ? "high" : "medium") +
-                          "' runs as 'highest': there are no faster kernels for it");
+  if (made->execution->precision < problem.call.precision) {
+    made->notes.push_back(std::string("precision '") + precision_word(problem.call.precision) + "' runs as '" +
+                          precision_word(made->execution->precision) + "': nothing less precise is faster here");
   }
+  for (const std::string& note : made->execution->notes) made->notes.push_back(note);
   *plan = std::move(made);
   return {};
 }

@@ -30,6 +30,9 @@ struct Plan {
 // The word of the `algorithm` option.
 const char* choice_word(AlgorithmChoice choice);
 
+// The word of the `precision` option.
+const char* precision_word(Precision precision);
+
 // The list, best first, reference last.
 const std::vector<const Algorithm*>& algorithm_list();
 

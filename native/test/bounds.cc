@@ -16,12 +16,120 @@ double element_wise_bound(double products, double magnitude, DataKind kind) {
   return std::min(classical, 0x1p-22 * std::sqrt(products) * magnitude) + underflow;
 }
 
+// Of Winograd: every value of a tile meets every rounding of it, so that the largest input of the tiles that reach an output
+// takes the place of each, and the largest tap that of each tap,
+//   C * 2^-23 * sqrt(products) * sum over input channels of max|x in these tiles| * max|w of the phase's taps|
+// with C a factor for every dimension: the largest sums of magnitudes that a row of its three transforms has (Higham,
+// Accuracy and Stability of Numerical Algorithms, 2nd edition, section 3.1), over those of the untransformed sum.
+constexpr double kFactor[5] = {0.0, 1.0, 4.0, 0.0, 40.0};  // [positions of a tile]
+
+class WinogradBound {
+ public:
+  WinogradBound(const Problem& problem, const Values& values) : p_(problem), v_(values) {
+    const int most = p_.call.precision == Precision::kHighest ? 2 : 4;
+    for (int d = 0; d < kSpatialDims; ++d) {
+      tile_[d] = p_.layer.kernel[d] > p_.layer.stride[d] ? most : 1;
+      tiles_[d] = (p_.call.in[d] + tile_[d] - 1) / tile_[d];
+      factor_ *= kFactor[tile_[d]];
+    }
+    largest_.assign(static_cast<std::size_t>(p_.call.batch * p_.layer.in_channels * tiles_[0] * tiles_[1] * tiles_[2]), 0.0);
+    for (std::int64_t n = 0; n < p_.call.batch; ++n) {
+      for (std::int64_t c = 0; c < p_.layer.in_channels; ++c) {
+        for (std::int64_t d = 0; d < p_.call.in[0]; ++d) {
+          for (std::int64_t h = 0; h < p_.call.in[1]; ++h) {
+            for (std::int64_t w = 0; w < p_.call.in[2]; ++w) {
+              double& at = largest_[tile_index(n, c, d / tile_[0], h / tile_[1], w / tile_[2])];
+              at = std::max(
+                  at,
+                  std::fabs(static_cast<double>(
+                      v_.x[static_cast<std::size_t>(element(p_.call, p_.layer.in_channels, p_.call.in, n, c, d, h, w))])));
+            }
+          }
+        }
+      }
+    }
+  }
+
+  double at(std::int64_t n, std::int64_t co, const Dims& o, double products) const {
+    const std::int64_t inputs = p_.in_channels_per_group(), outputs = p_.out_channels_per_group();
+    double sum = 0.0;
+    for (std::int64_t c = 0; c < inputs; ++c) {
+      const std::int64_t ci = co / outputs * inputs + c;
+      sum += largest_input(n, ci, o) * largest_tap(ci, co % outputs, o);
+    }
+    return factor_ * 0x1p-23 * std::sqrt(products) * sum + 64.0 * products * 0x1p-126;
+  }
+
+ private:
+  std::size_t tile_index(std::int64_t n, std::int64_t c, std::int64_t d, std::int64_t h, std::int64_t w) const {
+    return static_cast<std::size_t>((((n * p_.layer.in_channels + c) * tiles_[0] + d) * tiles_[1] + h) * tiles_[2] + w);
+  }
+  double largest_input(std::int64_t n, std::int64_t c, const Dims& o) const {
+    std::int64_t first[kSpatialDims], last[kSpatialDims];
+    for (int d = 0; d < kSpatialDims; ++d) {
+      const std::int64_t q = (o[d] + p_.call.pad_begin[d]) / p_.layer.stride[d];
+      last[d] = std::min(q / tile_[d], tiles_[d] - 1);
+      first[d] = std::max<std::int64_t>(0, q / tile_[d] - (tile_[d] > 1 ? 1 : 0));
+    }
+    double largest = 0.0;
+    for (std::int64_t d = first[0]; d <= last[0]; ++d) {
+      for (std::int64_t h = first[1]; h <= last[1]; ++h) {
+        for (std::int64_t w = first[2]; w <= last[2]; ++w) largest = std::max(largest, largest_[tile_index(n, c, d, h, w)]);
+      }
+    }
+    return largest;
+  }
+  double largest_tap(std::int64_t ci, std::int64_t co, const Dims& o) const {
+    const LayerSpec& l = p_.layer;
+    std::int64_t residue[kSpatialDims];
+    for (int d = 0; d < kSpatialDims; ++d) residue[d] = (o[d] + p_.call.pad_begin[d]) % l.stride[d];
+    double largest = 0.0;
+    for (std::int64_t kd = residue[0]; kd < l.kernel[0]; kd += l.stride[0]) {
+      for (std::int64_t kh = residue[1]; kh < l.kernel[1]; kh += l.stride[1]) {
+        for (std::int64_t kw = residue[2]; kw < l.kernel[2]; kw += l.stride[2]) {
+          const std::int64_t at =
+              (((ci * p_.out_channels_per_group() + co) * l.kernel[0] + kd) * l.kernel[1] + kh) * l.kernel[2] + kw;
+          largest = std::max(largest, std::fabs(static_cast<double>(v_.w[static_cast<std::size_t>(at)])));
+        }
+      }
+    }
+    return largest;
+  }
+
+  const Problem& p_;
+  const Values& v_;
+  std::int64_t tile_[kSpatialDims];
+  Dims tiles_;
+  double factor_ = 1.0;
+  std::vector<double> largest_;  // [image][channel][tile]
+};
+
 }  // namespace
 
-std::vector<double> error_bounds(const Algorithm&, const Problem&, const Values&, const Expected& expected, DataKind kind) {
+std::vector<double> error_bounds(const Algorithm& algorithm, const Problem& problem, const Values& values,
+                                 const Expected& expected, DataKind kind) {
   std::vector<double> bounds(expected.y.size());
-  for (std::size_t i = 0; i < bounds.size(); ++i) {
-    bounds[i] = element_wise_bound(expected.products[i], expected.magnitude[i], kind);
+  if (algorithm.choice() != AlgorithmChoice::kWinograd) {
+    for (std::size_t i = 0; i < bounds.size(); ++i) {
+      bounds[i] = element_wise_bound(expected.products[i], expected.magnitude[i], kind);
+    }
+    return bounds;
+  }
+  const WinogradBound bound(problem, values);
+  const Dims& out = problem.call.out;
+  for (std::int64_t n = 0; n < problem.call.batch; ++n) {
+    for (std::int64_t co = 0; co < problem.layer.out_channels; ++co) {
+      for (std::int64_t d = 0; d < out[0]; ++d) {
+        for (std::int64_t h = 0; h < out[1]; ++h) {
+          for (std::int64_t w = 0; w < out[2]; ++w) {
+            const std::size_t at =
+                static_cast<std::size_t>(element(problem.call, problem.layer.out_channels, out, n, co, d, h, w));
+            bounds[at] = bound.at(n, co, {d, h, w}, expected.products[at]) +
+                         element_wise_bound(1.0, expected.magnitude[at], DataKind::kAny);
+          }
+        }
+      }
+    }
   }
   return bounds;
 }

@@ -4,15 +4,12 @@
 #include <cmath>
 
 namespace convtranspose {
-namespace {
 
 std::int64_t element(const CallSpec& call, std::int64_t channels, const Dims& size, std::int64_t n, std::int64_t c,
                      std::int64_t d, std::int64_t h, std::int64_t w) {
   if (call.format == MemoryFormat::kChannelsLast) return (((n * size[0] + d) * size[1] + h) * size[2] + w) * channels + c;
   return (((n * channels + c) * size[0] + d) * size[1] + h) * size[2] + w;
 }
-
-}  // namespace
 
 Expected definition(const Problem& p, const Values& v) {
   const LayerSpec& l = p.layer;

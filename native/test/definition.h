@@ -30,4 +30,8 @@ bool same_kind(double a, double b);
 // In one line, for messages.
 std::string describe(const Problem& problem);
 
+// Where element (n, c, d, h, w) of src or dst stands.
+std::int64_t element(const CallSpec& call, std::int64_t channels, const Dims& size, std::int64_t n, std::int64_t c,
+                     std::int64_t d, std::int64_t h, std::int64_t w);
+
 }  // namespace convtranspose

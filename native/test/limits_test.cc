@@ -138,9 +138,11 @@ TEST_CASE("beyond 2^31 elements: every algorithm indexes with 64 bits" * doctest
       if (form != nullptr) pack_all(*form, w.data(), packed.data());
       FloatArray workspace(static_cast<std::int64_t>(execution.workspace_bytes() / sizeof(float)) + 16);
       FloatArray shared(static_cast<std::int64_t>(execution.shared_bytes() / sizeof(float)) + 16);
+      std::atomic<bool> refused{false};
       const RunArgs args{x.data(), y.data(),
                          nullptr,  form == nullptr ? w.data() : packed.data(),
-                         w.data(), reinterpret_cast<std::byte*>(shared.data())};
+                         w.data(), reinterpret_cast<std::byte*>(shared.data()),
+                         &refused};
       KernelSet used;
       std::int64_t tag = -1;
       for (int stage = 0; stage < execution.stages(); ++stage) {

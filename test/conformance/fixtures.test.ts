@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, test } from '@jest/globals';
 import { cpuInfo } from '../../lib/index';
 import { runChildForJson } from '../support/child';
 import { loadFixtures } from '../support/fixtures';
-import { algorithmChoices, forms, runForm } from '../support/forms';
+import { forms } from '../support/forms';
 import { memoryFormats } from '../support/problem';
 import { isDepthwise, isGemm, runFixtures } from './run-fixtures';
 import type { FixtureReport } from './run-fixtures';
@@ -26,6 +26,7 @@ function check(report: () => FixtureReport): void {
         }
         expect(report().runs[`${form}/${format}/gemm`]).toBeGreaterThan(20);
         expect(report().runs[`${form}/${format}/depthwise`]).toBeGreaterThan(20);
+        expect(report().runs[`${form}/${format}/winograd`]).toBeGreaterThan(20);
       }
     }
   });
@@ -40,14 +41,14 @@ function check(report: () => FixtureReport): void {
     expect(fixtures.filter((f) => isDepthwise(f) && declined.has(f.number)).map((f) => f.number)).toEqual([]);
   });
 
-  test('only gemm and depthwise declined', () => {
-    expect(Object.keys(report().declined).sort()).toEqual(['depthwise', 'gemm']);
+  test('only gemm, winograd and depthwise declined', () => {
+    expect(Object.keys(report().declined).sort()).toEqual(['depthwise', 'gemm', 'winograd']);
   });
 
   test('the kernels were those of the instruction set', () => {
     const { isa, counters } = report();
     const names = Object.keys(counters);
-    for (const algorithm of ['depthwise', 'direct-few', 'direct-wide', 'direct-channels', 'gemm']) {
+    for (const algorithm of ['depthwise', 'direct-few', 'direct-wide', 'direct-channels', 'gemm', 'winograd']) {
       expect(names).toContainEqual(expect.stringMatching(`^${algorithm}/${isa}/`));
     }
     expect(names).toContainEqual(expect.stringMatching('^reference/'));
@@ -74,19 +75,4 @@ describe.each(cpuInfo().supported)('fixtures with CONVTRANSPOSE_ISA=%s', (isa) =
     expect(report.isa).toBe(isa);
   });
   check(() => report);
-});
-
-describe('algorithms without kernels', () => {
-  const unavailable = algorithmChoices.filter((a) => a === 'winograd');
-
-  test.each(unavailable)('%s is refused with a reason', async (algorithm) => {
-    const fixture = fixtures.find((f) => f.family === 'depthwise');
-    if (fixture === undefined) throw new Error('no depthwise fixture');
-    const data = { input: fixture.input, weight: fixture.weight, bias: fixture.biasData };
-    for (const form of forms) {
-      await expect(runForm(form, fixture, data, { algorithm })).rejects.toMatchObject({
-        code: 'ERR_CONVTRANSPOSE_UNSUPPORTED', argument: 'algorithm', message: expect.stringContaining(algorithm) as unknown,
-      });
-    }
-  });
 });

@@ -8,6 +8,7 @@ import { loadFixtures, nameOf } from '../support/fixtures';
 import type { Fixture } from '../support/fixtures';
 import { forms, runForm } from '../support/forms';
 import type { AlgorithmChoice, Form } from '../support/forms';
+import { winogradAllowance } from '../support/winograd-bound';
 import { memoryFormats } from '../support/problem';
 import type { MemoryFormat } from '../support/problem';
 
@@ -27,7 +28,7 @@ export interface FixtureReport {
 /** The first failures tell the story; thousands more would hide it. */
 const maxFailures = 25;
 
-const implemented: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'depthwise', 'reference'];
+const implemented: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'winograd', 'depthwise', 'reference'];
 
 /** True where the gemm algorithm promises to run: exactly one tap reaches every output. */
 export function isGemm(f: Fixture): boolean {
@@ -38,6 +39,8 @@ export function isGemm(f: Fixture): boolean {
 export function isDepthwise(f: Fixture): boolean {
   return f.inChannels / f.groups <= 8;
 }
+
+const mayBeWinograd = (algorithm: AlgorithmChoice) => algorithm === 'auto' || algorithm === 'winograd';
 
 /** Data whose sums float32 holds exactly. */
 function exactData(f: Fixture): boolean {
@@ -51,6 +54,7 @@ export async function runFixtures(): Promise<FixtureReport> {
   for (const fixture of loadFixtures()) {
     const { magnitude, terms } = define(fixture, fixture.input, fixture.weight, fixture.biasData);
     const expected = { y: fixture.expected, magnitude, terms };
+    const winograd = winogradAllowance(fixture, fixture.input, fixture.weight, expected, !oneSided(fixture.data));
     const data = { input: fixture.input, weight: fixture.weight, bias: fixture.biasData };
     for (const format of memoryFormats) {
       for (const form of forms) {
@@ -64,7 +68,7 @@ export async function runFixtures(): Promise<FixtureReport> {
       };
       try {
         const actual = await runForm(form, f, data, { algorithm, memoryFormat: format });
-        const { worst, failure } = compare(actual, expected, !oneSided(f.data), exactData(f));
+        const { worst, failure } = compare(actual, expected, !oneSided(f.data), exactData(f), null, mayBeWinograd(algorithm) ? winograd : null);
         if (failure !== null) fail(failure);
         report.worst[algorithm] = Math.max(report.worst[algorithm] ?? 0, worst);
         const key = `${form}/${format}/${algorithm}`;

@@ -5,6 +5,7 @@ import { Random, values } from '../support/data';
 import { define } from '../support/definition';
 import { mayDecline, runForm } from '../support/forms';
 import type { AlgorithmChoice, Data } from '../support/forms';
+import { winogradAllowance } from '../support/winograd-bound';
 import { inputShape, memoryFormats, problemText, product, weightShape } from '../support/problem';
 import { randomCase } from '../support/random-cases';
 
@@ -16,7 +17,7 @@ export interface NonFiniteReport {
   failures: string[];
 }
 
-const choices: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'depthwise', 'reference'];
+const choices: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'winograd', 'depthwise', 'reference'];
 const casesPerRank = 60;
 const maxFailures = 20;
 
@@ -50,12 +51,13 @@ export async function runNonFinite(): Promise<NonFiniteReport> {
       if (where !== 0) sprinkle(data.weight, random);
       if (where === 3 && data.bias !== null) sprinkle(data.bias, random);
       const expected = define(problem, data.input, data.weight, data.bias);
+      const winograd = winogradAllowance(problem, data.input, data.weight, expected, true);
       for (const memoryFormat of memoryFormats) {
         for (const algorithm of choices) {
           for (const form of ['functional', 'module'] as const) {
             try {
               const actual = await runForm(form, problem, data, { memoryFormat, algorithm });
-              const { failure } = compare(actual, expected, true);
+              const { failure } = compare(actual, expected, true, false, null, winograd);
               report.runs += 1;
               report.nonFinite += expected.y.reduce((count, value) => count + Number(!Number.isFinite(value)), 0);
               if (failure !== null && report.failures.length < maxFailures) {

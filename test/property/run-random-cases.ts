@@ -9,6 +9,7 @@ import { callFunctional, contiguousOutput, inputTensor, makeModule, mayDecline, 
 import type { AlgorithmChoice, Data, RunOptions } from '../support/forms';
 import { inputShape, memoryFormats, outputShape, outputSize, problemText, product, weightShape } from '../support/problem';
 import type { Problem } from '../support/problem';
+import { winogradAllowance } from '../support/winograd-bound';
 import { randomCase } from '../support/random-cases';
 
 export interface RandomReport {
@@ -29,7 +30,7 @@ export interface RandomReport {
 }
 
 /** Algorithms as the counters name them. */
-export const countedAlgorithms = ['depthwise', 'direct-few', 'direct-wide', 'direct-channels', 'gemm', 'reference'] as const;
+export const countedAlgorithms = ['depthwise', 'direct-few', 'direct-wide', 'direct-channels', 'gemm', 'winograd', 'reference'] as const;
 
 /** Cases of every (algorithm, dimension, memory format). */
 export const wantedCases = 300;
@@ -54,7 +55,7 @@ export function uncrossedAxes({ overTwoBlocks, tails }: Pick<RandomReport, 'over
 const maxProblems = 4000;
 const maxFailures = 10;
 
-const choices: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'depthwise', 'reference'];
+const choices: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'winograd', 'depthwise', 'reference'];
 
 export function runRandomCases(): RandomReport {
   const report: RandomReport = { isa: cpuInfo().isa, problems: {}, runs: {}, kernels: [], overTwoBlocks: {}, tails: {}, worst: {}, failures: [] };
@@ -98,6 +99,7 @@ function runInto(report: RandomReport, kernels: Set<string>, rank: number, seed:
   for (const memoryFormat of memoryFormats) {
     for (const algorithm of choices) {
       const { options, clamp } = randomOptions(random);
+      if (algorithm === 'winograd') delete options.invariant;
       const run: RunOptions = { ...options, memoryFormat, algorithm };
       const style = random.pick(['functional', 'module', 'view'] as const);
       native.resetCounters();
@@ -112,14 +114,16 @@ function runInto(report: RandomReport, kernels: Set<string>, rank: number, seed:
         report.failures.push(`${(error as Error).message}: ${failureText(rank, seed, problem, run)}`);
         continue;
       }
-      const { worst, failure } = compare(actual, expected, !oneSided(kind), kind === 'integers', clamp);
-      if (failure !== null) report.failures.push(`${failure}: ${kind} data, ${style}, ${failureText(rank, seed, problem, run)}`);
       const ran = new Set<string>();
       for (const name of Object.keys(native.counters())) {
         if (name.startsWith('runtime/')) continue;
         ran.add(name.slice(0, name.indexOf('/')));
         kernels.add(name);
       }
+      const high = run.precision === 'high';
+      const winograd = ran.has('winograd') ? winogradAllowance(problem, data.input, data.weight, expected, !oneSided(kind), high) : null;
+      const { worst, failure } = compare(actual, expected, !oneSided(kind), kind === 'integers' && !high, clamp, winograd);
+      if (failure !== null) report.failures.push(`${failure}: ${kind} data, ${style}, ${failureText(rank, seed, problem, run)}`);
       for (const counted of ran) {
         const key = `${counted}/${rank}d/${memoryFormat}`;
         report.runs[key] = (report.runs[key] ?? 0) + 1;
@@ -142,6 +146,7 @@ function failureText(rank: number, seed: number, problem: Problem, run: RunOptio
 function randomOptions(random: Random): { options: RunOptions; clamp: Clamp | null } {
   const options: RunOptions = { numThreads: random.int(1, 3) };
   if (random.chance(0.2)) options.invariant = true;
+  if (random.chance(0.3)) options.precision = 'high';
   // Little scratch memory makes small blocks.
   if (random.chance(0.3)) options.workspaceLimit = random.pick([8, 16, 32, 64]) * 1024;
   let clamp: Clamp | null = null;

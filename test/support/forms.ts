@@ -14,7 +14,7 @@ export const algorithmChoices = ['auto', 'direct', 'gemm', 'reference', 'winogra
 
 /** Those that are made for some layers only, and refuse the others. */
 export function mayDecline(algorithm: AlgorithmChoice | undefined): boolean {
-  return algorithm === 'gemm' || algorithm === 'depthwise';
+  return algorithm === 'gemm' || algorithm === 'winograd' || algorithm === 'depthwise';
 }
 export type AlgorithmChoice = (typeof algorithmChoices)[number];
 

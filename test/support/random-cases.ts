@@ -115,10 +115,25 @@ function tall(random: Random, rank: number): Sizes {
   };
 }
 
+/** Two or three taps to every phase, without dilation: Winograd's case. */
+function overlapping(random: Random, rank: number): Sizes {
+  const stride = perDimension(rank, () => random.pick([1, 1, 2, 2, 3, 5]), () => random.pick([1, 2, 2, 3]));
+  return {
+    kernel: stride.map((s) => random.int(s + 1, Math.min(3 * s, s + 4))),
+    stride,
+    dilation: stride.map(() => 1),
+    in: perDimension(rank, () => random.int(1, rank === 1 ? 200 : 16), () => random.int(1, rank === 2 ? 16 : 5)),
+    groups: random.pick([1, 1, 1, 2]),
+    inPerGroup: random.pick([1, 3, 8, 30, random.int(40, 150)]),
+    outPerGroup: random.pick([1, 3, 8, 20, 40]),
+  };
+}
+
 /** How to draw sizes, and how many products such a case may have. */
 const kinds: [draw: (random: Random, rank: number) => Sizes, maxProducts: number][] = [
   [small, 1.5e6], [small, 1.5e6], [wide, 1.5e6], [wide, 1.5e6], [deep, 1.5e6], [deep, 1.5e6], [deep, 1.5e6], [deep, 1.5e6],
   [broad, 1.5e6], [broad, 1.5e6], [tall, 1.5e6], [tall, 1.5e6], [longRows, 1.5e6], [planes, 6e6], [planes, 6e6],
+  ...Array.from({ length: 8 }, (): [typeof overlapping, number] => [overlapping, 1.5e6]),
 ];
 
 /** The case of a seed: always the same. */

@@ -42,6 +42,10 @@ CONVTRANSPOSE_INLINE void store_partial(float* p, Vec v, int64_t count) {
 }
 
 CONVTRANSPOSE_INLINE Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
+CONVTRANSPOSE_INLINE Vec subtract(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
+CONVTRANSPOSE_INLINE Vec masked(Vec v, const uint32_t* mask) {
+  return _mm256_and_ps(v, _mm256_loadu_ps(reinterpret_cast<const float*>(mask)));
+}
 
 // The instructions return their second operand when one is a NaN or both are zeros.
 CONVTRANSPOSE_INLINE Vec at_least(Vec v, Vec lower) { return _mm256_max_ps(lower, v); }
@@ -76,6 +80,13 @@ CONVTRANSPOSE_INLINE void interleave2(Vec a, Vec b, Vec* low, Vec* high) {
   const Vec odd = _mm256_unpackhi_ps(a, b);
   *low = _mm256_permute2f128_ps(even, odd, 0x20);
   *high = _mm256_permute2f128_ps(even, odd, 0x31);
+}
+
+CONVTRANSPOSE_INLINE void deinterleave2(Vec low, Vec high, Vec* even, Vec* odd) {
+  const Vec first = _mm256_permute2f128_ps(low, high, 0x20);
+  const Vec second = _mm256_permute2f128_ps(low, high, 0x31);
+  *even = _mm256_shuffle_ps(first, second, 0x88);
+  *odd = _mm256_shuffle_ps(first, second, 0xdd);
 }
 
 template <class Map>

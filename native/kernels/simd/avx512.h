@@ -28,6 +28,10 @@ CONVTRANSPOSE_INLINE Vec load_partial(const float* p, int64_t count) { return _m
 CONVTRANSPOSE_INLINE void store_partial(float* p, Vec v, int64_t count) { _mm512_mask_storeu_ps(p, first_lanes(count), v); }
 
 CONVTRANSPOSE_INLINE Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
+CONVTRANSPOSE_INLINE Vec subtract(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
+CONVTRANSPOSE_INLINE Vec masked(Vec v, const uint32_t* mask) {
+  return _mm512_and_ps(v, _mm512_loadu_ps(reinterpret_cast<const float*>(mask)));
+}
 
 // The instructions return their second operand when one is a NaN or both are zeros.
 CONVTRANSPOSE_INLINE Vec at_least(Vec v, Vec lower) { return _mm512_max_ps(lower, v); }
@@ -62,6 +66,13 @@ CONVTRANSPOSE_INLINE void interleave2(Vec a, Vec b, Vec* low, Vec* high) {
   const __m512i second = _mm512_setr_epi32(8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
   *low = _mm512_permutex2var_ps(a, first, b);
   *high = _mm512_permutex2var_ps(a, second, b);
+}
+
+CONVTRANSPOSE_INLINE void deinterleave2(Vec low, Vec high, Vec* even, Vec* odd) {
+  const __m512i evens = _mm512_setr_epi32(0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30);
+  const __m512i odds = _mm512_setr_epi32(1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31);
+  *even = _mm512_permutex2var_ps(low, evens, high);
+  *odd = _mm512_permutex2var_ps(low, odds, high);
 }
 
 template <class Map>

@@ -44,6 +44,14 @@ CONVTRANSPOSE_INLINE void store_partial(float* p, Vec v, int64_t count) {
 }
 
 CONVTRANSPOSE_INLINE Vec add(Vec a, Vec b) { return a + b; }
+CONVTRANSPOSE_INLINE Vec subtract(Vec a, Vec b) { return a - b; }
+
+// v in the lanes whose mask is all ones, zero where it is 0, whatever v holds there.
+CONVTRANSPOSE_INLINE Vec masked(Vec v, const uint32_t* mask) {
+  LaneMask lanes;
+  __builtin_memcpy(&lanes, mask, sizeof lanes);
+  return reinterpret_cast<Vec>(reinterpret_cast<LaneMask>(v) & lanes);
+}
 
 // Limits of v; a NaN of v stays, and so does the zero of v when the limit is the other zero.
 CONVTRANSPOSE_INLINE Vec at_least(Vec v, Vec lower) { return v < lower ? lower : v; }
@@ -92,6 +100,12 @@ CONVTRANSPOSE_INLINE void keep(Vec&) {}
 CONVTRANSPOSE_INLINE void interleave2(Vec a, Vec b, Vec* low, Vec* high) {
   *low = CONVTRANSPOSE_SHUFFLE(a, b, 0, 4, 1, 5);
   *high = CONVTRANSPOSE_SHUFFLE(a, b, 2, 6, 3, 7);
+}
+
+// The reverse: the even and the odd elements of two vectors read as one sequence.
+CONVTRANSPOSE_INLINE void deinterleave2(Vec low, Vec high, Vec* even, Vec* odd) {
+  *even = CONVTRANSPOSE_SHUFFLE(low, high, 0, 2, 4, 6);
+  *odd = CONVTRANSPOSE_SHUFFLE(low, high, 1, 3, 5, 7);
 }
 
 // result[lane] = v[Map::source(lane)]

@@ -40,6 +40,10 @@ CONVTRANSPOSE_INLINE void store_partial(float* p, Vec v, int64_t count) {
 }
 
 CONVTRANSPOSE_INLINE Vec add(Vec a, Vec b) { return vaddq_f32(a, b); }
+CONVTRANSPOSE_INLINE Vec subtract(Vec a, Vec b) { return vsubq_f32(a, b); }
+CONVTRANSPOSE_INLINE Vec masked(Vec v, const uint32_t* mask) {
+  return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(v), vld1q_u32(mask)));
+}
 
 // Not vmaxq and vminq: those would order the two zeros.
 CONVTRANSPOSE_INLINE Vec at_least(Vec v, Vec lower) { return vbslq_f32(vcltq_f32(v, lower), lower, v); }
@@ -104,6 +108,11 @@ CONVTRANSPOSE_INLINE void keep(Value&) {}
 CONVTRANSPOSE_INLINE void interleave2(Vec a, Vec b, Vec* low, Vec* high) {
   *low = vzip1q_f32(a, b);
   *high = vzip2q_f32(a, b);
+}
+
+CONVTRANSPOSE_INLINE void deinterleave2(Vec low, Vec high, Vec* even, Vec* odd) {
+  *even = vuzp1q_f32(low, high);
+  *odd = vuzp2q_f32(low, high);
 }
 
 template <class Map>

@@ -1,0 +1,738 @@
+// Winograd (Toom-Cook) on the phases, by overlap-add. Along a dimension every phase is the product of the input, a
+// polynomial, with the phase's taps, another. The input is cut into disjoint tiles of m positions, whose values at the
+// points of pack/winograd_points.h serve all phases; for every point a GEMM [phases * output channels x input channels] x
+// [input channels x tiles] multiplies them with the taps' values, and the output transform turns values into coefficients. A
+// product is longer than its tile by taps - 1: what runs over is added to the next tile's first outputs.
+//
+// Blocks: as many tiles as fit a budget are transformed at once, into memory that all threads share (stage 2b), then
+// multiplied, one block of output channels a task (stage 2b + 1). Tiles before a block whose product runs over into it are
+// computed once more (halo).
+#include <algorithm>
+#include <array>
+#include <atomic>
+#include <cmath>
+#include <cstring>
+
+#include "algorithms/algorithm.h"
+#include "algorithms/cost_model.h"
+#include "algorithms/limits.h"
+#include "algorithms/tile_kernels.h"
+#include "algorithms/winograd_output.h"
+#include "algorithms/winograd_tiles.h"
+#include "pack/input.h"
+#include "pack/winograd_weights.h"
+#include "problem/checked.h"
+
+namespace convtranspose {
+namespace {
+
+constexpr std::int64_t kFloatsPerLine = 16;
+constexpr std::int64_t kMaxSharedBytes = 5 << 20;     // of transformed input,
+constexpr double kSharedPerCache = 2.5;               // or this many second-level caches
+constexpr double kProductsPerCache = 0.625;           // of the values of a block of output channels
+constexpr std::int64_t kInputTaskFloats = 16 * 1024;  // of input that a task transforms
+constexpr std::int64_t kTransposedChannels = 16;      // at a time, of channels-last input
+constexpr double kMaxPackedMultiple = 2.5;            // of the weights, with precision 'highest'
+constexpr double kMaxPackedMultipleHigh = 6.5;
+constexpr int kMaxWeightExponent = 40;
+constexpr int kMinWeightExponent = -60;
+constexpr int kMaxInputExponent = 90;
+constexpr std::int64_t kRowsPerClass = 128;  // of the GEMMs, about
+constexpr std::int64_t kMinBlockChannels = 4;
+constexpr std::int64_t kMaxBlockChannels = 32;
+constexpr std::int64_t kGoodTiles = 160;
+
+// Channels summed in registers before they are added to the rest. Values are larger than the inputs and weights that they
+// are made of, the more so the more dimensions are transformed; with these chunks the RMS error of tiles of two is no worse
+// than that of the direct kernels, which sum 512 products.
+std::int64_t channel_chunk(const WinogradWeights::Tile& tile, std::int64_t channels) {
+  constexpr std::int64_t kChunk[kSpatialDims + 1] = {512, 64, 64, 32};
+  constexpr std::int64_t kChunkOfLargeTiles = 256;
+  constexpr std::int64_t kFewChannels = 64;  // of which the direct kernels' sums are shorter, too
+  int transformed = 0;
+  for (const int size : tile.size) {
+    if (size > 2) return kChunkOfLargeTiles;
+    transformed += size > 1 ? 1 : 0;
+  }
+  return channels > kFewChannels ? kChunk[transformed] : kChunk[transformed] / 2;
+}
+
+// Cycles, fitted to the native bench.
+constexpr double kCombinePerVector = 3.0;  // of weights
+constexpr double kInputPerVector = 6.0;    // of tiles, per point
+constexpr double kOutputPerVector = 8.0;   // of tiles, per value
+constexpr double kRowCost = 25.0;          // a row of tiles that is split or stored
+constexpr double kStreamShare = 0.4;       // of the time to stream weights, that products do not hide
+
+class WinogradExecution final : public Execution {
+ public:
+  WinogradExecution(const PlanRequest& request, WinogradWeights form, TileKernels tile_kernels, const WinogradTiles& tiles,
+                    int limit_exponent)
+      : problem_(request.problem),
+        table_(request.kernels),
+        form_(std::move(form)),
+        kernels_(std::move(tile_kernels)),
+        chunk_(channel_chunk(form_.tile(), request.problem.in_channels_per_group())),
+        tiles_(tiles),
+        output_(request.problem, *request.kernels, form_, tiles_),
+        scale_(static_cast<float>(std::ldexp(1.0, 128 - limit_exponent))),
+        panels_first_(shared_bytes() <= request.caches.l2 / 2) {
+    const std::int64_t channels = problem_.in_channels_per_group();
+    const Dims& in = problem_.call.in;
+    const std::int64_t elements = std::max<std::int64_t>(1, tiles_.images * in[0] * in[1] * in[2]);
+    slice_ = std::clamp<std::int64_t>(kInputTaskFloats / elements, 1, channels);
+    if (last()) slice_ = std::min(channels, round_up(slice_, kTransposedChannels));
+    for (int d = 0; d < kSpatialDims; ++d) points_[d] = tiles_.points[d];
+    list_kernels();
+    phases = problem_.layer.stride[0] * problem_.layer.stride[1] * problem_.layer.stride[2];
+    blocking = {{"tile", *std::max_element(form_.tile().size.begin(), form_.tile().size.end())},
+                {"tiles", tiles_.most_tiles()},
+                {"channels", form_.blocks().front().channels},
+                {"combined", form_.tile().combined ? 1 : 0}};
+    precision = form_.tile().size[0] > 2 || form_.tile().size[1] > 2 || form_.tile().size[2] > 2 ? Precision::kHigh
+                                                                                                 : Precision::kHighest;
+    notes.push_back("inputs that hold an infinity, a NaN or a magnitude of 2^" + std::to_string(limit_exponent) +
+                    " or more run as algorithm 'direct'");
+  }
+
+  const PackedForm* packed_form() const override { return &form_; }
+  int stages() const override { return static_cast<int>(2 * problem_.layer.groups * tiles_.block_count()); }
+  std::int64_t tasks(int stage) const override {
+    return stage % 2 == 0 ? ceil_div(problem_.in_channels_per_group(), slice_)
+                          : static_cast<std::int64_t>(form_.blocks().size());
+  }
+  std::size_t shared_bytes() const override {
+    return static_cast<std::size_t>(tiles_.point_count() * point_floats()) * sizeof(float);
+  }
+  std::size_t workspace_bytes() const override {
+    return static_cast<std::size_t>(std::max(input_floats(), front_floats() + product_floats() + output_.floats())) *
+           sizeof(float);
+  }
+
+  void run_task(const RunArgs& args, int stage, std::int64_t task, Workspace workspace) const noexcept override {
+    const std::int64_t group = stage / 2 / tiles_.block_count();
+    const TileBox box = tiles_.block(stage / 2 % tiles_.block_count());
+    float* const scratch = reinterpret_cast<float*>(workspace.data);
+    if (stage % 2 == 0) {
+      transform_input(args, group, box, task, scratch, workspace.used);
+    } else {
+      multiply(args, group, box, form_.blocks()[static_cast<std::size_t>(task)], scratch, workspace.used);
+    }
+  }
+
+ private:
+  bool last() const { return problem_.call.format == MemoryFormat::kChannelsLast; }
+  std::int64_t row() const { return tiles_.row_floats; }  // floats of one channel at one point
+  std::int64_t point_floats() const { return problem_.in_channels_per_group() * row() + kFloatsPerLine; }
+
+  // ---- Input ----------------------------------------------------------------------------------------------------------
+
+  // A row of tiles in scratch, with room for what kernels write beyond it.
+  std::int64_t scratch_row() const { return row() + kFloatsPerLine; }
+  std::int64_t planes_floats() const {  // transposed channels-last input
+    return last() ? round_up(kTransposedChannels * tiles_.most_positions, kFloatsPerLine) : 0;
+  }
+  std::int64_t input_floats() const {
+    const auto& m = form_.tile().size;
+    const std::int64_t split = m[0] * m[1] * m[2];
+    const std::int64_t wide = m[0] * m[1] * points_[2];
+    const std::int64_t high = m[0] * points_[1] * points_[2];
+    return (split + wide + high) * scratch_row() + 2 * kFloatsPerLine + planes_floats();
+  }
+
+  void transform_input(const RunArgs& args, std::int64_t group, const TileBox& box, std::int64_t task, float* scratch,
+                       KernelSet* used) const {
+    const std::int64_t channels = problem_.in_channels_per_group();
+    const auto& m = form_.tile().size;
+    float* const split = scratch + kFloatsPerLine;
+    float* const planes = scratch + input_floats() - planes_floats();
+    float* const check = planes - kFloatsPerLine;
+    std::memset(check, 0, kFloatsPerLine * sizeof(float));
+    // What follows the last tile is read by whole vectors, so it must hold zeros.
+    std::memset(split, 0, static_cast<std::size_t>(m[0] * m[1] * m[2] * scratch_row()) * sizeof(float));
+    const std::int64_t end = std::min(channels, (task + 1) * slice_);
+    for (std::int64_t c = task * slice_; c < end; ++c) {
+      if (last() && (c - task * slice_) % kTransposedChannels == 0) {
+        transpose_planes(args, group, box, c, std::min(end, c + kTransposedChannels), planes);
+      }
+      const std::int64_t transposed = (c - task * slice_) % kTransposedChannels * box.images * plane_floats(box);
+      split_channel(input_planes(args, group, box, c, planes + transposed), box, split, check);
+      evaluate_channel(split, reinterpret_cast<float*>(args.shared) + c * row(), used);
+    }
+    for (int i = 0; i < table_->lanes; ++i) {
+      if (check[i] != check[i]) args.refused->store(true, std::memory_order_relaxed);
+    }
+  }
+
+  // Input positions that a box of tiles covers, as far as they exist.
+  std::int64_t rows_of(const TileBox& box, int d) const {
+    const std::int64_t m = form_.tile().size[d];
+    return std::min(problem_.call.in[d] - box.first[d] * m, box.size[d] * m);
+  }
+  std::int64_t plane_floats(const TileBox& box) const { return rows_of(box, 0) * rows_of(box, 1) * rows_of(box, 2); }
+
+  // Where the rows of one channel of a box stand.
+  struct Planes {
+    const float* data;  // first position of the box, first image
+    std::ptrdiff_t stride_image, stride_d, stride_h;
+  };
+  Planes input_planes(const RunArgs& args, std::int64_t group, const TileBox& box, std::int64_t channel,
+                      const float* transposed) const {
+    if (last()) return {transposed, plane_floats(box), rows_of(box, 1) * rows_of(box, 2), rows_of(box, 2)};
+    const Dims& in = problem_.call.in;
+    const auto& m = form_.tile().size;
+    const std::int64_t plane =
+        box.first_image * problem_.layer.in_channels + group * problem_.in_channels_per_group() + channel;
+    const std::int64_t position = (box.first[0] * m[0] * in[1] + box.first[1] * m[1]) * in[2] + box.first[2] * m[2];
+    return {args.src + plane * problem_.in_points() + position, problem_.layer.in_channels * problem_.in_points(),
+            in[1] * in[2], in[2]};
+  }
+
+  // planes[channel][image][position]: some channels of channels-last input.
+  void transpose_planes(const RunArgs& args, std::int64_t group, const TileBox& box, std::int64_t first, std::int64_t end,
+                        float* planes) const {
+    for (std::int64_t i = 0; i < box.images; ++i) {
+      const InputView view = input_view(problem_, args.src, box.first_image + i, group);
+      const auto& m = form_.tile().size;
+      for (std::int64_t d = 0; d < rows_of(box, 0); ++d) {
+        for (std::int64_t h = 0; h < rows_of(box, 1); ++h) {
+          const std::int64_t position =
+              ((box.first[0] * m[0] + d) * view.in[1] + box.first[1] * m[1] + h) * view.in[2] + box.first[2] * m[2];
+          const TransposeArgs transpose{view.data + position * view.pixel_stride + first,
+                                        view.pixel_stride,
+                                        planes + i * plane_floats(box) + (d * rows_of(box, 1) + h) * rows_of(box, 2),
+                                        box.images * plane_floats(box),
+                                        rows_of(box, 2),
+                                        end - first};
+          table_->transpose(&transpose);
+        }
+      }
+    }
+  }
+
+  // split[jd][jh][jw][tile]: the coefficients of all tiles of the box.
+  void split_channel(const Planes& planes, const TileBox& box, float* split, float* check) const {
+    const auto& m = form_.tile().size;
+    const std::int64_t rows_d = rows_of(box, 0), rows_h = rows_of(box, 1);
+    RowSplitArgs call;
+    call.count = rows_of(box, 2);
+    call.parts = m[2];
+    call.dst_stride = scratch_row();
+    call.scale = scale_;
+    call.check = check;
+    std::int64_t tile = 0;
+    for (std::int64_t i = 0; i < box.images; ++i) {
+      for (std::int64_t td = 0; td < box.size[0]; ++td) {
+        for (std::int64_t th = 0; th < box.size[1]; ++th, tile += box.size[2]) {
+          for (std::int64_t jd = 0; jd < m[0]; ++jd) {
+            for (std::int64_t jh = 0; jh < m[1]; ++jh) {
+              const std::int64_t d = td * m[0] + jd, h = th * m[1] + jh;
+              float* const to = split + (jd * m[1] + jh) * m[2] * scratch_row() + tile;
+              if (d < rows_d && h < rows_h) {
+                call.src = planes.data + i * planes.stride_image + d * planes.stride_d + h * planes.stride_h;
+                call.dst = to;
+                table_->row_split(&call);
+              } else {
+                for (std::int64_t jw = 0; jw < m[2]; ++jw) {
+                  std::memset(to + jw * scratch_row(), 0, static_cast<std::size_t>(box.size[2]) * sizeof(float));
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+
+  // From coefficients to values at all points: dst[point][channel][tile], for the channel that dst points at.
+  void evaluate_channel(const float* split, float* dst, KernelSet* used) const {
+    const auto& m = form_.tile().size;
+    const std::int64_t stride = scratch_row();
+    // Where the next transform reads: [jd][jh][w][tile], w over coefficients or points.
+    const float* from = split;
+    float* scratch = const_cast<float*>(split) + m[0] * m[1] * m[2] * stride;
+    std::array<std::int64_t, kSpatialDims> size{m[0], m[1], m[2]};
+    int remaining = 0;
+    for (int d = 0; d < kSpatialDims; ++d) remaining += input_[d] >= 0 ? 1 : 0;
+    for (int d = kSpatialDims - 1; d >= 0; --d) {
+      if (input_[d] < 0) continue;
+      const bool into_shared = --remaining == 0;
+      const WinogradInputKernel& kernel = table_->winograd_input[input_[d]];
+      used->set(static_cast<std::size_t>(winograd_input_number(*table_, input_[d])));
+      // Around dimension d: `outer` positions before it, `inner` after it.
+      std::int64_t outer = 1, inner = 1;
+      for (int e = 0; e < d; ++e) outer *= size[e];
+      for (int e = d + 1; e < kSpatialDims; ++e) inner *= size[e];
+      const std::int64_t to_stride = into_shared ? point_floats() : stride;
+      float* const to = into_shared ? dst : scratch;
+      for (std::int64_t o = 0; o < outer; ++o) {
+        for (std::int64_t i = 0; i < inner; ++i) {
+          const WinogradInputArgs call{from + (o * size[d] * inner + i) * stride, inner * stride,
+                                       to + (o * points_[d] * inner + i) * to_stride, inner * to_stride, row()};
+          kernel.fn(&call);
+        }
+      }
+      size[d] = points_[d];
+      from = to;
+      scratch += outer * points_[d] * inner * stride;
+    }
+  }
+
+  // ---- Products -------------------------------------------------------------------------------------------------------
+
+  // Floats before the products that the output transform may read (and discard).
+  std::int64_t front_floats() const { return output_.reach(); }
+  std::int64_t product_floats() const {
+    std::int64_t rows = 0;
+    for (const PhaseClass& cls : form_.classes()) rows += cls.point_count() * cls.phases();
+    return rows * most_block_channels() * row() + combined_floats();
+  }
+  std::int64_t combined_floats() const {
+    if (!form_.tile().combined) return 0;
+    return round_up(std::min(problem_.in_channels_per_group(), chunk_) * WinogradWeights::kMaxPanelRows, kCombineBlock);
+  }
+  std::int64_t most_block_channels() const {
+    std::int64_t most = 0;
+    for (const ChannelBlock& block : form_.blocks()) most = std::max(most, block.channels);
+    return most;
+  }
+
+  // What the kernels ask for ahead of its use, a line for each channel that they multiply: memory from `begin` on, and,
+  // after `floats` of it, again `stride` further on, `count` times.
+  struct Ahead {
+    const float* begin;
+    std::int64_t floats;
+    std::ptrdiff_t stride;
+    std::int64_t count;
+    std::int64_t asked = 0;
+
+    const float* next(std::int64_t lines) {
+      if (count == 0) return nullptr;
+      const float* const at = begin + asked;
+      asked += lines * kFloatsPerLine;
+      if (asked >= floats) {
+        begin += stride;
+        asked = 0;
+        --count;
+      }
+      return at;
+    }
+  };
+
+  void multiply(const RunArgs& args, std::int64_t group, const TileBox& box, const ChannelBlock& block, float* scratch,
+                KernelSet* used) const {
+    float* const combined = scratch + front_floats();
+    float* const products = combined + combined_floats();
+    const float* const transformed = reinterpret_cast<const float*>(args.shared);
+    float* values = products;
+    for (std::size_t c = 0; c < form_.classes().size(); ++c) {
+      const std::int64_t points = form_.classes()[c].point_count();
+      const std::int64_t rows = form_.classes()[c].phases() * block.channels;
+      const std::vector<Panel>& panels = form_.panels(c, block.channels);
+      const auto multiply_one = [&](std::int64_t point, const Panel& panel, Ahead* ahead) {
+        multiply_panel(args, group, box, block, c, point, panel,
+                       transformed + tiles_.point_of(form_.classes()[c].points, point) * point_floats(),
+                       values + (point * rows + panel.first) * row(), combined, ahead, used);
+      };
+      if (panels_first_) {
+        for (std::size_t p = 0; p < panels.size(); ++p) {
+          Ahead ahead = weights_ahead(args, group, block, c, p);
+          for (std::int64_t point = 0; point < points; ++point) multiply_one(point, panels[p], &ahead);
+        }
+      } else {
+        for (std::int64_t point = 0; point < points; ++point) {
+          Ahead ahead{next_slab(c, point, transformed), point_floats(), 0, 1};
+          for (const Panel& panel : panels) multiply_one(point, panel, &ahead);
+        }
+      }
+      values += points * rows * row();
+    }
+    output_.store(args, group, box, block, products, values, used);
+  }
+
+  // values = weights of a panel at a point times the input at that point.
+  void multiply_panel(const RunArgs& args, std::int64_t group, const TileBox& box, const ChannelBlock& block, std::size_t c,
+                      std::int64_t point, const Panel& panel, const float* input, float* values, float* combined,
+                      Ahead* ahead, KernelSet* used) const {
+    static constexpr std::ptrdiff_t kNoOffset[1] = {0};
+    const std::int64_t channels = problem_.in_channels_per_group();
+    const std::int64_t tiles = box.tiles();
+    TileArgs call;
+    call.tap_offset = kNoOffset;
+    call.row_offset = nullptr;
+    call.src_channel_stride = row();
+    call.taps = 1;
+    call.tile_stride = row();
+    for (std::int64_t ci = 0; ci < channels; ci += chunk_) {
+      call.channels = std::min(chunk_, channels - ci);
+      call.weights = weights_at(args, group, block, c, point, panel, ci, call.channels, combined);
+      call.accumulate = ci > 0;
+      for (std::int64_t tile = 0; tile < tiles;) {
+        const TileKernel& kernel = kernels_.pick(panel.rows, tiles - tile);
+        call.src = input + ci * row() + tile;
+        call.tile = values + tile;
+        call.prefetch = ahead->next(call.channels);
+        kernel.fn(&call);
+        used->set(kernels_.number(kernel));
+        tile += kernel.nr;
+      }
+    }
+  }
+
+  // The slab of input after that of point `point` of class c.
+  const float* next_slab(std::size_t c, std::int64_t point, const float* transformed) const {
+    if (++point == form_.classes()[c].point_count()) {
+      point = 0;
+      ++c;
+    }
+    if (c == form_.classes().size()) return transformed;
+    return transformed + tiles_.point_of(form_.classes()[c].points, point) * point_floats();
+  }
+
+  // The weights after those of panel p of class c: of the next panel, or of the first one of the next class or block.
+  Ahead weights_ahead(const RunArgs& args, std::int64_t group, const ChannelBlock& block, std::size_t c,
+                      std::size_t p) const {
+    const ChannelBlock* next_block = &block;
+    if (++p == form_.panels(c, block.channels).size()) {
+      p = 0;
+      if (++c == form_.classes().size()) {
+        c = 0;
+        ++next_block;
+        if (next_block == form_.blocks().data() + form_.blocks().size()) return {nullptr, 0, 0, 0};
+      }
+    }
+    const Panel& panel = form_.panels(c, next_block->channels)[p];
+    return {args.weights + form_.offset(group, *next_block, c, 0, panel), panel.rows * problem_.in_channels_per_group(),
+            form_.stride(c, *next_block),
+            form_.tile().combined ? form_.classes()[c].tap_count() : form_.classes()[c].point_count()};
+  }
+
+  // The taps' values at a point for `count` channels of a panel from ci on: as packed, or combined now.
+  const float* weights_at(const RunArgs& args, std::int64_t group, const ChannelBlock& block, std::size_t c,
+                          std::int64_t point, const Panel& panel, std::int64_t ci, std::int64_t count,
+                          float* combined) const {
+    if (!form_.tile().combined) return args.weights + form_.offset(group, block, c, point, panel) + ci * panel.rows;
+    const Combination& combination = combinations_[c][static_cast<std::size_t>(point)];
+    const float* const taps = args.weights + form_.offset(group, block, c, 0, panel) + ci * panel.rows;
+    const std::int64_t stride = form_.stride(c, block);
+    if (combination.factor.size() == 1 && combination.factor[0] == 1.0f) return taps + combination.tap[0] * stride;
+    std::ptrdiff_t offset[kMaxWinogradTaps * kMaxWinogradTaps * kMaxWinogradTaps];
+    for (std::size_t k = 0; k < combination.tap.size(); ++k) offset[k] = combination.tap[k] * stride;
+    const CombineArgs call{taps,
+                           offset,
+                           combination.factor.data(),
+                           static_cast<std::int64_t>(combination.tap.size()),
+                           combined,
+                           count * panel.rows};
+    table_->combine(&call);
+    return combined;
+  }
+
+  // How a point's weights follow from the taps.
+  struct Combination {
+    std::vector<std::int64_t> tap;
+    std::vector<float> factor;
+  };
+
+  void list_kernels() {
+    for (int d = 0; d < kSpatialDims; ++d) {
+      input_[d] = -1;
+      for (int i = 0; i < table_->winograd_input_count; ++i) {
+        const WinogradInputKernel& kernel = table_->winograd_input[i];
+        if (form_.tile().size[d] > 1 && kernel.tile == form_.tile().size[d] && kernel.points == points_[d]) input_[d] = i;
+      }
+      if (input_[d] >= 0) kernels.set(static_cast<std::size_t>(winograd_input_number(*table_, input_[d])));
+    }
+    kernels |= output_.kernels();
+    for (std::size_t c = 0; c < form_.classes().size(); ++c) {
+      for (const ChannelBlock& block : form_.blocks()) {
+        for (const Panel& panel : form_.panels(c, block.channels)) {
+          for (const std::int64_t tiles : tiles_.tile_counts()) kernels |= kernels_.set_for(panel.rows, tiles);
+        }
+      }
+    }
+    if (!form_.tile().combined) return;
+    for (const PhaseClass& cls : form_.classes()) {
+      std::vector<Combination> of_class;
+      for (std::int64_t point = 0; point < cls.point_count(); ++point) of_class.push_back(combination(cls, point));
+      combinations_.push_back(std::move(of_class));
+    }
+  }
+
+  Combination combination(const PhaseClass& cls, std::int64_t point) const {
+    double along[kSpatialDims][kMaxWinogradTaps];
+    for (int d = kSpatialDims - 1; d >= 0; --d) {
+      winograd_tap_factors(form_.tile().size[d], cls.taps[d], static_cast<int>(point % cls.points[d]), along[d]);
+      point /= cls.points[d];
+    }
+    Combination result;
+    std::int64_t tap = 0;
+    for (int jd = 0; jd < cls.taps[0]; ++jd) {
+      for (int jh = 0; jh < cls.taps[1]; ++jh) {
+        for (int jw = 0; jw < cls.taps[2]; ++jw, ++tap) {
+          const double factor = along[0][jd] * along[1][jh] * along[2][jw];
+          if (factor == 0.0) continue;
+          result.tap.push_back(tap);
+          result.factor.push_back(static_cast<float>(factor));
+        }
+      }
+    }
+    return result;
+  }
+
+  Problem problem_;
+  const KernelTable* table_;
+  WinogradWeights form_;
+  TileKernels kernels_;
+  std::int64_t chunk_;
+  WinogradTiles tiles_;
+  WinogradOutput output_;
+  float scale_;
+  // Weights pass through the caches once, and the input of all points stays there; otherwise the input of a point stays
+  // while all panels of a block use it.
+  bool panels_first_;
+  std::int64_t slice_;                                  // input channels of a task
+  std::array<int, kSpatialDims> points_;                // of the input
+  int input_[kSpatialDims];                             // row of the input transform, or -1
+  std::vector<std::vector<Combination>> combinations_;  // [class][point], combined weights only
+};
+
+// ---- Planning -----------------------------------------------------------------------------------------------------------
+
+// A combination of tile sizes and how it would do.
+struct Design {
+  WinogradWeights::Tile tile;
+  std::int64_t block_channels = 0;
+  std::int64_t tiles = 0;  // of a block, at most
+  double cycles = 0.0;
+};
+
+// Residues of a dimension with the same number of taps.
+struct TapCount {
+  int taps;
+  std::int64_t residues;
+};
+
+std::array<TapCount, 2> tap_counts(const LayerSpec& layer, int d) {
+  const int most = WinogradWeights::most_taps(layer, d);
+  const std::int64_t with_most = layer.kernel[d] - layer.stride[d] * (most - 1);
+  return {TapCount{most, with_most}, TapCount{most - 1, layer.stride[d] - with_most}};
+}
+
+// Calls visit(points, taps, phases) for each class of phases.
+template <typename Visit>
+void for_each_class(const LayerSpec& layer, const std::array<int, kSpatialDims>& tile, Visit visit) {
+  for (const TapCount& d : tap_counts(layer, 0)) {
+    for (const TapCount& h : tap_counts(layer, 1)) {
+      for (const TapCount& w : tap_counts(layer, 2)) {
+        const std::int64_t phases = d.residues * h.residues * w.residues;
+        if (phases == 0) continue;
+        visit(std::int64_t{winograd_points(tile[0], d.taps)} * winograd_points(tile[1], h.taps) *
+                  winograd_points(tile[2], w.taps),
+              std::int64_t{d.taps} * h.taps * w.taps, phases);
+      }
+    }
+  }
+}
+
+std::array<int, kSpatialDims> input_points(const LayerSpec& layer, const std::array<int, kSpatialDims>& tile) {
+  std::array<int, kSpatialDims> points;
+  for (int d = 0; d < kSpatialDims; ++d) points[d] = winograd_points(tile[d], WinogradWeights::most_taps(layer, d));
+  return points;
+}
+
+std::array<int, kSpatialDims> all_taps(const LayerSpec& layer) {
+  return {WinogradWeights::most_taps(layer, 0), WinogradWeights::most_taps(layer, 1), WinogradWeights::most_taps(layer, 2)};
+}
+
+// Rows of panels: with a single vector of tiles only tall panels have enough accumulators.
+std::int64_t panel_rows(const TileKernels& kernels, std::int64_t tiles) {
+  return tiles <= kernels.lanes() ? kernels.max_rows() : kernels.preferred_rows();
+}
+
+// Memory for the transformed input of a block, and for the products of a block of output channels.
+std::int64_t shared_budget(const CacheInfo& caches) {
+  return std::min(kMaxSharedBytes, static_cast<std::int64_t>(kSharedPerCache * static_cast<double>(caches.l2)));
+}
+std::int64_t product_budget(const CacheInfo& caches) {
+  return static_cast<std::int64_t>(kProductsPerCache * static_cast<double>(caches.l2));
+}
+
+// Fills in everything but the tile.
+void design_blocks(const PlanRequest& request, const TileKernels& kernels, Design* design) {
+  const Problem& p = request.problem;
+  const LayerSpec& layer = p.layer;
+  const std::int64_t channels = p.in_channels_per_group();
+  const std::int64_t outputs = p.out_channels_per_group();
+  std::int64_t rows = 0, fewest_phases = 1 << 20, values = 0;  // per output channel: all values at all points
+  for_each_class(layer, design->tile.size, [&](std::int64_t points, std::int64_t taps, std::int64_t phases) {
+    rows += points * phases;
+    values += (design->tile.combined ? taps : points) * phases;
+    fewest_phases = std::min(fewest_phases, phases);
+  });
+  design->block_channels = std::clamp<std::int64_t>(kRowsPerClass / fewest_phases, kMinBlockChannels, kMaxBlockChannels);
+  while (design->block_channels > kMinBlockChannels &&
+         design->block_channels * rows * kGoodTiles * 4 > product_budget(request.caches)) {
+    design->block_channels /= 2;
+  }
+  design->block_channels = std::min(design->block_channels, outputs);
+  const auto points = input_points(layer, design->tile.size);
+  const std::int64_t input_points_count = std::int64_t{points[0]} * points[1] * points[2];
+  design->tiles =
+      std::max<std::int64_t>(kernels.lanes(), std::min(shared_budget(request.caches) / 4 / channels / input_points_count,
+                                                       product_budget(request.caches) / 4 / rows / design->block_channels));
+
+  const WinogradTiles tiles(p, design->tile.size, points, all_taps(layer), design->tiles);
+  const double count = static_cast<double>(tiles.most_tiles());
+  const double blocks = static_cast<double>(tiles.block_count() * layer.groups);
+  const double vectors = static_cast<double>(ceil_div(tiles.most_tiles(), kernels.lanes()));
+  const std::int64_t panel = panel_rows(kernels, tiles.most_tiles());
+  double multiply = 0.0, combine = 0.0;
+  for_each_class(layer, design->tile.size, [&](std::int64_t class_points, std::int64_t taps, std::int64_t phases) {
+    const std::int64_t class_rows = phases * design->block_channels;
+    const double calls = static_cast<double>(ceil_div(outputs, design->block_channels)) * static_cast<double>(class_points);
+    const std::int64_t panels = ceil_div(class_rows, panel);
+    const std::int64_t chunks = ceil_div(channels, channel_chunk(design->tile, channels));
+    multiply += calls * static_cast<double>(panels * chunks) *
+                kernels.cycles(ceil_div(class_rows, panels), tiles.most_tiles(),
+                               static_cast<double>(channels) / static_cast<double>(chunks));
+    if (design->tile.combined && taps > 1) {
+      combine += calls * static_cast<double>(class_rows * channels) / kernels.lanes() * kCombinePerVector;
+    }
+  });
+  const double weight_bytes = static_cast<double>(values * outputs * channels) * 4.0;
+  const double streamed = weight_bytes > static_cast<double>(request.caches.l2) / 2 ? weight_bytes : 0.0;
+  const double tile_rows = count / static_cast<double>(std::max<std::int64_t>(1, tiles.block(0).size[2]));
+  const double positions = static_cast<double>(design->tile.size[0] * design->tile.size[1]);
+  const double input = static_cast<double>(channels) * (vectors * static_cast<double>(input_points_count) * kInputPerVector +
+                                                        tile_rows * positions * kRowCost);
+  const double output = static_cast<double>(outputs) *
+                        (vectors * static_cast<double>(rows) * kOutputPerVector +
+                         tile_rows * positions * static_cast<double>(layer.stride[0] * layer.stride[1]) * kRowCost);
+  design->cycles = blocks * (multiply + combine + streamed * kStreamShare / cost::kStreamBytesPerCycle + input + output) +
+                   static_cast<double>(p.dst_elements()) * cost::kStorePerFloat;
+}
+
+// Weights in memory, over the raw ones.
+double packed_multiple(const LayerSpec& layer, const WinogradWeights::Tile& tile) {
+  std::int64_t values = 0, taps_in_all = 0;
+  for_each_class(layer, tile.size, [&](std::int64_t points, std::int64_t taps, std::int64_t phases) {
+    values += (tile.combined ? taps : points) * phases;
+    taps_in_all += taps * phases;
+  });
+  return static_cast<double>(values) / static_cast<double>(taps_in_all);
+}
+
+// Why no Winograd should run the problem, or "".
+std::string decline_winograd(const PlanRequest& request) {
+  const Problem& p = request.problem;
+  if (p.call.invariant) return "its results depend on the cut into tiles, and 'invariant' was asked for";
+  if (!WinogradWeights::can_use(p.layer)) {
+    return "it is for dilation 1 and two or three taps to a phase, in one dimension at least";
+  }
+  if (p.layer.stride[2] > WinogradOutput::kMaxPhasesAlongWidth) return "there are more than 64 phases along the width";
+  for (int d = 0; d < kSpatialDims; ++d) {
+    const std::int64_t reached = p.layer.stride[d] * (p.call.in[d] - 1) + p.layer.kernel[d];
+    if (p.call.pad_begin[d] < 0 || p.call.out[d] + p.call.pad_begin[d] > round_up(reached, p.layer.stride[d])) {
+      return "there are outputs beyond the reach of the input";
+    }
+    if (p.call.pad_begin[d] >= p.layer.stride[d] * p.call.in[d]) return "the padding cuts away whole inputs";
+  }
+  if (!request.weights.finite) return "the weights hold an infinity or a NaN";
+  if (request.weights.exponent > kMaxWeightExponent || request.weights.exponent < kMinWeightExponent) {
+    return "the largest weight is near 2^" + std::to_string(request.weights.exponent) +
+           ", where sums of weights or products could overflow or lose bits";
+  }
+  return "";
+}
+
+// Inputs below 2^limit can overflow nowhere.
+int input_limit(const PlanRequest& request, const std::array<int, kSpatialDims>& tile) {
+  const LayerSpec& layer = request.problem.layer;
+  double growth = static_cast<double>(request.problem.in_channels_per_group());
+  for (int d = 0; d < kSpatialDims; ++d) {
+    double input = 1.0, taps_and_output = 1.0;
+    for (const TapCount& count : tap_counts(layer, d)) {
+      if (count.residues == 0) continue;
+      const WinogradGrowth g = winograd_growth(tile[d], count.taps);
+      taps_and_output = std::max(taps_and_output, g.taps * g.output);
+    }
+    input = winograd_growth(tile[d], WinogradWeights::most_taps(layer, d)).input;
+    growth *= input * taps_and_output;
+  }
+  return std::min(kMaxInputExponent, 126 - request.weights.exponent - static_cast<int>(std::ceil(std::log2(growth))));
+}
+
+class Winograd final : public Algorithm {
+ public:
+  const char* name() const override { return "winograd"; }
+  AlgorithmChoice choice() const override { return AlgorithmChoice::kWinograd; }
+  SumOrder order() const override { return SumOrder::kTiles; }
+
+  std::unique_ptr<Execution> plan(const PlanRequest& request, Decline* decline) const override {
+    decline->reason = decline_phased(request);
+    if (decline->reason.empty()) decline->reason = decline_winograd(request);
+    if (!decline->reason.empty()) return nullptr;
+    const KernelTable& table = *request.kernels;
+    const TileKernels kernels(table, TileKernels::Family::kWide);
+    const Design best = choose(request, kernels);
+    WinogradTiles tiles(request.problem, best.tile.size, input_points(request.problem.layer, best.tile.size),
+                        all_taps(request.problem.layer), best.tiles);
+    WinogradWeights form(request.problem.layer, best.tile, best.block_channels, panel_rows(kernels, tiles.most_tiles()));
+    std::vector<std::int64_t> rows;
+    for (std::size_t c = 0; c < form.classes().size(); ++c) {
+      for (const ChannelBlock& block : form.blocks()) {
+        for (const Panel& panel : form.panels(c, block.channels)) {
+          if (std::find(rows.begin(), rows.end(), panel.rows) == rows.end()) rows.push_back(panel.rows);
+        }
+      }
+    }
+    tiles.set_rows(kernels, rows);
+    auto execution =
+        std::make_unique<WinogradExecution>(request, std::move(form), kernels, tiles, input_limit(request, best.tile.size));
+    execution->estimated_seconds = best.cycles / cost::kClock;
+    if (execution->workspace_bytes() + execution->shared_bytes() > static_cast<std::size_t>(request.workspace_limit)) {
+      decline->reason = "its smallest block needs " +
+                        std::to_string(execution->workspace_bytes() + execution->shared_bytes()) +
+                        " bytes, more than the limit of " + std::to_string(request.workspace_limit);
+      return nullptr;
+    }
+    return execution;
+  }
+
+ private:
+  // The cheapest tile that the precision allows. (Tiles of four lose accuracy: 'highest' is for those of two.)
+  static Design choose(const PlanRequest& request, const TileKernels& kernels) {
+    const LayerSpec& layer = request.problem.layer;
+    const bool high = request.problem.call.precision != Precision::kHighest;
+    const double most_packed = high ? kMaxPackedMultipleHigh : kMaxPackedMultiple;
+    Design best;
+    for (int choice = 0; choice < (high ? 8 : 1); ++choice) {
+      Design design;
+      bool sensible = true;
+      for (int d = 0; d < kSpatialDims; ++d) {
+        const bool four = (choice >> d & 1) != 0;
+        const bool several = WinogradWeights::most_taps(layer, d) > 1;
+        design.tile.size[d] = !several ? 1 : four ? 4 : 2;
+        sensible = sensible && (several || !four);
+      }
+      if (!sensible) continue;
+      for (const bool combined : {false, true}) {
+        design.tile.combined = combined;
+        if (packed_multiple(layer, design.tile) > most_packed) continue;
+        design_blocks(request, kernels, &design);
+        if (best.cycles == 0.0 || design.cycles < best.cycles) best = design;
+      }
+    }
+    return best;
+  }
+};
+
+}  // namespace
+
+const Algorithm& winograd() {
+  static const Winograd algorithm;
+  return algorithm;
+}
+
+}  // namespace convtranspose

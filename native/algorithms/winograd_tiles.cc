@@ -1,0 +1,119 @@
+#include "algorithms/winograd_tiles.h"
+
+#include <algorithm>
+
+#include "problem/checked.h"
+
+namespace convtranspose {
+namespace {
+
+constexpr std::int64_t kFloatsPerLine = 16;
+constexpr std::int64_t kFloatsPerSetPeriod = 256;  // rows a multiple of this apart would share few cache sets
+
+}  // namespace
+
+WinogradTiles::WinogradTiles(const Problem& problem, const std::array<int, kSpatialDims>& tile,
+                             const std::array<int, kSpatialDims>& input_points, const std::array<int, kSpatialDims>& taps,
+                             std::int64_t most)
+    : points(input_points),
+      in_(problem.call.in),
+      out_(problem.call.out),
+      stride_(problem.layer.stride),
+      pad_(problem.call.pad_begin),
+      batch_(problem.call.batch),
+      tile_(tile),
+      taps_(taps) {
+  for (int d = 0; d < kSpatialDims; ++d) tiles_[d] = ceil_div(in_[d], tile_[d]);
+  extent_ = tiles_;
+  const auto with_halo = [&](const Dims& extent) {
+    std::int64_t product = 1;
+    for (int d = 0; d < kSpatialDims; ++d) product *= extent[d] + (taps_[d] > 1 && extent[d] < tiles_[d] ? 1 : 0);
+    return product;
+  };
+  // The outermost dimension first: that leaves rows whole as long as possible.
+  for (int d = 0; d < kSpatialDims; ++d) {
+    while (with_halo(extent_) > most && extent_[d] > 1) {
+      extent_[d] = std::max<std::int64_t>(1, std::min(extent_[d] - 1, extent_[d] * most / with_halo(extent_)));
+    }
+  }
+  for (int d = 0; d < kSpatialDims; ++d) {
+    blocks_[d] = ceil_div(tiles_[d], extent_[d]);
+    extent_[d] = ceil_div(tiles_[d], blocks_[d]);
+    blocks_[d] = ceil_div(tiles_[d], extent_[d]);
+  }
+  const bool whole = blocks_[0] * blocks_[1] * blocks_[2] == 1;
+  images = whole ? std::clamp<std::int64_t>(most / std::max<std::int64_t>(1, with_halo(extent_)), 1, batch_) : 1;
+  images = ceil_div(batch_, ceil_div(batch_, images));
+  blocks_n_ = ceil_div(batch_, images);
+
+  const auto places = [](std::int64_t count) {
+    std::vector<std::int64_t> result{0};
+    if (count > 2) result.push_back(1);
+    if (count > 1) result.push_back(count - 1);
+    return result;
+  };
+  for (const std::int64_t n : places(blocks_n_)) {
+    for (const std::int64_t d : places(blocks_[0])) {
+      for (const std::int64_t h : places(blocks_[1])) {
+        for (const std::int64_t w : places(blocks_[2])) {
+          const TileBox b = box(n, d, h, w);
+          const std::int64_t tiles = b.tiles();
+          if (std::find(counts_.begin(), counts_.end(), tiles) == counts_.end()) counts_.push_back(tiles);
+          most_ = std::max(most_, tiles);
+          most_positions = std::max(most_positions, b.tiles() * tile_[0] * tile_[1] * tile_[2]);
+          most_outputs = std::max(most_outputs, b.images * b.out_size[0] * b.out_size[1] * b.out_size[2]);
+        }
+      }
+    }
+  }
+}
+
+void WinogradTiles::set_rows(const TileKernels& kernels, const std::vector<std::int64_t>& panel_rows) {
+  std::int64_t floats = round_up(most_, kernels.lanes());
+  for (const std::int64_t rows : panel_rows) {
+    for (const std::int64_t tiles : counts_) floats = std::max(floats, kernels.covered(rows, tiles));
+  }
+  row_floats = round_up(floats, kFloatsPerLine);
+  if (row_floats % kFloatsPerSetPeriod == 0) row_floats += kFloatsPerLine;
+}
+
+TileBox WinogradTiles::block(std::int64_t index) const {
+  const std::int64_t w = index % blocks_[2];
+  index /= blocks_[2];
+  const std::int64_t h = index % blocks_[1];
+  index /= blocks_[1];
+  return box(index / blocks_[0], index % blocks_[0], h, w);
+}
+
+TileBox WinogradTiles::box(std::int64_t n, std::int64_t d, std::int64_t h, std::int64_t w) const {
+  TileBox b;
+  b.first_image = n * images;
+  b.images = std::min(images, batch_ - b.first_image);
+  const std::int64_t at[kSpatialDims] = {d, h, w};
+  for (int e = 0; e < kSpatialDims; ++e) {
+    const std::int64_t begin = at[e] * extent_[e];
+    const std::int64_t end = std::min(begin + extent_[e], tiles_[e]);
+    b.halo[e] = begin > 0 && taps_[e] > 1;
+    b.end[e] = end == tiles_[e];
+    b.first[e] = begin - (b.halo[e] ? 1 : 0);
+    b.size[e] = end - b.first[e];
+    const std::int64_t out_begin = std::clamp<std::int64_t>(stride_[e] * tile_[e] * begin - pad_[e], 0, out_[e]);
+    const std::int64_t out_end =
+        b.end[e] ? out_[e] : std::clamp<std::int64_t>(stride_[e] * tile_[e] * end - pad_[e], 0, out_[e]);
+    b.out_first[e] = out_begin;
+    b.out_size[e] = out_end - out_begin;
+  }
+  return b;
+}
+
+std::int64_t WinogradTiles::point_of(const std::array<int, kSpatialDims>& of_class, std::int64_t index) const {
+  std::int64_t at[kSpatialDims];
+  for (int d = kSpatialDims - 1; d >= 0; --d) {
+    const std::int64_t i = index % of_class[d];
+    index /= of_class[d];
+    at[d] = i == of_class[d] - 1 ? points[d] - 1 : i;
+  }
+  return (at[0] * points[1] + at[1]) * points[2] + at[2];
+}
+
+}  // namespace convtranspose

@@ -1,0 +1,66 @@
+// The tiles of Winograd and the blocks that they are computed in.
+#pragma once
+
+#include <array>
+#include <cstdint>
+#include <vector>
+
+#include "algorithms/tile_kernels.h"
+#include "problem/problem.h"
+
+namespace convtranspose {
+
+// A block: whole images, or a box of the tiles of one. The first tile along a dimension may be there for what runs over from
+// it alone (halo): its own outputs belong to the block before.
+struct TileBox {
+  std::int64_t first_image;
+  std::int64_t images;
+  Dims first;                           // tile, the halo included
+  Dims size;                            // tiles, the halo included
+  std::array<bool, kSpatialDims> halo;  // the first tile is one
+  std::array<bool, kSpatialDims> end;   // holds the last tile
+  Dims out_first;                       // outputs that the block stores
+  Dims out_size;
+  std::int64_t tiles() const { return images * size[0] * size[1] * size[2]; }
+};
+
+class WinogradTiles {
+ public:
+  // `tile`: input positions of a tile; `points`: of a dimension, those of the input. Blocks hold at most `most` tiles if
+  // that can be.
+  WinogradTiles(const Problem& problem, const std::array<int, kSpatialDims>& tile,
+                const std::array<int, kSpatialDims>& points, const std::array<int, kSpatialDims>& taps, std::int64_t most);
+
+  // Sets row_floats: a row of tiles as the kernels need it for panels of these numbers of rows.
+  void set_rows(const TileKernels& kernels, const std::vector<std::int64_t>& panel_rows);
+
+  std::int64_t block_count() const { return blocks_n_ * blocks_[0] * blocks_[1] * blocks_[2]; }
+  TileBox block(std::int64_t index) const;
+  std::int64_t most_tiles() const { return most_; }
+  const std::vector<std::int64_t>& tile_counts() const { return counts_; }  // all that blocks have
+
+  std::int64_t point_count() const { return std::int64_t{points[0]} * points[1] * points[2]; }
+  // The point of the input that is point `index` of a class with `of_class` points: infinity is the last of both.
+  std::int64_t point_of(const std::array<int, kSpatialDims>& of_class, std::int64_t index) const;
+
+  std::array<int, kSpatialDims> points;
+  std::int64_t images = 1;          // of a whole block
+  std::int64_t row_floats = 0;      // floats of one channel at one point
+  std::int64_t most_positions = 0;  // input positions of the largest block
+  std::int64_t most_outputs = 0;    // of one channel, that a block stores
+
+ private:
+  TileBox box(std::int64_t n, std::int64_t d, std::int64_t h, std::int64_t w) const;
+
+  Dims in_, out_, stride_, pad_;
+  std::int64_t batch_;
+  std::array<int, kSpatialDims> tile_, taps_;
+  Dims tiles_;   // of an image
+  Dims extent_;  // tiles of a whole block, without halo
+  Dims blocks_;  // of an image
+  std::int64_t blocks_n_;
+  std::int64_t most_ = 0;
+  std::vector<std::int64_t> counts_;
+};
+
+}  // namespace convtranspose

@@ -1,0 +1,189 @@
+// The Winograd kernels of kernel.h, written once: each instruction set includes this file inside its own unnamed namespace,
+// after its vector header.
+#pragma once
+
+// in, read as one sequence, is out[0][0], out[1][0], ..., out[kParts - 1][0], out[0][1], ... kParts is a power of two.
+template <int kParts>
+CONVTRANSPOSE_INLINE void deinterleave(const Vec (&in)[kParts], Vec (&out)[kParts]) {
+  if constexpr (kParts == 1) {
+    out[0] = in[0];
+  } else {
+    constexpr int kHalf = kParts / 2;
+    Vec even[kHalf], odd[kHalf], from_even[kHalf], from_odd[kHalf];
+    unroll<kHalf>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA { deinterleave2(in[2 * i], in[2 * i + 1], &even[i], &odd[i]); });
+    deinterleave(even, from_even);
+    deinterleave(odd, from_odd);
+    unroll<kHalf>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA {
+      out[2 * i] = from_even[i];
+      out[2 * i + 1] = from_odd[i];
+    });
+  }
+}
+
+template <int kParts>
+CONVTRANSPOSE_INLINE void row_split_parts(const RowSplitArgs* args) {
+  constexpr int kStep = kParts * kLanes;
+  const float* src = args->src;
+  float* dst = args->dst;
+  const Factor scale = load_factor(&args->scale);
+  const float nothing = 0.0f;
+  const Factor none = load_factor(&nothing);
+  Vec check = load(args->check);
+  for (int64_t left = args->count; left > 0; left -= kStep, src += kStep, dst += kLanes) {
+    Vec in[kParts], out[kParts];
+    if (left >= kStep) {
+      unroll<kParts>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA { in[i] = load(src + i * kLanes); });
+    } else {
+      unroll<kParts>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA {
+        const int64_t count = left - i * kLanes;
+        in[i] = count >= kLanes ? load(src + i * kLanes) : count > 0 ? load_partial(src + i * kLanes, count) : zero();
+      });
+    }
+    unroll<kParts>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA { check = madd(none, madd(scale, in[i], zero()), check); });
+    deinterleave(in, out);
+    unroll<kParts>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA { store(dst + i * args->dst_stride, out[i]); });
+  }
+  store(args->check, check);
+}
+
+void row_split(const RowSplitArgs* args) {
+  switch (args->parts) {
+    case 1:
+      return row_split_parts<1>(args);
+    case 2:
+      return row_split_parts<2>(args);
+    default:
+      return row_split_parts<4>(args);
+  }
+}
+
+// Constants that multiply whole vectors.
+struct Constants {
+  float half = 0.5f, two = 2.0f, three = 3.0f, four = 4.0f, five = 5.0f, eight = 8.0f;
+};
+
+// The values of a polynomial with kInputs coefficients at the points 0, 1, -1, 2, -2 (as many as there are) and infinity.
+template <int kInputs, int kPoints>
+CONVTRANSPOSE_INLINE void evaluate(const Vec (&x)[kInputs], Vec (&value)[kPoints]) {
+  value[0] = x[0];
+  value[kPoints - 1] = x[kInputs - 1];
+  if constexpr (kInputs == 2) {
+    if constexpr (kPoints >= 3) value[1] = add(x[0], x[1]);
+    if constexpr (kPoints >= 4) value[2] = subtract(x[0], x[1]);
+  } else {
+    const Constants constants;
+    const Factor two = load_factor(&constants.two), four = load_factor(&constants.four);
+    const Vec even = add(x[0], x[2]), odd = add(x[1], x[3]);
+    value[1] = add(even, odd);
+    value[2] = subtract(even, odd);
+    if constexpr (kPoints >= 5) {
+      const Vec even2 = madd(four, x[2], x[0]);
+      const Vec odd2 = madd(four, x[3], x[1]);  // half of it
+      value[3] = madd(two, odd2, even2);
+      if constexpr (kPoints >= 6) value[4] = subtract(even2, add(odd2, odd2));
+    }
+  }
+}
+
+template <int kInputs, int kPoints>
+void winograd_input(const WinogradInputArgs* args) {
+  for (int64_t i = 0; i < args->count; i += kLanes) {
+    Vec x[kInputs], value[kPoints];
+    unroll<kInputs>([&](auto j) CONVTRANSPOSE_INLINE_LAMBDA { x[j] = load(args->src + j * args->src_stride + i); });
+    evaluate(x, value);
+    unroll<kPoints>([&](auto p) CONVTRANSPOSE_INLINE_LAMBDA { store(args->dst + p * args->dst_stride + i, value[p]); });
+  }
+}
+
+// Coefficient kIndex of the product polynomial from its (scaled) values; see pack/winograd_points.h for the scales.
+template <int kIndex, int kPoints>
+CONVTRANSPOSE_INLINE Vec coefficient(const Vec (&p)[kPoints]) {
+  const Constants constants;
+  if constexpr (kIndex == 0 && kPoints < 6) {
+    return p[0];
+  } else if constexpr (kIndex == kPoints - 1) {
+    return p[kPoints - 1];
+  } else if constexpr (kPoints == 3) {
+    return subtract(p[1], add(p[0], p[2]));
+  } else if constexpr (kPoints == 4) {
+    return kIndex == 1 ? subtract(subtract(p[1], p[2]), p[3]) : subtract(add(p[1], p[2]), p[0]);
+  } else if constexpr (kPoints == 5) {
+    const Factor two = load_factor(&constants.two), half = load_factor(&constants.half),
+                 three = load_factor(&constants.three);
+    if constexpr (kIndex == 1) return madd(two, add(subtract(p[2], p[1]), p[4]), subtract(zero(), madd(half, p[0], p[3])));
+    if constexpr (kIndex == 2) return subtract(zero(), madd(three, p[2], add(add(p[0], p[1]), p[4])));
+    if constexpr (kIndex == 3) return madd(half, p[0], subtract(add(add(p[1], p[2]), p[3]), add(p[4], p[4])));
+  } else {
+    const Factor two = load_factor(&constants.two), four = load_factor(&constants.four), five = load_factor(&constants.five);
+    const Vec sum1 = add(p[1], p[2]), sum2 = add(p[3], p[4]);
+    const Vec difference1 = subtract(p[1], p[2]), difference2 = subtract(p[3], p[4]);
+    if constexpr (kIndex == 0) return madd(four, p[0], zero());
+    if constexpr (kIndex == 1)
+      return subtract(madd(four, subtract(p[5], difference1), zero()), add(difference2, difference2));
+    if constexpr (kIndex == 2) return subtract(zero(), madd(five, p[0], madd(four, sum1, sum2)));
+    if constexpr (kIndex == 3) return subtract(madd(two, difference2, difference1), madd(five, p[5], zero()));
+    if constexpr (kIndex == 4) return add(add(p[0], sum1), sum2);
+  }
+}
+
+template <int kTile, int kTaps>
+void winograd_output(const WinogradOutputArgs* args) {
+  constexpr int kPoints = kTile + kTaps - 1;
+  constexpr int kOver = kTaps - 1;
+  const auto load_points = [args](int64_t i, Vec(&p)[kPoints]) CONVTRANSPOSE_INLINE_LAMBDA {
+    unroll<kPoints>([&](auto k) CONVTRANSPOSE_INLINE_LAMBDA { p[k] = load(args->src + k * args->src_stride + i); });
+  };
+  const float* over = args->over;
+  ptrdiff_t over_stride = args->over_stride;
+  if constexpr (kTaps == 2) {
+    over = args->src + (kPoints - 1) * args->src_stride;
+  } else if constexpr (kOver > 0) {
+    // What runs over into the next tile is stored first, since it is read there from other lanes.
+    for (int64_t i = 0; i < args->count; i += kLanes) {
+      Vec p[kPoints];
+      load_points(i, p);
+      unroll<kOver>([&](auto j) CONVTRANSPOSE_INLINE_LAMBDA {
+        store(args->over + j * args->over_stride + i, coefficient<kTile + j>(p));
+      });
+    }
+  }
+  for (int64_t i = 0; i < args->count; i += kLanes) {
+    Vec p[kPoints];
+    load_points(i, p);
+    unroll<kTile>([&](auto j) CONVTRANSPOSE_INLINE_LAMBDA {
+      Vec y = coefficient<j>(p);
+      if constexpr (j < kOver) {
+        y = add(y, masked(load(over + j * over_stride + i - args->shift), args->mask + i));
+      }
+      store(args->dst + j * args->dst_stride + i, y);
+    });
+  }
+}
+
+void combine(const CombineArgs* args) {
+  constexpr int kVectors = kLanes >= 16 ? 4 : 8;
+  static_assert(kCombineBlock % (kVectors * kLanes) == 0);
+  for (int64_t i = 0; i < args->count; i += kVectors * kLanes) {
+    Vec sum[kVectors];
+    unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { sum[v] = zero(); });
+    for (int64_t k = 0; k < args->terms; ++k) {
+      const Factor factor = load_factor(args->factor + k);
+      const float* const src = args->src + args->offset[k] + i;
+      unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { sum[v] = madd(factor, load(src + v * kLanes), sum[v]); });
+    }
+    unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { store(args->dst + i + v * kLanes, sum[v]); });
+  }
+}
+
+// clang-format off
+constexpr WinogradInputKernel kWinogradInput[] = {
+    {"input-2x2", 2, 2, winograd_input<2, 2>}, {"input-2x3", 2, 3, winograd_input<2, 3>},
+    {"input-2x4", 2, 4, winograd_input<2, 4>}, {"input-4x4", 4, 4, winograd_input<4, 4>},
+    {"input-4x5", 4, 5, winograd_input<4, 5>}, {"input-4x6", 4, 6, winograd_input<4, 6>},
+};
+constexpr WinogradOutputKernel kWinogradOutput[] = {
+    {"output-2x1", 2, 1, winograd_output<2, 1>}, {"output-2x2", 2, 2, winograd_output<2, 2>},
+    {"output-2x3", 2, 3, winograd_output<2, 3>}, {"output-4x1", 4, 1, winograd_output<4, 1>},
+    {"output-4x2", 4, 2, winograd_output<4, 2>}, {"output-4x3", 4, 3, winograd_output<4, 3>},
+};
+// clang-format on
