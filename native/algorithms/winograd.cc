@@ -40,6 +40,8 @@ constexpr int kMaxInputExponent = 90;
 constexpr std::int64_t kRowsPerClass = 128;  // of the GEMMs, about
 constexpr std::int64_t kMinBlockChannels = 4;
 constexpr std::int64_t kMaxBlockChannels = 32;
+constexpr std::int64_t kWantedBlocks = 4;
+constexpr std::int64_t kMinShare = 8;  // channels of such a block
 constexpr std::int64_t kGoodTiles = 160;
 
 // Channels summed in registers before they are added to the rest. Values are larger than the inputs and weights that they
@@ -575,7 +577,9 @@ void design_blocks(const PlanRequest& request, const TileKernels& kernels, Desig
          design->block_channels * rows * kGoodTiles * 4 > product_budget(request.caches)) {
     design->block_channels /= 2;
   }
-  design->block_channels = std::min(design->block_channels, outputs);
+  // Some blocks at least, for threads to share.
+  design->block_channels =
+      std::min({design->block_channels, outputs, std::max(kMinShare, ceil_div(outputs, kWantedBlocks))});
   const auto points = input_points(layer, design->tile.size);
   const std::int64_t input_points_count = std::int64_t{points[0]} * points[1] * points[2];
   design->tiles =

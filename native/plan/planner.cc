@@ -100,7 +100,7 @@ const char* precision_word(Precision precision) {
 }
 
 const std::vector<const Algorithm*>& algorithm_list() {
-  static const std::vector<const Algorithm*> list{&gemm(),        &winograd(),         &depthwise(),       &direct_few(),
+  static const std::vector<const Algorithm*> list{&gemm(),        &winograd(),        &depthwise(), &direct_few(),
                                                   &direct_wide(), &direct_channels(), &reference()};
   return list;
 }
