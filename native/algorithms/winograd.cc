@@ -37,7 +37,8 @@ constexpr double kMaxPackedMultipleHigh = 6.5;
 constexpr int kMaxWeightExponent = 40;
 constexpr int kMinWeightExponent = -60;
 constexpr int kMaxInputExponent = 90;
-constexpr std::int64_t kRowsPerClass = 128;  // of the GEMMs, about
+constexpr std::int64_t kMaxBlocks = 1 << 16;  // of tiles, each of which all threads share
+constexpr std::int64_t kRowsPerClass = 128;   // of the GEMMs, about
 constexpr std::int64_t kMinBlockChannels = 4;
 constexpr std::int64_t kMaxBlockChannels = 32;
 constexpr std::int64_t kWantedBlocks = 4;
@@ -291,7 +292,7 @@ class WinogradExecution final : public Execution {
   }
   std::int64_t combined_floats() const {
     if (!form_.tile().combined) return 0;
-    return round_up(std::min(problem_.in_channels_per_group(), chunk_) * WinogradWeights::kMaxPanelRows, kCombineBlock);
+    return round_up(std::min(problem_.in_channels_per_group(), chunk_) * WinogradWeights::kMaxPanelRows, kFloatsPerLine);
   }
   std::int64_t most_block_channels() const {
     std::int64_t most = 0;
@@ -637,7 +638,7 @@ std::string decline_winograd(const PlanRequest& request) {
   if (p.layer.stride[2] > WinogradOutput::kMaxPhasesAlongWidth) return "there are more than 64 phases along the width";
   for (int d = 0; d < kSpatialDims; ++d) {
     const std::int64_t reached = p.layer.stride[d] * (p.call.in[d] - 1) + p.layer.kernel[d];
-    if (p.call.pad_begin[d] < 0 || p.call.out[d] + p.call.pad_begin[d] > round_up(reached, p.layer.stride[d])) {
+    if (p.call.pad_begin[d] < 0 || p.call.out[d] + p.call.pad_begin[d] > reached) {
       return "there are outputs beyond the reach of the input";
     }
     if (p.call.pad_begin[d] >= p.layer.stride[d] * p.call.in[d]) return "the padding cuts away whole inputs";
@@ -682,6 +683,10 @@ class Winograd final : public Algorithm {
     const Design best = choose(request, kernels);
     WinogradTiles tiles(request.problem, best.tile.size, input_points(request.problem.layer, best.tile.size),
                         all_taps(request.problem.layer), best.tiles);
+    if (tiles.block_count() > kMaxBlocks / request.problem.layer.groups) {
+      decline->reason = "it would need more than " + std::to_string(kMaxBlocks) + " blocks, one after the other";
+      return nullptr;
+    }
     WinogradWeights form(request.problem.layer, best.tile, best.block_channels, panel_rows(kernels, tiles.most_tiles()));
     std::vector<std::int64_t> rows;
     for (std::size_t c = 0; c < form.classes().size(); ++c) {

@@ -33,7 +33,9 @@ WinogradTiles::WinogradTiles(const Problem& problem, const std::array<int, kSpat
   // The outermost dimension first: that leaves rows whole as long as possible.
   for (int d = 0; d < kSpatialDims; ++d) {
     while (with_halo(extent_) > most && extent_[d] > 1) {
-      extent_[d] = std::max<std::int64_t>(1, std::min(extent_[d] - 1, extent_[d] * most / with_halo(extent_)));
+      const double share = static_cast<double>(most) / static_cast<double>(with_halo(extent_));
+      const auto shrunk = static_cast<std::int64_t>(static_cast<double>(extent_[d]) * share);
+      extent_[d] = std::max<std::int64_t>(1, std::min(extent_[d] - 1, shrunk));
     }
   }
   for (int d = 0; d < kSpatialDims; ++d) {

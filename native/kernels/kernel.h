@@ -209,9 +209,7 @@ struct WinogradOutputKernel {
   void (*fn)(const WinogradOutputArgs* args);
 };
 
-// dst[i] = sum over k in [0, terms), in this order, of factor[k] * src[offset[k] + i], for i < count; whole blocks of
-// kCombineBlock floats are read and written. terms >= 1.
-constexpr int kCombineBlock = 64;
+// dst[i] = sum over k in [0, terms), in this order, of factor[k] * src[offset[k] + i], for i < count. terms >= 1.
 struct CombineArgs {
   const float* src;
   const ptrdiff_t* offset;

@@ -160,19 +160,30 @@ void winograd_output(const WinogradOutputArgs* args) {
   }
 }
 
+template <int kVectors>
+CONVTRANSPOSE_INLINE void combine_vectors(const CombineArgs* args, int64_t i) {
+  Vec sum[kVectors];
+  unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { sum[v] = zero(); });
+  for (int64_t k = 0; k < args->terms; ++k) {
+    const Factor factor = load_factor(args->factor + k);
+    const float* const src = args->src + args->offset[k] + i;
+    unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { sum[v] = madd(factor, load(src + v * kLanes), sum[v]); });
+  }
+  unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { store(args->dst + i + v * kLanes, sum[v]); });
+}
+
 void combine(const CombineArgs* args) {
   constexpr int kVectors = kLanes >= 16 ? 4 : 8;
-  static_assert(kCombineBlock % (kVectors * kLanes) == 0);
-  for (int64_t i = 0; i < args->count; i += kVectors * kLanes) {
-    Vec sum[kVectors];
-    unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { sum[v] = zero(); });
-    for (int64_t k = 0; k < args->terms; ++k) {
-      const Factor factor = load_factor(args->factor + k);
-      const float* const src = args->src + args->offset[k] + i;
-      unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { sum[v] = madd(factor, load(src + v * kLanes), sum[v]); });
-    }
-    unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { store(args->dst + i + v * kLanes, sum[v]); });
+  int64_t i = 0;
+  for (; i + kVectors * kLanes <= args->count; i += kVectors * kLanes) combine_vectors<kVectors>(args, i);
+  for (; i + kLanes <= args->count; i += kLanes) combine_vectors<1>(args, i);
+  if (i == args->count) return;
+  Vec sum = zero();
+  for (int64_t k = 0; k < args->terms; ++k) {
+    const Vec rest = load_partial(args->src + args->offset[k] + i, args->count - i);
+    sum = madd(load_factor(args->factor + k), rest, sum);
   }
+  store_partial(args->dst + i, sum, args->count - i);
 }
 
 // clang-format off

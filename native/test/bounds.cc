@@ -19,9 +19,10 @@ double element_wise_bound(double products, double magnitude, DataKind kind) {
 // Of Winograd: every value of a tile meets every rounding of it, so that the largest input of the tiles that reach an output
 // takes the place of each, and the largest tap that of each tap,
 //   C * 2^-23 * sqrt(products) * sum over input channels of max|x in these tiles| * max|w of the phase's taps|
-// with C a factor for every dimension: the largest sums of magnitudes that a row of its three transforms has (Higham,
-// Accuracy and Stability of Numerical Algorithms, 2nd edition, section 3.1), over those of the untransformed sum.
-constexpr double kFactor[5] = {0.0, 1.0, 4.0, 0.0, 40.0};  // [positions of a tile]
+// with C a factor for every dimension, the largest of the sums over points of |output row| * sum|input row| * sum|tap row|:
+// with tiles of two 6 for two taps (4 + 1 + 1 for the points 1, 0 and infinity) and 8 for three, with tiles of four 21
+// and 39.
+constexpr double kFactor[5] = {0.0, 1.0, 8.0, 0.0, 40.0};  // [positions of a tile]
 
 class WinogradBound {
  public:

@@ -15,6 +15,7 @@ import type { AlgorithmChoice, Data, RunOptions } from '../support/forms';
 import { inputShape, outputShape, problemOptions, problemText, product, weightShape } from '../support/problem';
 import type { MemoryFormat, Problem } from '../support/problem';
 import { randomCase } from '../support/random-cases';
+import { winogradAllowance } from '../support/winograd-bound';
 
 /** What a worker reports after every round. */
 export interface SoakReport {
@@ -43,6 +44,8 @@ interface Scene {
   expected: Definition;
   mixedSigns: boolean;
   exact: boolean;
+  /** What outputs are allowed if Winograd makes them; null if it cannot. */
+  winograd: Float64Array | null;
   run: RunOptions;
   layer: Layer | null;
 }
@@ -61,20 +64,23 @@ function makeScene(): Scene {
     bias: problem.bias ? values(kind, stream + 2, problem.outChannels) : null,
   };
   const run: RunOptions = {
-    algorithm: random.pick<AlgorithmChoice>(['auto', 'auto', 'auto', 'direct', 'gemm', 'reference']),
+    algorithm: random.pick<AlgorithmChoice>(['auto', 'auto', 'auto', 'direct', 'gemm', 'winograd', 'depthwise', 'reference']),
     memoryFormat: random.pick<MemoryFormat>(['contiguous', 'channelsLast']),
     numThreads: random.int(1, 4),
     invariant: random.chance(0.2),
   };
   if (random.chance(0.2)) run.workspaceLimit = random.pick([16, 64, 256]) * 1024;
-  return { problem, data, expected: define(problem, data.input, data.weight, data.bias), mixedSigns: !oneSided(kind), exact: kind === 'integers', run, layer: null };
+  const expected = define(problem, data.input, data.weight, data.bias);
+  const mayBeWinograd = run.algorithm === 'winograd' || (run.algorithm === 'auto' && run.invariant !== true);
+  const winograd = mayBeWinograd ? winogradAllowance(problem, data.input, data.weight, expected, !oneSided(kind)) : null;
+  return { problem, data, expected, mixedSigns: !oneSided(kind), exact: kind === 'integers', winograd, run, layer: null };
 }
 
 function verify(scene: Scene, result: { data: Float32Array; shape: readonly number[] }, form: string): void {
   const format = scene.run.memoryFormat as MemoryFormat;
   let failure: string | null;
   if (result.shape.join() !== outputShape(scene.problem, format).join()) failure = `shape [${result.shape.join()}]`;
-  else failure = compare(contiguousOutput(scene.problem, result.data, format), scene.expected, scene.mixedSigns, scene.exact).failure;
+  else failure = compare(contiguousOutput(scene.problem, result.data, format), scene.expected, scene.mixedSigns, scene.exact, null, scene.winograd).failure;
   report.verified += 1;
   if (failure !== null) report.failures.push(`${form}: ${failure}: options ${JSON.stringify(scene.run)}, problem ${problemText(scene.problem)}`);
 }

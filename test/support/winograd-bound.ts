@@ -5,7 +5,8 @@
  *   |error| <= C * 2^-23 * sqrt(n) * sum over ci of max|x in these tiles| * max|w of the phase's taps|
  *
  * with n = products reaching the output + 1, n itself instead of its root on data of one sign, and C the product over the
- * dimensions with more taps than one of 4 (tiles of two, precision 'highest') or 40 (tiles of four).
+ * dimensions with more taps than one of 8 (tiles of two, precision 'highest') or 40 (tiles of four): the largest sums of magnitudes
+ * that the transforms of an input tile, of the taps and of their products make together, over one to three taps.
  */
 import type { Definition } from './definition';
 import { at, outputSize, product } from './problem';
@@ -13,7 +14,7 @@ import type { Problem } from './problem';
 
 const { abs, ceil, floor, max, min, sqrt } = Math;
 
-const factors: Record<number, number> = { 1: 1, 2: 4, 4: 40 };
+const factors: Record<number, number> = { 1: 1, 2: 8, 4: 40 };
 
 /** Values that are not finite are the direct algorithms'. */
 const finite = (value: number) => (Number.isFinite(value) ? abs(value) : 0);
@@ -33,7 +34,7 @@ interface Axis {
 export function winogradAllowance(
   p: Problem, x: Float32Array, w: Float32Array, expected: Definition, mixedSigns: boolean, high = false,
 ): Float64Array | null {
-  if (p.dilation.some((d) => d !== 1) || p.kernel.every((k, d) => k <= at(p.stride, d))) return null;
+  if (p.dilation.some((dilation, d) => dilation !== 1 && p.kernel[d] !== 1) || p.kernel.every((k, d) => k <= at(p.stride, d))) return null;
   const out = outputSize(p);
   const unit: Axis = { in: 1, out: 1, kernel: 1, stride: 1, begin: 0, tile: 1, tiles: 1 };
   const own = p.in.map((size, d): Axis => {
