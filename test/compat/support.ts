@@ -71,17 +71,4 @@ export function channelsFirst(y: Tensor): Tensor {
   return new Tensor(toContiguous(y.data, batch, channels, product(rest)), [batch, channels, ...rest]);
 }
 
-export interface CodedError extends Error {
-  code: string;
-  argument: string;
-}
-
-/** The error that `run` throws or rejects with. */
-export async function failure(run: () => unknown): Promise<CodedError> {
-  try {
-    await run();
-  } catch (error) {
-    return error as CodedError;
-  }
-  throw new Error('expected an error');
-}
+export { failure, type CodedError } from '../support/failure';

@@ -35,20 +35,7 @@ export function doubles(name: string): Record<string, { data: Float64Array; shap
   return result;
 }
 
-export interface CodedError extends Error {
-  code: string;
-  argument: string;
-}
-
-/** The error that `run` throws or rejects with. */
-export async function failure(run: () => unknown): Promise<CodedError> {
-  try {
-    await run();
-  } catch (error) {
-    return error as CodedError;
-  }
-  throw new Error('expected an error');
-}
+export { failure, type CodedError } from '../support/failure';
 
 /** Values compared by their bits, apart from NaNs, which are all alike. */
 export function expectSame(got: Float32Array, expected: ArrayLike<number>): void {
