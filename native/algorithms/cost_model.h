@@ -23,19 +23,27 @@ inline constexpr double kStreamBytesPerCycle = 7.0;  // weights from beyond the 
 inline constexpr double kPixelStore = 4.0;           // a pixel of a few channels, stored channels last
 inline constexpr double kPackWeightPerFloat = 2.0;
 
-// What a vector load counts: wide kernels read the input at any alignment, and a load that crosses a line is two.
-inline constexpr double kAlignedLoad = 1.0;
-inline constexpr double kUnalignedLoad = 2.0;
+// How a tile kernel reads its vectors: what a load counts, since one that crosses a line is two, and how long it holds up
+// the products although others could go on. The vectors come from the second-level cache, so tall tiles, which use each for
+// more products, do better.
+struct VectorLoad {
+  double loads;
+  double stall;  // cycles
+};
+inline constexpr VectorLoad kAlignedPixels{1.0, 0.25};
+inline constexpr VectorLoad kUnalignedPixels{2.0, 0.75};
+inline constexpr VectorLoad kWeightVectors{1.0, 0.5};
 
 // One step (channel, tap) of a tile kernel of `rows` x `vectors` accumulators.
-inline double step(double rows, double vectors, double vector_load) {
-  return std::max({rows * vectors / kFmaPerCycle, (rows + vectors * vector_load) / kLoadsPerCycle, kFmaLatency});
+inline double step(double rows, double vectors, const VectorLoad& load) {
+  return std::max({rows * vectors / kFmaPerCycle, (rows + vectors * load.loads) / kLoadsPerCycle, kFmaLatency}) +
+         vectors * load.stall;
 }
 
 // A tile kernel call of `steps` steps.
-inline double call(const TileKernel& kernel, int lanes, double steps, double vector_load) {
+inline double call(const TileKernel& kernel, int lanes, double steps, const VectorLoad& load) {
   const double vectors = static_cast<double>(kernel.nr) / lanes;
-  return kCallOverhead + kernel.mr * vectors + steps * step(kernel.mr, vectors, vector_load);
+  return kCallOverhead + kernel.mr * vectors + steps * step(kernel.mr, vectors, load);
 }
 
 }  // namespace convtranspose::cost

@@ -59,7 +59,8 @@ class DepthwisePixelsExecution final : public Execution {
         form_(request.problem.layer),
         phases_(make_phases(request.problem)),
         runs_(make_runs(phases_.dim[2], request.problem.call.in[2])),
-        stream_(problem_.layer.out_channels % kFloatsPerLine == 0 && streams(problem_, *table_, request.caches)) {
+        stream_(problem_.layer.out_channels % kFloatsPerLine == 0 &&
+                streams(problem_, *table_, request.caches, kStreamDense)) {
     std::int64_t taps = 1;
     for (const PhaseSet1d& dim : phases_.dim) {
       std::size_t most = 0;

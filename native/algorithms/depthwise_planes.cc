@@ -351,8 +351,8 @@ class DepthwisePlanesExecution final : public Execution {
     double program_cycles = 0.0;
     for (const RowProgram& program : form_.programs()) {
       const double singles = static_cast<double>(program.taps.size()) - static_cast<double>(program.joint);
-      const double tile = static_cast<double>(program.joint) * cost::step(kernel_phases, vectors, cost::kUnalignedLoad) +
-                          singles * cost::step(1.0, vectors, cost::kUnalignedLoad) +
+      const double tile = static_cast<double>(program.joint) * cost::step(kernel_phases, vectors, cost::kUnalignedPixels) +
+                          singles * cost::step(1.0, vectors, cost::kUnalignedPixels) +
                           static_cast<double>(phases_.dim[2].count()) * vectors * kOutputVector;
       program_cycles +=
           kRowOverhead + static_cast<double>(program.taps.size()) * kStepOverhead + row_vectors / vectors * tile;
@@ -395,7 +395,7 @@ std::unique_ptr<Execution> plan_depthwise_planes(const PlanRequest& request, Dec
   const bool weave = phases_w > table.rows_count;
   const RowKernel& kernel = table.rows[weave ? 0 : phases_w - 1];
   RowWeights form(problem, phases, !weave && !problem.call.invariant);
-  const Setting setting{problem, table, form, kernel, phases, weave, streams(problem, table, request.caches)};
+  const Setting setting{problem, table, form, kernel, phases, weave, streams(problem, table, request.caches, kStreamDense)};
   const Geometry geometry = make_geometry(setting, request.workspace_limit);
   if (workspace_floats(geometry) * 4 > request.workspace_limit) {
     decline->for_workspace = true;

@@ -30,7 +30,7 @@ class DirectWideExecution final : public Execution {
     blocks_h_ = ceil_div(phases.dim[1].max_size(), blocking.rows);
     blocks_w_ = ceil_div(phases.dim[2].max_size(), blocking.columns);
     blocks_ = problem_.call.batch * problem_.layer.groups * blocks_d_ * blocks_h_ * blocks_w_;
-    units_ = phases.dim[0].count() * phases.dim[1].count() * static_cast<std::int64_t>(engine_.layout().panels().size());
+    units_ = engine_.units();
     parts_ = parts_per_block(blocks_, blocking.cycles / static_cast<double>(blocks_), units_);
     this->phases = phases.dim[0].count() * phases.dim[1].count() * phases.dim[2].count();
     estimated_seconds = blocking.cycles / cost::kClock;
@@ -69,11 +69,10 @@ class DirectWideExecution final : public Execution {
       pack(args, image, group, jd, jh, jw, packed);
       *workspace.tag = block;
     }
-    const std::int64_t panels = static_cast<std::int64_t>(engine_.layout().panels().size());
     for (std::int64_t unit = units_ * part / parts_; unit < units_ * (part + 1) / parts_; ++unit) {
-      run_unit(args, image, group, unit / panels, engine_.layout().panels()[static_cast<std::size_t>(unit % panels)], jd, jh,
-               jw, packed, tile, workspace.used);
+      run_unit(args, image, group, unit, jd, jh, jw, packed, tile, workspace.used);
     }
+    engine_.finish_stores();
   }
 
  private:
@@ -109,12 +108,10 @@ class DirectWideExecution final : public Execution {
     }
   }
 
-  // One panel for all phases along the width, for the row of phases `phase_row`.
-  void run_unit(const RunArgs& args, std::int64_t image, std::int64_t group, std::int64_t phase_row, const Panel& panel,
-                std::int64_t jd, std::int64_t jh, std::int64_t jw, const float* packed, float* tile, KernelSet* used) const {
+  void run_unit(const RunArgs& args, std::int64_t image, std::int64_t group, std::int64_t unit, std::int64_t jd,
+                std::int64_t jh, std::int64_t jw, const float* packed, float* tile, KernelSet* used) const {
     const PhaseSet& phases = engine_.phases();
-    const std::int64_t fd = phase_row / phases.dim[1].count();
-    const std::int64_t fh = phase_row % phases.dim[1].count();
+    const auto [panel, fd, fh] = engine_.unit(unit);
     const Phase1d& depth = phases.dim[0].phases[fd];
     const Phase1d& height = phases.dim[1].phases[fh];
     const std::int64_t rows = std::min(blocking_.rows, height.size - jh);
@@ -131,16 +128,17 @@ class DirectWideExecution final : public Execution {
         segments[segment_count] = {segment_count * blocking_.stride_h, columns, segment_count * tile_row};
       }
     }
-    engine_.compute(args.weights, packed, group, fd, fh, panel, segments, segment_count, tile, used);
+    OutputRun run{
+        image,   group, depth.first + problem_.layer.stride[0] * jd, height.first + problem_.layer.stride[1] * jh, jw,
+        columns, 0};
+    Ahead ahead;
+    ahead.add(engine_.weights_ahead(args.weights, group, unit + 1));
+    ahead.add(engine_.outputs_ahead(args, panel, run, rows, problem_.layer.stride[1] * problem_.call.out[2]));
+    engine_.compute(args.weights, packed, group, {panel, fd, fh}, segments, segment_count, tile, &ahead, used);
     for (std::int64_t r = 0; r < rows; ++r) {
-      const OutputRun run{image,
-                          group,
-                          depth.first + problem_.layer.stride[0] * jd,
-                          height.first + problem_.layer.stride[1] * (jh + r),
-                          jw,
-                          columns,
-                          r * tile_row};
       engine_.store(args, panel, run, tile);
+      run.oh += problem_.layer.stride[1];
+      run.tile += tile_row;
     }
   }
 
@@ -191,8 +189,7 @@ class DirectWide final : public Algorithm {
     const PhaseSet phases = make_phases(request.problem);
     const KernelTable& table = *request.kernels;
     TileKernels kernels(table, TileKernels::Family::kWide);
-    WeightLayout layout(request.problem.layer,
-                        split_panels(request.problem.out_channels_per_group(), kernels.preferred_rows(), 1),
+    WeightLayout layout(request.problem.layer, split_panels(request.problem.out_channels_per_group(), kernels.max_rows(), 1),
                         request.channel_chunk);
     BlockDomain domain;
     for (int d = 0; d < kSpatialDims; ++d) {

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "algorithms/cost_model.h"
+#include "algorithms/streaming.h"
 #include "problem/checked.h"
 
 namespace convtranspose {
@@ -13,6 +14,7 @@ namespace {
 
 constexpr std::int64_t kTransposePixels = 64;  // pixels transposed at a time for channels-last output
 constexpr std::int64_t kTileSlack = 64;        // row stores read up to one vector beyond a phase
+constexpr std::int64_t kFloatsPerLine = 16;
 
 }  // namespace
 
@@ -23,7 +25,12 @@ PanelEngine::PanelEngine(const PlanRequest& request, const PhaseSet& phases, Til
       table_(request.kernels),
       kernels_(std::move(kernels)),
       layout_(std::move(layout)),
-      channels_(request.problem.in_channels_per_group()) {}
+      channels_(request.problem.in_channels_per_group()),
+      stream_(request.problem.call.format == MemoryFormat::kContiguous &&
+              request.problem.call.out[2] % kFloatsPerLine == 0 &&
+              streams(request.problem, *request.kernels, request.caches, kStreamSparse)),
+      stream_weights_(layout_.elements() / request.problem.layer.groups * static_cast<std::int64_t>(sizeof(float)) >
+                      static_cast<std::int64_t>(request.caches.l2 / 2)) {}
 
 void PanelEngine::set_source_strides(std::int64_t stride_d, std::int64_t stride_h, std::int64_t stride_c) {
   stride_c_ = stride_c;
@@ -51,9 +58,20 @@ std::int64_t PanelEngine::tile_floats() const {
   return phases_.dim[2].count() * rows * pixel_stride_ + kTileSlack + rows * kTransposePixels;
 }
 
-void PanelEngine::compute(const float* weights, const float* block, std::int64_t group, std::int64_t phase_d,
-                          std::int64_t phase_h, const Panel& panel, const PixelSegment* segments, std::int64_t segment_count,
-                          float* tile, KernelSet* used) const {
+PanelEngine::Unit PanelEngine::unit(std::int64_t index) const {
+  const std::int64_t panels = static_cast<std::int64_t>(layout_.panels().size());
+  const std::int64_t phases_h = phases_.dim[1].count();
+  const std::int64_t phase_rows = phases_.dim[0].count() * phases_h;
+  const bool by_phase = problem_.call.out[2] % kFloatsPerLine == 0;
+  const std::int64_t panel = by_phase ? index % panels : index / phase_rows;
+  const std::int64_t phase_row = by_phase ? index / panels : index % phase_rows;
+  return {layout_.panels()[static_cast<std::size_t>(panel)], phase_row / phases_h, phase_row % phases_h};
+}
+
+void PanelEngine::compute(const float* weights, const float* block, std::int64_t group, const Unit& unit,
+                          const PixelSegment* segments, std::int64_t segment_count, float* tile, Ahead* ahead,
+                          KernelSet* used) const {
+  const auto& [panel, phase_d, phase_h] = unit;
   const std::int64_t residue_d = phases_.dim[0].phases[phase_d].residue;
   const std::int64_t residue_h = phases_.dim[1].phases[phase_h].residue;
   for (std::int64_t fw = 0; fw < phases_.dim[2].count(); ++fw) {
@@ -83,6 +101,7 @@ void PanelEngine::compute(const float* weights, const float* block, std::int64_t
           const TileKernel& kernel = kernels_.pick(panel.rows, segment.pixels - pixel);
           args.src = src + pixel;
           args.tile = phase_tile + segment.tile + pixel;
+          args.prefetch = ahead->next(args.channels);
           kernel.fn(&args);
           used->set(kernels_.number(kernel));
           pixel += kernel.nr;
@@ -90,6 +109,38 @@ void PanelEngine::compute(const float* weights, const float* block, std::int64_t
       }
     }
   }
+}
+
+AheadRuns PanelEngine::weights_ahead(const float* weights, std::int64_t group, std::int64_t next) const {
+  if (!stream_weights_ || next >= units()) return {};
+  const auto [panel, phase_d, phase_h] = unit(next);
+  // The phases along the width stand one behind the other.
+  AheadRuns runs;
+  runs.begin = weights + layout_.offset(group, phases_.dim[0].phases[phase_d].residue,
+                                        phases_.dim[1].phases[phase_h].residue, panel, 0);
+  for (std::int64_t fw = 0; fw < phases_.dim[2].count(); ++fw) {
+    runs.floats += static_cast<std::int64_t>(taps(phase_d, phase_h, fw).size()) * channels_ * panel.width;
+  }
+  return runs;
+}
+
+AheadRuns PanelEngine::outputs_ahead(const RunArgs& args, const Panel& panel, const OutputRun& first, std::int64_t rows,
+                                     std::int64_t row_stride) const {
+  if (stream_ || problem_.call.format == MemoryFormat::kChannelsLast) return {};
+  const std::int64_t stride_w = problem_.layer.stride[2];
+  return {first_output(args, panel, first),
+          std::min(first.pixels * stride_w, problem_.call.out[2] - first.j0 * stride_w),
+          row_stride,
+          rows,
+          problem_.out_points(),
+          panel.rows};
+}
+
+float* PanelEngine::first_output(const RunArgs& args, const Panel& panel, const OutputRun& run) const {
+  const Dims& out = problem_.call.out;
+  const std::int64_t channel = run.group * problem_.out_channels_per_group() + panel.first;
+  return args.dst + (run.image * problem_.layer.out_channels + channel) * problem_.out_points() +
+         (run.od * out[1] + run.oh) * out[2] + run.j0 * problem_.layer.stride[2];
 }
 
 void PanelEngine::store(const RunArgs& args, const Panel& panel, const OutputRun& run, float* tile) const {
@@ -106,13 +157,13 @@ void PanelEngine::store(const RunArgs& args, const Panel& panel, const OutputRun
   row.phases = phases_.dim[2].count();
   row.count = std::min(run.pixels * stride_w, out[2] - run.j0 * stride_w);
   row.epilogue = &epilogue_;
-  float* dst = args.dst + (run.image * problem_.layer.out_channels + first_channel) * plane +
-               (run.od * out[1] + run.oh) * out[2] + run.j0 * stride_w;
+  float* const dst = first_output(args, panel, run);
   for (std::int64_t i = 0; i < panel.rows; ++i) {
     row.tile = tile + i * pixel_stride_ + run.tile;
     row.dst = dst + i * plane;
     row.bias = args.bias == nullptr ? 0.0f : args.bias[first_channel + i];
-    table_->row_store(&row);
+    const bool past = stream_ && is_line(row.dst);
+    (past ? table_->row_store_past : table_->row_store)(&row);
   }
 }
 

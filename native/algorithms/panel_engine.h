@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "algorithms/ahead.h"
 #include "algorithms/algorithm.h"
 #include "algorithms/tile_kernels.h"
 #include "pack/weights.h"
@@ -47,12 +48,34 @@ class PanelEngine {
   const TileKernels& kernels() const { return kernels_; }
   std::int64_t tile_floats() const;  // tile and transposition scratch
 
-  // tile = sums of one panel over the segments, for the phase row (phase_d, phase_h).
-  void compute(const float* weights, const float* block, std::int64_t group, std::int64_t phase_d, std::int64_t phase_h,
-               const Panel& panel, const PixelSegment* segments, std::int64_t segment_count, float* tile,
-               KernelSet* used) const;
+  // What is computed and stored at once: a panel of output channels, all phases along the width, for one row of phases.
+  struct Unit {
+    const Panel& panel;
+    std::int64_t phase_d, phase_h;
+  };
+  std::int64_t units() const {
+    return phases_.dim[0].count() * phases_.dim[1].count() * static_cast<std::int64_t>(layout_.panels().size());
+  }
+  // In the order of the packed weights; where output rows are no whole lines of the caches, all rows of phases of a panel
+  // come one after the other, so that those which share a line write it while it is at hand.
+  Unit unit(std::int64_t index) const;
 
-  // dst = clamp(tile + bias) for one run.
+  // tile = sums of a unit over the segments.
+  void compute(const float* weights, const float* block, std::int64_t group, const Unit& unit, const PixelSegment* segments,
+               std::int64_t segment_count, float* tile, Ahead* ahead, KernelSet* used) const;
+
+  // What to ask for while a unit is computed: the weights of the unit `next`, if there is one and weights do not stay in the
+  // second-level cache,
+  AheadRuns weights_ahead(const float* weights, std::int64_t group, std::int64_t next) const;
+  // and the outputs that its stores will write, if those go through the caches: `rows` runs like `first`, each
+  // `row_stride` outputs after the one before.
+  AheadRuns outputs_ahead(const RunArgs& args, const Panel& panel, const OutputRun& first, std::int64_t rows,
+                          std::int64_t row_stride) const;
+
+  // dst = clamp(tile + bias) for one run. A task calls finish_stores() after its last one.
+  void finish_stores() const {
+    if (stream_) table_->stream_fence();
+  }
   void store(const RunArgs& args, const Panel& panel, const OutputRun& run, float* tile) const;
 
   // The tile kernels that all panels use over segments of `pixels` pixels.
@@ -65,6 +88,7 @@ class PanelEngine {
   const std::vector<std::ptrdiff_t>& taps(std::int64_t fd, std::int64_t fh, std::int64_t fw) const {
     return tap_offsets_[static_cast<std::size_t>((fd * phases_.dim[1].count() + fh) * phases_.dim[2].count() + fw)];
   }
+  float* first_output(const RunArgs& args, const Panel& panel, const OutputRun& run) const;  // contiguous format
   void store_channels_last(const RunArgs& args, const Panel& panel, const OutputRun& run, float* tile) const;
 
   Problem problem_;
@@ -74,6 +98,8 @@ class PanelEngine {
   TileKernels kernels_;
   WeightLayout layout_;
   std::int64_t channels_;  // input channels of a group
+  bool stream_;            // outputs pass by the caches
+  bool stream_weights_;    // weights do not stay in them
   std::int64_t stride_c_ = 0;
   std::int64_t pixel_stride_ = 0;
   std::vector<std::vector<std::ptrdiff_t>> tap_offsets_;  // [phase]

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 
-#include "algorithms/cost_model.h"
 #include "problem/checked.h"
 
 namespace convtranspose {
@@ -11,7 +10,11 @@ TileKernels::TileKernels(const KernelTable& table, Family family)
     : first_(family == Family::kChannels ? table.channels : table.wide),
       first_number_(family == Family::kChannels ? channels_number(table, 0) : wide_number(table, 0)),
       lanes_(table.lanes),
-      vector_load_(family == Family::kWide ? cost::kUnalignedLoad : cost::kAlignedLoad) {
+      load_(family == Family::kChannels      ? cost::kWeightVectors
+            : family == Family::kWideAligned ? cost::kAlignedPixels
+                                             : cost::kUnalignedPixels) {
+  // Pixels come from further away than weights do: a vector of them counts two.
+  const double vector_weight = family == Family::kChannels ? 1.0 : 2.0;
   double best = 0.0;
   const int count = family == Family::kChannels ? table.channels_count : table.wide_count;
   for (int i = 0; i < count; ++i) {
@@ -20,7 +23,7 @@ TileKernels::TileKernels(const KernelTable& table, Family family)
     by_rows_[kernel.mr].push_back(&kernel);
     max_columns_ = std::max(max_columns_, kernel.nr);
     const double vectors = static_cast<double>(kernel.nr) / lanes_;
-    const double intensity = kernel.mr * vectors / (kernel.mr + vectors * vector_load_);
+    const double intensity = kernel.mr * vectors / (kernel.mr + vectors * vector_weight);
     if (intensity > best) {
       best = intensity;
       preferred_rows_ = kernel.mr;
@@ -67,7 +70,7 @@ KernelSet TileKernels::set_for(std::int64_t rows, std::int64_t columns) const {
 }
 
 double TileKernels::call_cycles(const TileKernel& kernel, double steps) const {
-  return cost::call(kernel, lanes_, steps, vector_load_);
+  return cost::call(kernel, lanes_, steps, load_);
 }
 
 double TileKernels::cycles(std::int64_t rows, std::int64_t columns, double steps) const {

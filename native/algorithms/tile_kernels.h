@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <vector>
 
+#include "algorithms/cost_model.h"
 #include "kernels/kernel.h"
 #include "kernels/kernel_set.h"
 
@@ -13,13 +14,15 @@ namespace convtranspose {
 
 class TileKernels {
  public:
-  enum class Family { kWide, kChannels };
+  // Wide kernels, which read rows of pixels at any offset, or of strips that begin on whole lines; channels kernels.
+  enum class Family { kWide, kWideAligned, kChannels };
 
   TileKernels(const KernelTable& table, Family family);
 
   int lanes() const { return lanes_; }
   int max_rows() const { return static_cast<int>(by_rows_.size()) - 1; }
   int max_columns() const { return max_columns_; }
+  int widest(std::int64_t rows) const { return by_rows_[static_cast<std::size_t>(rows)].back()->nr; }  // columns
 
   // The kernel with exactly `rows` rows to use next when `columns` columns are left: the smallest one that covers an even
   // share of them. rows in [1, max_rows()], columns >= 1.
@@ -45,7 +48,7 @@ class TileKernels {
   const TileKernel* first_;
   std::ptrdiff_t first_number_;
   int lanes_;
-  double vector_load_;
+  cost::VectorLoad load_;
   int max_columns_ = 0;
   int preferred_rows_ = 1;
   std::vector<std::vector<const TileKernel*>> by_rows_;  // [rows], ascending columns

@@ -679,7 +679,7 @@ class Winograd final : public Algorithm {
     if (decline->reason.empty()) decline->reason = decline_winograd(request);
     if (!decline->reason.empty()) return nullptr;
     const KernelTable& table = *request.kernels;
-    const TileKernels kernels(table, TileKernels::Family::kWide);
+    const TileKernels kernels(table, TileKernels::Family::kWideAligned);
     const Design best = choose(request, kernels);
     WinogradTiles tiles(request.problem, best.tile.size, input_points(request.problem.layer, best.tile.size),
                         all_taps(request.problem.layer), best.tiles);

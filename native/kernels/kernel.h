@@ -35,8 +35,8 @@ struct TileArgs {
   float* tile;
   ptrdiff_t tile_stride;
   bool accumulate;
-  // Wide kernels with one tap ask for one cache line of this a channel, into the second-level cache: what a later call
-  // reads.
+  // Wide kernels ask for one cache line of this a channel, into the second-level cache: what a later call reads or a store
+  // writes.
   const float* prefetch = nullptr;
 };
 typedef void (*TileFn)(const TileArgs* args);
@@ -234,6 +234,9 @@ struct KernelTable {
   int rows_count;
   PixelKernel pixels;
   RowStoreFn row_store;
+  // The same past the caches, for dst that is 64-byte aligned (with up to 8 phases: the others are stored as by row_store).
+  // nullptr where the instruction set has no such stores; see stream_fence.
+  RowStoreFn row_store_past;
   PixelStoreFn pixel_store;
   TransposeFn transpose;
   // dst[i] = src[i] for i in [0, count), past the caches: dst 64-byte aligned, count a multiple of 16. nullptr where the

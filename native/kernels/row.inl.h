@@ -12,13 +12,6 @@ CONVTRANSPOSE_INLINE void single_step(const float* weight, const float* pixels, 
   unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { sum[v] = madd(factor, load(pixels + v * kLanes), sum[v]); });
 }
 
-struct PlainStore {
-  CONVTRANSPOSE_INLINE void operator()(float* p, Vec v) const { store(p, v); }
-};
-struct StreamStore {
-  CONVTRANSPOSE_INLINE void operator()(float* p, Vec v) const { store_past(p, v); }
-};
-
 // Columns j .. j + kVectors*kLanes-1 of every phase, finished and interleaved: sink(v, vector) for the kPhases*kVectors
 // vectors of outputs, in order.
 template <int kPhases, int kVectors, class Sink>

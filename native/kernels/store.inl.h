@@ -61,7 +61,15 @@ CONVTRANSPOSE_INLINE Finish make_finish(const Epilogue& epilogue) {
 }
 CONVTRANSPOSE_INLINE Vec apply(const Finish& finish, Vec v) { return at_most(at_least(v, finish.lower), finish.upper); }
 
-template <int kPhases, class Last>
+// How whole vectors are stored.
+struct PlainStore {
+  CONVTRANSPOSE_INLINE void operator()(float* p, Vec v) const { store(p, v); }
+};
+struct StreamStore {
+  CONVTRANSPOSE_INLINE void operator()(float* p, Vec v) const { store_past(p, v); }
+};
+
+template <int kPhases, class Store, class Last>
 CONVTRANSPOSE_INLINE void row_store_phases(const RowStoreArgs* args, const Last& last) {
   const float* tile = args->tile;
   float* dst = args->dst;
@@ -70,12 +78,12 @@ CONVTRANSPOSE_INLINE void row_store_phases(const RowStoreArgs* args, const Last&
     unroll<kPhases>([&](auto f) CONVTRANSPOSE_INLINE_LAMBDA { in[f] = last(load(tile + f * args->phase_stride)); });
     interleave(in, out);
     if (left >= kPhases * kLanes) {
-      unroll<kPhases>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { store(dst + v * kLanes, out[v]); });
+      unroll<kPhases>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { Store()(dst + v * kLanes, out[v]); });
     } else {
       unroll<kPhases>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA {
         const int64_t count = left - v * kLanes;
         if (count >= kLanes) {
-          store(dst + v * kLanes, out[v]);
+          Store()(dst + v * kLanes, out[v]);
         } else if (count > 0) {
           store_partial(dst + v * kLanes, out[v], count);
         }
@@ -97,27 +105,28 @@ CONVTRANSPOSE_INLINE void row_store_transposed(const RowStoreArgs* args, const L
   }
 }
 
+template <class Store>
 void row_store(const RowStoreArgs* args) {
   const Vec bias = broadcast(args->bias);
   const Finish finish = make_finish(*args->epilogue);
   const auto last = [=](Vec v) CONVTRANSPOSE_INLINE_LAMBDA { return apply(finish, add(v, bias)); };
   switch (args->phases) {
     case 1:
-      return row_store_phases<1>(args, last);
+      return row_store_phases<1, Store>(args, last);
     case 2:
-      return row_store_phases<2>(args, last);
+      return row_store_phases<2, Store>(args, last);
     case 3:
-      return row_store_phases<3>(args, last);
+      return row_store_phases<3, Store>(args, last);
     case 4:
-      return row_store_phases<4>(args, last);
+      return row_store_phases<4, Store>(args, last);
     case 5:
-      return row_store_phases<5>(args, last);
+      return row_store_phases<5, Store>(args, last);
     case 6:
-      return row_store_phases<6>(args, last);
+      return row_store_phases<6, Store>(args, last);
     case 7:
-      return row_store_phases<7>(args, last);
+      return row_store_phases<7, Store>(args, last);
     case 8:
-      return row_store_phases<8>(args, last);
+      return row_store_phases<8, Store>(args, last);
     default:
       return row_store_transposed(args, last);
   }

@@ -63,10 +63,10 @@ void tile_wide(const TileArgs* args) {
   const ptrdiff_t* const taps_end = args->tap_offset + args->taps;
   const float* weights = args->weights;
   const float* src = args->src;
+  constexpr int kFloatsPerLine = 16;
+  const float* ahead = args->prefetch == nullptr ? src : args->prefetch;
   if (args->taps == 1) {
-    constexpr int kFloatsPerLine = 16;
     src += args->tap_offset[0];
-    const float* ahead = args->prefetch == nullptr ? src : args->prefetch;
     for (int64_t c = args->channels; c > 0; --c, src += args->src_channel_stride, weights += kRows) {
       __builtin_prefetch(ahead, 0, 2);
       ahead += kFloatsPerLine;
@@ -74,6 +74,8 @@ void tile_wide(const TileArgs* args) {
     }
   } else {
     for (int64_t c = args->channels; c > 0; --c, src += args->src_channel_stride) {
+      __builtin_prefetch(ahead, 0, 2);
+      ahead += kFloatsPerLine;
       for (const ptrdiff_t* tap = args->tap_offset; tap != taps_end; ++tap, weights += kRows) {
         wide_step(weights, src + *tap, sum);
       }

@@ -118,4 +118,36 @@ void pack_pixels(const InputView& input, const InputBox& box, std::int64_t strid
   }
 }
 
+void pack_strips(const InputView& input, std::int64_t first, std::int64_t count, std::int64_t at, std::int64_t strip,
+                 TransposeFn transpose, float* dst) {
+  const std::int64_t strip_floats = input.channels * strip;
+  if (input.format == MemoryFormat::kChannelsLast) {
+    for (std::int64_t j = 0; j < count;) {
+      const std::int64_t column = (at + j) % strip;
+      const std::int64_t run = std::min(strip - column, count - j);
+      const TransposeArgs args{input.data + (first + j) * input.pixel_stride,
+                               input.pixel_stride,
+                               dst + (at + j) / strip * strip_floats + column,
+                               strip,
+                               run,
+                               input.channels};
+      transpose(&args);
+      j += run;
+    }
+    return;
+  }
+  // Channel by channel, so that a plane is read in one run.
+  const std::int64_t plane = input.in[0] * input.in[1] * input.in[2];
+  for (std::int64_t c = 0; c < input.channels; ++c) {
+    const float* const from = input.data + c * plane + first;
+    float* const to = dst + c * strip;
+    for (std::int64_t j = 0; j < count;) {
+      const std::int64_t column = (at + j) % strip;
+      const std::int64_t run = std::min(strip - column, count - j);
+      copy(to + (at + j) / strip * strip_floats + column, from + j, run);
+      j += run;
+    }
+  }
+}
+
 }  // namespace convtranspose
