@@ -12,6 +12,9 @@ export type {
   StateDictLike,
 } from './modules';
 export type { Activation, Algorithm, MemoryFormat, Precision } from './options';
+export type {
+  ConvTranspose1dStream, PushAsyncOptions, PushOptions, StreamAsyncOptions, StreamOptions,
+} from './streaming';
 export { Tensor } from './tensor';
 export type { TensorLike } from './tensor';
 export { checkerboard } from './tools/checkerboard';

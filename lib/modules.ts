@@ -4,6 +4,7 @@ import { randomInt } from 'node:crypto';
 import {
   callNative, checkOverlap, encodeLayer, givenResult, makeCall, newResult, readOut, sameSizes, settled, settledResult, type Call,
 } from './call';
+import { makeDisposable } from './disposable';
 import { argumentError, list, typeError } from './errors';
 import {
   geometryOptionNames, readGeometryOptions, type ConvTransposeOptions, type GeometryOptionName,
@@ -14,6 +15,7 @@ import {
   toInteger, toThreads, type Algorithm, type MemoryFormat, type Precision, type RawOptions, type RunOptionName, type RunOptions,
 } from './options';
 import { checkGeometry, elementCount, resolveSizes, weightShape, type Geometry, type OutputRule } from './shape';
+import { ConvTranspose1dStream, type StreamOptions, type StreamSource } from './streaming';
 import { allocateLocal, checkFits, checkLength, makeTensor, readTensor, type Tensor, type TensorLike, type TensorView } from './tensor';
 
 /** Options of the constructors of {@link ConvTranspose1d}, {@link ConvTranspose2d} and {@link ConvTranspose3d}. */
@@ -217,6 +219,9 @@ function summarize(name: string, inputShape: readonly number[], outputShape: rea
   ].join('\n');
 }
 
+/** What a stream reads of a module. */
+let streamSource: (module: ConvTransposeModule) => StreamSource;
+
 /**
  * What the three modules have in common. Not to be constructed: use {@link ConvTranspose1d}, {@link ConvTranspose2d} or
  * {@link ConvTranspose3d}.
@@ -288,6 +293,10 @@ export abstract class ConvTransposeModule {
     this.precision = precisions[run.precision] ?? 'highest';
     this.algorithm = algorithms[run.algorithm] ?? 'auto';
     this.invariant = run.invariant;
+  }
+
+  static {
+    streamSource = (module) => ({ geometry: module.#geometry, run: module.#run, layer: () => module.#alive() });
   }
 
   /** The layer, or ERR_CONVTRANSPOSE_DISPOSED. */
@@ -472,16 +481,7 @@ export abstract class ConvTransposeModule {
   }
 }
 
-// Node 18 before 18.18 has no Symbol.dispose.
-if (typeof Symbol.dispose === 'symbol') {
-  Object.defineProperty(ConvTransposeModule.prototype, Symbol.dispose, {
-    value: function dispose(this: ConvTransposeModule) {
-      this.dispose();
-    },
-    writable: true,
-    configurable: true,
-  });
-}
+makeDisposable(ConvTransposeModule);
 
 /**
  * `torch.nn.ConvTranspose1d`: inputs [N, in, L] or [in, L].
@@ -504,6 +504,17 @@ export class ConvTranspose1d extends ConvTransposeModule {
    */
   constructor(inChannels: number, outChannels: number, kernelSize: number | readonly number[], options?: ModuleOptions) {
     super(1, inChannels, outChannels, kernelSize, options);
+  }
+
+  /**
+   * A stream through this module: chunks of any length in, the samples that are final out, bit for bit those of one call with
+   * `invariant: true` on all of them. A module can have any number of streams at a time; each keeps its own frames, all use the weights
+   * as they are at each call.
+   *
+   * @throws TypeError or RangeError with `code` and `argument` (see {@link ErrorCode})
+   */
+  stream(options?: StreamOptions): ConvTranspose1dStream {
+    return new ConvTranspose1dStream(streamSource(this), options);
   }
 }
 

@@ -57,7 +57,7 @@ PlanRequest make_request(const Problem& problem, const WeightFacts& weights, con
                          const CacheInfo& caches) {
   PlanRequest request;
   request.original = problem;
-  request.problem = canonical(problem);
+  request.problem = canonical(problem, weights.finite);
   request.kernels = &kernels;
   request.caches = caches;
   request.weights = weights;
