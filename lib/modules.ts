@@ -6,10 +6,11 @@ import {
 } from './call';
 import { makeDisposable } from './disposable';
 import { argumentError, list, typeError } from './errors';
+import { report, type Explanation } from './explanation';
 import {
   geometryOptionNames, readGeometryOptions, type ConvTransposeOptions, type GeometryOptionName,
 } from './functional';
-import type { NativeExplanation, NativeLayer } from './native';
+import type { NativeLayer } from './native';
 import {
   algorithms, memoryFormats, parseRunOptions, precisions, readOptions, readPerDimension, readShape, readSignal, runOptionNames,
   toInteger, toThreads, type Algorithm, type MemoryFormat, type Precision, type RawOptions, type RunOptionName, type RunOptions,
@@ -75,42 +76,6 @@ export interface StateDict {
 export interface StateDictLike {
   readonly weight: TensorLike;
   readonly bias?: TensorLike | null | undefined;
-}
-
-/** What will run for a shape, and why; read from the plan that runs. */
-export interface Explanation {
-  /** The kernels' family, for instance `'direct-wide'`. */
-  readonly algorithm: string;
-  /** The word of the `algorithm` option that forces it. */
-  readonly choice: string;
-  /** The instruction set in use, for instance `'avx512'`. */
-  readonly isa: string;
-  /** Names of the kernels that run. */
-  readonly kernels: readonly string[];
-  /** Why this one. */
-  readonly reason: string;
-  /** The algorithms that come before it, with what speaks against each. */
-  readonly rejected: readonly { readonly name: string; readonly reason: string }[];
-  /** The precision that runs. */
-  readonly precision: string;
-  /** Remarks, for instance that a precision has no kernels of its own here. */
-  readonly notes: readonly string[];
-  /** Effective operations: 2 * batch * in * out/groups * input points * kernel points. */
-  readonly flops: number;
-  /** What the planner's model expects for one thread, in seconds. */
-  readonly estimatedSeconds: number;
-  /** Groups of outputs that the same taps reach. */
-  readonly phases: number;
-  /** Independent pieces of work, whatever the number of threads. */
-  readonly tasks: number;
-  /** Scratch memory per thread, in bytes. */
-  readonly workspaceBytes: number;
-  /** Packed forms of the weights that the module holds now: bytes by layout. */
-  readonly packedWeights: Readonly<Record<string, number>>;
-  /** Sizes of the blocks, by name. */
-  readonly blocking: Readonly<Record<string, number>>;
-  /** All of this in a few lines of text. */
-  readonly summary: string;
 }
 
 type ModuleOptionName = GeometryOptionName | RunOptionName | 'bias' | 'weight' | 'seed';
@@ -201,22 +166,6 @@ function checkParameters(geometry: Geometry, weight: TensorView | undefined, bia
 function publicPadding({ begin, end }: Geometry['padding']): readonly number[] | readonly (readonly [number, number])[] {
   if (sameSizes(begin, end)) return frozenCopy(begin);
   return Object.freeze(begin.map((first, i) => Object.freeze([first, end[i] ?? first] as const)));
-}
-
-function summarize(name: string, inputShape: readonly number[], outputShape: readonly number[], native: NativeExplanation): string {
-  const sizes = (values: Record<string, number>) => Object.entries(values).map(([key, value]) => `${key} ${value}`).join(', ') || 'none';
-  return [
-    `${name} ${list(inputShape)} -> ${list(outputShape)}: ${native.algorithm} (${native.isa})`,
-    `  because ${native.reason}`,
-    ...native.rejected.map((other) => `  not ${other.name}: ${other.reason}`),
-    `  kernels: ${native.kernels.join(', ') || 'none'}`,
-    `  precision: ${native.precision}`,
-    `  operations: ${native.flops}, phases: ${native.phases}, tasks: ${native.tasks}`,
-    `  expected on one thread: ${(native.estimatedSeconds * 1e6).toPrecision(3)} microseconds`,
-    `  workspace: ${native.workspaceBytes} bytes per thread; packed weights in bytes: ${sizes(native.packedWeights)}`,
-    `  blocking: ${sizes(native.blocking)}`,
-    ...native.notes.map((note) => `  note: ${note}`),
-  ].join('\n');
 }
 
 /** What a stream reads of a module. */
@@ -428,8 +377,7 @@ export abstract class ConvTransposeModule {
     const shape = readShape(inputShape, 'inputShape');
     const call = this.#callFor(shape, this.#readOutputSize(outputSize), 'inputShape');
     const native = callNative((addon) => addon.explain(layer, call.descriptor));
-    const name = `ConvTranspose${this.#geometry.kernel.length}d`;
-    return { ...native, summary: summarize(name, shape, call.sizes.outputShape, native) };
+    return { ...native, summary: report(this.#geometry, shape, call.sizes, native) };
   }
 
   /** Copies of the weights: `weight` [in, out/groups, ...kernel], and `bias` [out] if there is one. */

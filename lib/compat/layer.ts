@@ -1,6 +1,7 @@
 /** Layers of other references: weights converted and packed once, sizes by the rule of the reference. */
 import { makeDisposable } from '../disposable';
-import { ConvTransposeModule, type Explanation, type ForwardAsyncOptions, type ForwardOptions, type ModuleOptions, type PrepareAsyncOptions, type ShapeOptions, type StateDict } from '../modules';
+import type { Explanation } from '../explanation';
+import { ConvTransposeModule, type ForwardAsyncOptions, type ForwardOptions, type ModuleOptions, type PrepareAsyncOptions, type ShapeOptions, type StateDict } from '../modules';
 import { readShape } from '../options';
 import type { OutputRule } from '../shape';
 import { readTensor, type Tensor, type TensorLike } from '../tensor';
