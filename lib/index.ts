@@ -13,6 +13,7 @@ export type {
   StateDictLike,
 } from './modules';
 export type { Activation, Algorithm, MemoryFormat, Precision } from './options';
+export type { TensorTransformStream } from './stream-adapters';
 export type {
   ConvTranspose1dStream, PushAsyncOptions, PushOptions, StreamAsyncOptions, StreamOptions,
 } from './streaming';

@@ -1,6 +1,5 @@
 /** Streams of the web and of Node.js over one that is pushed. */
 import { Transform } from 'node:stream';
-import { TransformStream } from 'node:stream/web';
 
 import type { Tensor, TensorLike } from './tensor';
 
@@ -10,6 +9,12 @@ export interface PushStream {
   flushAsync(options: { readonly signal: AbortSignal }): Promise<Tensor>;
 }
 
+/**
+ * A TransformStream of whichever typings a program uses: those of the DOM library where it has them, else those of Node.js; the two do
+ * not go together in `pipeThrough`.
+ */
+export type TensorTransformStream = InstanceType<typeof globalThis.TransformStream<TensorLike, Tensor>>;
+
 function isEmpty(tensor: Tensor): boolean {
   return tensor.data.length === 0;
 }
@@ -18,7 +23,7 @@ function isEmpty(tensor: Tensor): boolean {
  * A TransformStream from chunks to samples, with the queues that it has by default: nothing is computed before a reader wants it.
  * Results without samples are left out. What goes wrong errors both sides.
  */
-export function webStream(stream: PushStream): TransformStream<TensorLike, Tensor> {
+export function webStream(stream: PushStream): TensorTransformStream {
   const abort = new AbortController();
   const { signal } = abort;
   // Node 21.5 and later call `cancel`, which the types do not know; earlier ones let the chunk in hand run to its end.

@@ -1,6 +1,5 @@
 /** Streaming in one dimension: chunks of any length in, the samples that are final out. */
 import type { Transform } from 'node:stream';
-import type { TransformStream } from 'node:stream/web';
 import { setImmediate } from 'node:timers/promises';
 
 import { callNative, checkOverlap, encodeCall, givenResult, newResult, readOut, settled, settledResult, type Call } from './call';
@@ -9,7 +8,7 @@ import { argumentError, list } from './errors';
 import type { NativeLayer } from './native';
 import { readOptions, readSignal, sizeLimit, toInteger, toThreads, type RunOptions } from './options';
 import { elementCount, resolveSizes, type CallSizes, type Geometry } from './shape';
-import { nodeStream, webStream } from './stream-adapters';
+import { nodeStream, webStream, type TensorTransformStream } from './stream-adapters';
 import { steadyPosition, streamWindow, wholeSize, type StreamGeometry, type StreamPosition, type StreamWindow } from './stream-window';
 import { allocate, checkLength, readTensor, type Tensor, type TensorLike, type TensorView } from './tensor';
 
@@ -264,7 +263,7 @@ export class ConvTranspose1dStream {
    * for is computed; errors reach both sides; when it is cancelled, the chunk in hand is aborted (Node 22 and later). Closing the writable
    * side flushes the stream, which is not to be used otherwise meanwhile.
    */
-  toWeb(): TransformStream<TensorLike, Tensor> {
+  toWeb(): TensorTransformStream {
     return webStream(this);
   }
 
