@@ -66,19 +66,10 @@ export interface Call {
   readonly sizes: CallSizes;
 }
 
-/**
- * Resolves and encodes the call for one shape of the input.
- *
- * @param weightsReused false if this call alone pays for the packing of the weights
- * @param argument public name of what `inputShape` comes from, for messages
- */
-export function makeCall(
-  geometry: Geometry, run: RunOptions, weightsReused: boolean, inputShape: readonly number[],
-  outputSize: readonly number[] | undefined, argument: string,
-): Call {
-  const sizes = resolveSizes(geometry, run.format, inputShape, outputSize, argument);
+/** The descriptor of a call; `weightsReused` as for {@link makeCall}. */
+export function encodeCall(sizes: CallSizes, run: RunOptions, weightsReused: boolean): Float64Array {
   slotsOfCall ??= parseSlots(loadNative().callFields);
-  const descriptor = encode(slotsOfCall, {
+  return encode(slotsOfCall, {
     batch: sizes.batch,
     in: sizes.input,
     padBegin: sizes.padBegin,
@@ -92,7 +83,20 @@ export function makeCall(
     weightsReused: Number(weightsReused),
     workspaceLimit: run.workspaceLimit,
   });
-  return { descriptor, sizes };
+}
+
+/**
+ * Resolves and encodes the call for one shape of the input.
+ *
+ * @param weightsReused false if this call alone pays for the packing of the weights
+ * @param argument public name of what `inputShape` comes from, for messages
+ */
+export function makeCall(
+  geometry: Geometry, run: RunOptions, weightsReused: boolean, inputShape: readonly number[],
+  outputSize: readonly number[] | undefined, argument: string,
+): Call {
+  const sizes = resolveSizes(geometry, run.format, inputShape, outputSize, argument);
+  return { descriptor: encodeCall(sizes, run, weightsReused), sizes };
 }
 
 /** True for equal lists. */

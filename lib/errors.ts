@@ -16,7 +16,8 @@ import { typedArrayKind } from './typed-array';
  * | `ERR_CONVTRANSPOSE_TOO_LARGE` | RangeError | sizes whose products exceed 2^53 bytes |
  * | `ERR_CONVTRANSPOSE_OVERLAP` | RangeError | `out` shares memory with a tensor that is read |
  * | `ERR_CONVTRANSPOSE_DETACHED` | TypeError | memory that was detached or shrunk |
- * | `ERR_CONVTRANSPOSE_DISPOSED` | TypeError | a module used after `dispose()` |
+ * | `ERR_CONVTRANSPOSE_DISPOSED` | TypeError | a module or a stream used after `dispose()` |
+ * | `ERR_CONVTRANSPOSE_STREAM` | TypeError | a stream used after `flush()`, or synchronously while asynchronous calls wait |
  * | `ERR_CONVTRANSPOSE_UNSUPPORTED` | RangeError, or TypeError for data types | legal, but nothing here can run it |
  * | `ERR_CONVTRANSPOSE_OUT_OF_MEMORY` | RangeError | not enough memory |
  * | `ERR_CONVTRANSPOSE_FORMAT` | RangeError | a malformed file |
@@ -35,6 +36,7 @@ export type ErrorCode =
   | 'ERR_CONVTRANSPOSE_OVERLAP'
   | 'ERR_CONVTRANSPOSE_DETACHED'
   | 'ERR_CONVTRANSPOSE_DISPOSED'
+  | 'ERR_CONVTRANSPOSE_STREAM'
   | 'ERR_CONVTRANSPOSE_UNSUPPORTED'
   | 'ERR_CONVTRANSPOSE_OUT_OF_MEMORY'
   | 'ERR_CONVTRANSPOSE_FORMAT'
@@ -92,7 +94,7 @@ export function list(sizes: readonly number[]): string {
 
 const typeErrors: ReadonlySet<string> = new Set<ErrorCode>([
   'ERR_CONVTRANSPOSE_INVALID_TYPE', 'ERR_CONVTRANSPOSE_UNKNOWN_OPTION', 'ERR_CONVTRANSPOSE_CONFLICT',
-  'ERR_CONVTRANSPOSE_DETACHED', 'ERR_CONVTRANSPOSE_DISPOSED',
+  'ERR_CONVTRANSPOSE_DETACHED', 'ERR_CONVTRANSPOSE_DISPOSED', 'ERR_CONVTRANSPOSE_STREAM',
 ]);
 
 function build(code: string, argument: string, message: string): ConvTransposeError {

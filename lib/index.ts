@@ -1,5 +1,6 @@
 /** The public API. */
 export type { ConvTransposeError, ErrorCode } from './errors';
+export type { Explanation } from './explanation';
 export {
   convTranspose1d, convTranspose1dAsync, convTranspose2d, convTranspose2dAsync, convTranspose3d, convTranspose3dAsync,
 } from './functional';
@@ -8,10 +9,14 @@ export { cpuInfo, getNumThreads, getQueueLimit, queueDepth, setNumThreads, setQu
 export type { CpuInfo } from './info';
 export { ConvTranspose1d, ConvTranspose2d, ConvTranspose3d } from './modules';
 export type {
-  ConvTransposeModule, Explanation, ForwardAsyncOptions, ForwardOptions, ModuleOptions, PrepareAsyncOptions, ShapeOptions, StateDict,
+  ConvTransposeModule, ForwardAsyncOptions, ForwardOptions, ModuleOptions, PrepareAsyncOptions, ShapeOptions, StateDict,
   StateDictLike,
 } from './modules';
 export type { Activation, Algorithm, MemoryFormat, Precision } from './options';
+export type { TensorTransformStream } from './stream-adapters';
+export type {
+  ConvTranspose1dStream, PushAsyncOptions, PushOptions, StreamAsyncOptions, StreamOptions,
+} from './streaming';
 export { Tensor } from './tensor';
 export type { TensorLike } from './tensor';
 export { checkerboard } from './tools/checkerboard';

@@ -4,16 +4,19 @@ import { randomInt } from 'node:crypto';
 import {
   callNative, checkOverlap, encodeLayer, givenResult, makeCall, newResult, readOut, sameSizes, settled, settledResult, type Call,
 } from './call';
+import { makeDisposable } from './disposable';
 import { argumentError, list, typeError } from './errors';
+import { report, type Explanation } from './explanation';
 import {
   geometryOptionNames, readGeometryOptions, type ConvTransposeOptions, type GeometryOptionName,
 } from './functional';
-import type { NativeExplanation, NativeLayer } from './native';
+import type { NativeLayer } from './native';
 import {
   algorithms, memoryFormats, parseRunOptions, precisions, readOptions, readPerDimension, readShape, readSignal, runOptionNames,
   toInteger, toThreads, type Algorithm, type MemoryFormat, type Precision, type RawOptions, type RunOptionName, type RunOptions,
 } from './options';
 import { checkGeometry, elementCount, resolveSizes, weightShape, type Geometry, type OutputRule } from './shape';
+import { ConvTranspose1dStream, type StreamOptions, type StreamSource } from './streaming';
 import { allocateLocal, checkFits, checkLength, makeTensor, readTensor, type Tensor, type TensorLike, type TensorView } from './tensor';
 
 /** Options of the constructors of {@link ConvTranspose1d}, {@link ConvTranspose2d} and {@link ConvTranspose3d}. */
@@ -73,42 +76,6 @@ export interface StateDict {
 export interface StateDictLike {
   readonly weight: TensorLike;
   readonly bias?: TensorLike | null | undefined;
-}
-
-/** What will run for a shape, and why; read from the plan that runs. */
-export interface Explanation {
-  /** The kernels' family, for instance `'direct-wide'`. */
-  readonly algorithm: string;
-  /** The word of the `algorithm` option that forces it. */
-  readonly choice: string;
-  /** The instruction set in use, for instance `'avx512'`. */
-  readonly isa: string;
-  /** Names of the kernels that run. */
-  readonly kernels: readonly string[];
-  /** Why this one. */
-  readonly reason: string;
-  /** The algorithms that come before it, with what speaks against each. */
-  readonly rejected: readonly { readonly name: string; readonly reason: string }[];
-  /** The precision that runs. */
-  readonly precision: string;
-  /** Remarks, for instance that a precision has no kernels of its own here. */
-  readonly notes: readonly string[];
-  /** Effective operations: 2 * batch * in * out/groups * input points * kernel points. */
-  readonly flops: number;
-  /** What the planner's model expects for one thread, in seconds. */
-  readonly estimatedSeconds: number;
-  /** Groups of outputs that the same taps reach. */
-  readonly phases: number;
-  /** Independent pieces of work, whatever the number of threads. */
-  readonly tasks: number;
-  /** Scratch memory per thread, in bytes. */
-  readonly workspaceBytes: number;
-  /** Packed forms of the weights that the module holds now: bytes by layout. */
-  readonly packedWeights: Readonly<Record<string, number>>;
-  /** Sizes of the blocks, by name. */
-  readonly blocking: Readonly<Record<string, number>>;
-  /** All of this in a few lines of text. */
-  readonly summary: string;
 }
 
 type ModuleOptionName = GeometryOptionName | RunOptionName | 'bias' | 'weight' | 'seed';
@@ -201,21 +168,8 @@ function publicPadding({ begin, end }: Geometry['padding']): readonly number[] |
   return Object.freeze(begin.map((first, i) => Object.freeze([first, end[i] ?? first] as const)));
 }
 
-function summarize(name: string, inputShape: readonly number[], outputShape: readonly number[], native: NativeExplanation): string {
-  const sizes = (values: Record<string, number>) => Object.entries(values).map(([key, value]) => `${key} ${value}`).join(', ') || 'none';
-  return [
-    `${name} ${list(inputShape)} -> ${list(outputShape)}: ${native.algorithm} (${native.isa})`,
-    `  because ${native.reason}`,
-    ...native.rejected.map((other) => `  not ${other.name}: ${other.reason}`),
-    `  kernels: ${native.kernels.join(', ') || 'none'}`,
-    `  precision: ${native.precision}`,
-    `  operations: ${native.flops}, phases: ${native.phases}, tasks: ${native.tasks}`,
-    `  expected on one thread: ${(native.estimatedSeconds * 1e6).toPrecision(3)} microseconds`,
-    `  workspace: ${native.workspaceBytes} bytes per thread; packed weights in bytes: ${sizes(native.packedWeights)}`,
-    `  blocking: ${sizes(native.blocking)}`,
-    ...native.notes.map((note) => `  note: ${note}`),
-  ].join('\n');
-}
+/** What a stream reads of a module. */
+let streamSource: (module: ConvTransposeModule) => StreamSource;
 
 /**
  * What the three modules have in common. Not to be constructed: use {@link ConvTranspose1d}, {@link ConvTranspose2d} or
@@ -288,6 +242,10 @@ export abstract class ConvTransposeModule {
     this.precision = precisions[run.precision] ?? 'highest';
     this.algorithm = algorithms[run.algorithm] ?? 'auto';
     this.invariant = run.invariant;
+  }
+
+  static {
+    streamSource = (module) => ({ geometry: module.#geometry, run: module.#run, layer: () => module.#alive() });
   }
 
   /** The layer, or ERR_CONVTRANSPOSE_DISPOSED. */
@@ -419,8 +377,7 @@ export abstract class ConvTransposeModule {
     const shape = readShape(inputShape, 'inputShape');
     const call = this.#callFor(shape, this.#readOutputSize(outputSize), 'inputShape');
     const native = callNative((addon) => addon.explain(layer, call.descriptor));
-    const name = `ConvTranspose${this.#geometry.kernel.length}d`;
-    return { ...native, summary: summarize(name, shape, call.sizes.outputShape, native) };
+    return { ...native, summary: report(this.#geometry, shape, call.sizes, native) };
   }
 
   /** Copies of the weights: `weight` [in, out/groups, ...kernel], and `bias` [out] if there is one. */
@@ -472,16 +429,7 @@ export abstract class ConvTransposeModule {
   }
 }
 
-// Node 18 before 18.18 has no Symbol.dispose.
-if (typeof Symbol.dispose === 'symbol') {
-  Object.defineProperty(ConvTransposeModule.prototype, Symbol.dispose, {
-    value: function dispose(this: ConvTransposeModule) {
-      this.dispose();
-    },
-    writable: true,
-    configurable: true,
-  });
-}
+makeDisposable(ConvTransposeModule);
 
 /**
  * `torch.nn.ConvTranspose1d`: inputs [N, in, L] or [in, L].
@@ -504,6 +452,17 @@ export class ConvTranspose1d extends ConvTransposeModule {
    */
   constructor(inChannels: number, outChannels: number, kernelSize: number | readonly number[], options?: ModuleOptions) {
     super(1, inChannels, outChannels, kernelSize, options);
+  }
+
+  /**
+   * A stream through this module: chunks of any length in, the samples that are final out, bit for bit those of one call with
+   * `invariant: true` on all of them. A module can have any number of streams at a time; each keeps its own frames, all use the weights
+   * as they are at each call.
+   *
+   * @throws TypeError or RangeError with `code` and `argument` (see {@link ErrorCode})
+   */
+  stream(options?: StreamOptions): ConvTranspose1dStream {
+    return new ConvTranspose1dStream(streamSource(this), options);
   }
 }
 

@@ -107,6 +107,20 @@ export interface NativeAddon {
   setQueueLimit(limit: number): void;
   explain(layer: NativeLayer, call: Float64Array): NativeExplanation;
 
+  /**
+   * For the rows from `first` to `first + count` of `rows`: row r of `to` becomes the last `kept` of the `held` floats of row r of
+   * `from`, then the `added` floats of row r of `chunk`.
+   */
+  joinRows(
+    held: number, kept: number, added: number, from: Float32Array, chunk: Float32Array, to: Float32Array,
+    rows: number, first: number, count: number,
+  ): void;
+  /** `joinRows` of all rows, then `forward` of `to`. */
+  forwardJoined(
+    layer: NativeLayer, call: Float64Array, held: number, kept: number, added: number, from: Float32Array, chunk: Float32Array,
+    to: Float32Array, out: Float32Array, threads: number,
+  ): void;
+
   /** Functional form: weights are read in place, packed for this call alone. */
   run(layer: Float64Array, call: Float64Array, input: Float32Array, weight: Float32Array, bias: Float32Array | null,
     out: Float32Array, threads: number): void;

@@ -19,11 +19,12 @@ const nativeOutsiders = ['include', 'test'];
 
 /** Parts of lib/, lowest first; the parts of one row do not know each other unless `together` says so. */
 const libLayers = [
-  { parts: ['typed-array'] },
+  { parts: ['typed-array', 'disposable', 'stream-window', 'text'] },
   { parts: ['errors', 'native'], together: true },
   { parts: ['tensor', 'shape', 'options', 'init'], together: true },
   { parts: ['call'] },
-  { parts: ['functional', 'info'] },
+  { parts: ['stream-adapters', 'explanation'] },
+  { parts: ['functional', 'info', 'streaming'] },
   { parts: ['modules', 'io', 'tools'] },
   { parts: ['compat'] },
   { parts: ['index'] },

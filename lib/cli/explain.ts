@@ -17,6 +17,7 @@ export const explainCommand: CommandSpec = {
     ...weightOptions,
     convertOption,
     ...layerOptions,
+    { name: 'json', value: null, help: 'Print the layer and what explain() of the API returns, as JSON.' },
   ],
   examples: [
     'convtranspose explain --input-shape 1,256,64,64 --weight-shape 256,128,4,4 --stride 2 --padding 1',
@@ -36,7 +37,15 @@ export async function explain(args: Arguments, streams: Streams): Promise<void> 
   const layer = makeLayer(shape, { ...options, ...weights });
   try {
     await layer.prepareAsync(inputShape, call);
-    streams.stdout.write(`${describeLayer(layer)}\n${layer.explain(inputShape, call).summary}\n`);
+    const explanation = layer.explain(inputShape, call);
+    if (args.values.has('json')) {
+      const { inChannels, outChannels, kernelSize, stride, padding, outputPadding, dilation, groups, memoryFormat } = layer;
+      const described = { inChannels, outChannels, kernelSize, stride, padding, outputPadding, dilation, groups, memoryFormat };
+      const outputShape = layer.outputShape(inputShape, call);
+      streams.stdout.write(`${JSON.stringify({ layer: described, inputShape, outputShape, ...explanation }, null, 2)}\n`);
+      return;
+    }
+    streams.stdout.write(`${describeLayer(layer)}\n\n${explanation.summary}\n`);
   } finally {
     layer.dispose();
   }

@@ -1,8 +1,9 @@
 /** `convtranspose info`: versions, processor, threads. */
 import { cpuInfo, getNumThreads, version } from '../index';
 import { binaryPath } from '../native';
+import { formatBytes } from '../text';
 import type { CommandSpec } from './command-line';
-import { formatBytes, printRows, type Streams } from './report';
+import { printRows, type Streams } from './report';
 
 export const infoCommand: CommandSpec = {
   name: 'info',

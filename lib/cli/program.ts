@@ -2,12 +2,13 @@
 import { types } from 'node:util';
 
 import { version } from '../index';
+import { columns } from '../text';
 import { checkerboardCommand, showCheckerboard } from './checkerboard';
 import { parseCommandLine, UsageError, type Arguments, type CommandSpec, type ProgramSpec } from './command-line';
 import { exitCodes } from './exit-codes';
 import { explain, explainCommand } from './explain';
 import { info, infoCommand } from './info';
-import { columns, type Streams } from './report';
+import { type Streams } from './report';
 import { run, runCommand } from './run';
 import { solveCommand, solveSizes } from './solve';
 import { upsampleCommand, upsampleFile } from './upsample';

@@ -1,5 +1,6 @@
 /** What commands print about a computation. */
 import type { ConvTransposeModule, Explanation } from '../index';
+import { columns, formatFlops, formatSeconds } from '../text';
 
 /** Where commands write to. */
 export interface Streams {
@@ -9,20 +10,6 @@ export interface Streams {
 
 export function formatShape(shape: readonly number[]): string {
   return `[${shape.join(', ')}]`;
-}
-
-/** A duration with three digits. */
-export function formatSeconds(seconds: number): string {
-  if (seconds < 1e-3) return `${(seconds * 1e6).toPrecision(3)} us`;
-  if (seconds < 1) return `${(seconds * 1e3).toPrecision(3)} ms`;
-  return `${seconds.toFixed(2)} s`;
-}
-
-/** A number of bytes with three digits. */
-export function formatBytes(bytes: number): string {
-  if (bytes < 1024) return `${bytes} bytes`;
-  const power = Math.min(4, Math.floor(Math.log2(bytes) / 10));
-  return `${Number((bytes / 1024 ** power).toPrecision(3))} ${['KiB', 'MiB', 'GiB', 'TiB'][power - 1]}`;
 }
 
 /** A layer as its constructor is written. Values that are alike in all dimensions are written once. */
@@ -51,31 +38,7 @@ export function describeChoice(explanation: Explanation): string {
 
 /** Time and speed of a computation. */
 export function describeSpeed(seconds: number, flops: number, threads: number): string {
-  return `${formatSeconds(seconds)} with ${threads} ${threads === 1 ? 'thread' : 'threads'}, ${(flops / seconds / 1e9).toPrecision(3)} GFLOP/s`;
-}
-
-const textWidth = 100;
-
-/** Two columns: terms and explanations, wrapped. */
-export function columns(rows: readonly (readonly [string, string])[]): string[] {
-  const indent = Math.min(34, Math.max(...rows.map(([term]) => term.length)) + 4);
-  const lines: string[] = [];
-  for (const [term, text] of rows) {
-    let line = `  ${term}`.padEnd(indent);
-    if (line.length > indent || line.trimEnd().length === indent) {
-      lines.push(line);
-      line = ' '.repeat(indent);
-    }
-    for (const word of text.split(' ')) {
-      if (line.length + 1 + word.length > textWidth) {
-        lines.push(line);
-        line = ' '.repeat(indent);
-      }
-      line += line.length === indent ? word : ` ${word}`;
-    }
-    lines.push(line);
-  }
-  return lines;
+  return `${formatSeconds(seconds)} with ${threads} ${threads === 1 ? 'thread' : 'threads'}, ${formatFlops(flops / seconds)}/s`;
 }
 
 /** Prints rows of a name and a text. */

@@ -4,6 +4,7 @@ import { performance } from 'node:perf_hooks';
 import { getNumThreads, version, type ConvTransposeModule, type ShapeOptions, type Tensor } from '../index';
 import { writeAtomically } from '../io/files';
 import type { MemoryFormat } from '../options';
+import { formatSeconds } from '../text';
 import { runBatch, type BatchOutcome } from './batch';
 import { parseInteger, required, UsageError, type Arguments, type CommandSpec, type OptionSpec } from './command-line';
 import { exitCodes } from './exit-codes';
@@ -12,7 +13,7 @@ import { catchInterrupts, type Interrupts } from './interrupt';
 import { convertOption, layerOptions, makeLayer, parseConvert, parseLayerOptions, parseOutputSize, readWeights, weightOptions, type Weights } from './layer';
 import { showProgress } from './progress';
 import { fingerprintOf, openBatch } from './record';
-import { describeChoice, describeLayer, describeSpeed, formatSeconds, formatShape, printRows, type Streams } from './report';
+import { describeChoice, describeLayer, describeSpeed, formatShape, printRows, type Streams } from './report';
 import { encodeTensorFile, extensionOf, outputFormats, readTensorFile, type FileOptions } from './tensor-files';
 
 const grouped = (group: string, options: readonly OptionSpec[]): OptionSpec[] => options.map((option) => ({ ...option, group }));

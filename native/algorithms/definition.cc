@@ -89,7 +89,7 @@ float Definition::output(const RunArgs& args, std::int64_t image, std::int64_t c
   const std::int64_t pixel_step = last ? p.layer.in_channels : 1;
   const std::int64_t channel_step = last ? 1 : p.in_points();
 
-  double sum = args.bias == nullptr ? 0.0 : static_cast<double>(args.bias[channel]);
+  double sum = 0.0;
   const Reach rd = reach(0, o[0]), rh = reach(1, o[1]), rw = reach(2, o[2]);
   if (rd.count > 0 && rh.count > 0 && rw.count > 0) {
     for (std::int64_t c = 0; c < in_per_group; ++c) {
@@ -110,6 +110,8 @@ float Definition::output(const RunArgs& args, std::int64_t image, std::int64_t c
       }
     }
   }
+  // Last, as in the kernels: so a bias of -0 becomes 0 wherever no product arrives.
+  if (args.bias != nullptr) sum += static_cast<double>(args.bias[channel]);
   float y = static_cast<float>(sum);
   if (y < p.call.post_ops.lower) y = p.call.post_ops.lower;
   if (y > p.call.post_ops.upper) y = p.call.post_ops.upper;

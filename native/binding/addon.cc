@@ -4,6 +4,7 @@
 #include "binding/async_call.h"
 #include "binding/info.h"
 #include "binding/instance.h"
+#include "binding/join.h"
 #include "binding/layer_handle.h"
 #include "binding/memory.h"
 #include "binding/spec.h"
@@ -37,12 +38,19 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
     const char* name;
     napi_callback function;
   } functions[] = {
-      {"allocate", allocate},          {"createLayer", create_layer},
-      {"disposeLayer", dispose_layer}, {"forward", forward},
-      {"forwardAsync", forward_async}, {"prepare", prepare},
-      {"prepareAsync", prepare_async}, {"run", run},
-      {"runAsync", run_async},         {"abort", abort},
+      {"allocate", allocate},
+      {"createLayer", create_layer},
+      {"disposeLayer", dispose_layer},
+      {"forward", forward},
+      {"forwardAsync", forward_async},
+      {"prepare", prepare},
+      {"prepareAsync", prepare_async},
+      {"run", run},
+      {"runAsync", run_async},
+      {"abort", abort},
       {"readLayer", read_layer},
+      {"joinRows", join_rows},
+      {"forwardJoined", forward_joined},
   };
   for (const auto& [name, function] : functions) {
     napi_value value = nullptr;

@@ -1,5 +1,4 @@
-// The opaque object that stands for a compiled layer in JavaScript: wrapped and type-tagged, so that anything else is
-// refused.
+// The external that stands for a compiled layer in JavaScript. Anything else is refused.
 #pragma once
 
 #include <node_api.h>
@@ -8,6 +7,7 @@
 #include <memory>
 
 #include "binding/errors.h"
+#include "binding/spec.h"
 #include "layer/layer.h"
 
 namespace convtranspose::binding {
@@ -16,6 +16,7 @@ struct LayerHandle {
   std::shared_ptr<Layer> layer;  // empty after disposeLayer; calls in flight hold their own reference
   std::int64_t reported = 0;     // bytes that V8 has been told of
   std::uint64_t runs = 0;        // synchronous ones
+  CallMemo last;                 // of these
 };
 
 // The handle behind `value`, alive as long as the object is; refuses forged, foreign and disposed ones. Runs no JavaScript.

@@ -4,6 +4,7 @@
 #include <cstddef>
 #include <cstdio>
 #include <cstring>
+#include <iterator>
 #include <limits>
 #include <string>
 
@@ -115,9 +116,9 @@ napi_value names(napi_env env, const Field<Spec> (&fields)[N]) {
   return array;
 }
 
-template <class Spec, std::size_t N>
-bool read(napi_env env, napi_value slots, const Field<Spec> (&fields)[N], const char* argument, Spec* spec,
-          Failure* failure) {
+// Copies the slots of a Float64Array of that many.
+template <std::size_t N>
+bool copy_slots(napi_env env, napi_value slots, const char* argument, double (&values)[N], Failure* failure) {
   napi_typedarray_type type;
   std::size_t length = 0;
   void* data = nullptr;
@@ -126,8 +127,12 @@ bool read(napi_env env, napi_value slots, const Field<Spec> (&fields)[N], const 
     *failure = {kInvalidType, argument, "expected a Float64Array of " + std::to_string(N) + " slots"};
     return false;
   }
-  double values[N];
   std::memcpy(values, data, sizeof(values));
+  return true;
+}
+
+template <class Spec, std::size_t N>
+bool assign(const double (&values)[N], const Field<Spec> (&fields)[N], const char* argument, Spec* spec, Failure* failure) {
   for (std::size_t i = 0; i < N; ++i) {
     const Field<Spec>& field = fields[i];
     const double value = values[i];
@@ -143,6 +148,13 @@ bool read(napi_env env, napi_value slots, const Field<Spec> (&fields)[N], const 
   return true;
 }
 
+template <class Spec, std::size_t N>
+bool read(napi_env env, napi_value slots, const Field<Spec> (&fields)[N], const char* argument, Spec* spec,
+          Failure* failure) {
+  double values[N];
+  return copy_slots(env, slots, argument, values, failure) && assign(values, fields, argument, spec, failure);
+}
+
 }  // namespace
 
 napi_value layer_field_names(napi_env env) { return names(env, kLayerFields); }
@@ -154,6 +166,18 @@ bool read_layer_spec(napi_env env, napi_value slots, LayerSpec* spec, Failure* f
 
 bool read_call_spec(napi_env env, napi_value slots, CallSpec* spec, Failure* failure) {
   return read(env, slots, kCallFields, "call", spec, failure);
+}
+
+const CallSpec* read_valid_call(napi_env env, napi_value slots, const LayerSpec& layer, CallMemo* memo, Failure* failure) {
+  double values[std::size(kCallFields)];
+  if (!copy_slots(env, slots, "call", values, failure)) return nullptr;
+  if (!memo->slots.empty() && std::memcmp(values, memo->slots.data(), sizeof(values)) == 0) return &memo->call;
+  CallSpec call;
+  if (!assign(values, kCallFields, "call", &call, failure)) return nullptr;
+  if (*failure = to_failure(validate(layer, call)); *failure) return nullptr;
+  memo->slots.assign(std::begin(values), std::end(values));
+  memo->call = call;
+  return &memo->call;
 }
 
 }  // namespace convtranspose::binding

@@ -4,6 +4,8 @@
 
 #include <node_api.h>
 
+#include <vector>
+
 #include "binding/errors.h"
 #include "problem/problem.h"
 
@@ -18,5 +20,15 @@ napi_value call_field_names(napi_env env);
 // well.
 bool read_layer_spec(napi_env env, napi_value slots, LayerSpec* spec, Failure* failure);
 bool read_call_spec(napi_env env, napi_value slots, CallSpec* spec, Failure* failure);
+
+// The last call of a layer that was read and found valid.
+struct CallMemo {
+  std::vector<double> slots;  // empty: none yet
+  CallSpec call;
+};
+
+// The call that the slots describe, which validate() accepts for the layer; nullptr with a failure. Slots equal to the last
+// ones are not looked at again. Valid until the memo is used again. Runs no JavaScript; allocates only at the first use.
+const CallSpec* read_valid_call(napi_env env, napi_value slots, const LayerSpec& layer, CallMemo* memo, Failure* failure);
 
 }  // namespace convtranspose::binding

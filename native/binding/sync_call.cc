@@ -3,9 +3,11 @@
 #include <memory>
 
 #include "binding/instance.h"
+#include "binding/join.h"
 #include "binding/layer_handle.h"
 #include "binding/spec.h"
 #include "binding/views.h"
+#include "pack/join.h"
 
 namespace convtranspose::binding {
 namespace {
@@ -13,25 +15,42 @@ namespace {
 // A run packs weights only for shapes that are new, the first of all above all; asking each time would cost a lock.
 constexpr std::uint64_t kRunsPerReport = 64;
 
+// What a call on a compiled layer is made of.
+struct LayerCall {
+  LayerHandle* handle;
+  const CallSpec* call;
+  int threads;
+
+  Problem problem() const { return {handle->layer->spec(), *call}; }
+};
+
+bool read_layer_call(napi_env env, napi_value layer, napi_value slots, napi_value threads, LayerCall* made,
+                     Failure* failure) {
+  made->handle = open_layer(env, layer, failure);
+  if (made->handle == nullptr || !read_threads(env, threads, &made->threads, failure)) return false;
+  made->call = read_valid_call(env, slots, made->handle->layer->spec(), &made->handle->last, failure);
+  return made->call != nullptr;
+}
+
+// Undefined, or the failure thrown.
+napi_value run_layer(napi_env env, const LayerCall& made, const float* src, float* dst) {
+  const Failure failure = to_failure(made.handle->layer->run(*made.call, src, dst, made.threads));
+  if (failure) return throw_failure(env, failure);
+  if (made.handle->runs++ % kRunsPerReport == 0) report_memory(env, made.handle);
+  return nullptr;
+}
+
 }  // namespace
 
+// In both forms no JavaScript runs from the first view to the end of the run, so that the pointers hold.
 napi_value forward(napi_env env, napi_callback_info info) {
   std::size_t count = 5;
   napi_value args[5];
   napi_get_cb_info(env, info, &count, args, nullptr, nullptr);
-
-  // From the first view to the end of the run no JavaScript runs, so that the pointers hold.
   Failure failure;
-  CallSpec call;
-  int threads = 0;
-  LayerHandle* const handle = open_layer(env, args[0], &failure);
-  if (handle == nullptr || !read_call_spec(env, args[1], &call, &failure) ||
-      !read_threads(env, args[4], &threads, &failure)) {
-    return throw_failure(env, failure);
-  }
-  Layer& layer = *handle->layer;
-  if (failure = to_failure(validate(layer.spec(), call)); failure) return throw_failure(env, failure);
-  const Problem problem{layer.spec(), call};
+  LayerCall made;
+  if (!read_layer_call(env, args[0], args[1], args[4], &made, &failure)) return throw_failure(env, failure);
+  const Problem problem = made.problem();
   FloatView src;
   FloatView dst;
   if (!view_floats(env, args[2], "input", problem.src_elements(), false, &src, &failure) ||
@@ -41,9 +60,29 @@ napi_value forward(napi_env env, napi_callback_info info) {
   if (overlap(src.data, problem.src_elements(), dst.data, problem.dst_elements())) {
     return throw_failure(env, overlap_failure("input"));
   }
-  if (failure = to_failure(layer.run(call, src.data, dst.data, threads)); failure) return throw_failure(env, failure);
-  if (handle->runs++ % kRunsPerReport == 0) report_memory(env, handle);
-  return nullptr;
+  return run_layer(env, made, src.data, dst.data);
+}
+
+napi_value forward_joined(napi_env env, napi_callback_info info) {
+  std::size_t count = 10;
+  napi_value args[10];
+  napi_get_cb_info(env, info, &count, args, nullptr, nullptr);
+  Failure failure;
+  LayerCall made;
+  if (!read_layer_call(env, args[0], args[1], args[9], &made, &failure)) return throw_failure(env, failure);
+  const Problem problem = made.problem();
+  JoinViews join;
+  FloatView dst;
+  if (!read_join(env, args + 2, problem.src_elements(), &join, &failure) ||
+      !view_floats(env, args[8], "out", problem.dst_elements(), false, &dst, &failure)) {
+    return throw_failure(env, failure);
+  }
+  if (overlap(join.chunk.data, join.rows * join.widths.added, dst.data, problem.dst_elements()) ||
+      overlap(join.to.data, problem.src_elements(), dst.data, problem.dst_elements())) {
+    return throw_failure(env, overlap_failure("chunk"));
+  }
+  join_rows(join.widths, join.from.data, join.chunk.data, join.to.data, 0, join.rows);
+  return run_layer(env, made, join.to.data, dst.data);
 }
 
 napi_value prepare(napi_env env, napi_callback_info info) {

@@ -7,6 +7,9 @@ namespace convtranspose::binding {
 
 // forward(layer, call, input, out, threads): void
 napi_value forward(napi_env env, napi_callback_info info);
+// forwardJoined(layer, call, held, kept, added, from, chunk, to, out, threads): void; joins all rows as joinRows() does, and
+// takes them as the input
+napi_value forward_joined(napi_env env, napi_callback_info info);
 // prepare(layer, call): void
 napi_value prepare(napi_env env, napi_callback_info info);
 // run(layer: Float64Array, call, input, weight, bias, out, threads): void

@@ -47,10 +47,11 @@ void for_each_kernel(const Plan& plan, const KernelTable& table, Visit visit) {
   }
 }
 
-std::vector<std::atomic<std::uint64_t>*> kernel_counters(const Plan& plan, const KernelTable& table) {
-  std::vector<std::atomic<std::uint64_t>*> counts(static_cast<std::size_t>(kernel_count(table)), nullptr);
-  for_each_kernel(plan, table,
-                  [&](int number, const std::string& name) { counts[static_cast<std::size_t>(number)] = counter(name); });
+std::vector<Prepared::KernelCount> kernel_counters(const Plan& plan, const KernelTable& table) {
+  std::vector<Prepared::KernelCount> counts;
+  for_each_kernel(plan, table, [&](int number, const std::string& name) {
+    counts.push_back({static_cast<std::size_t>(number), counter(name)});
+  });
   return counts;
 }
 

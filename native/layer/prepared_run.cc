@@ -54,9 +54,8 @@ void PreparedRun::run_task(std::int64_t task, std::byte* workspace) const noexce
   KernelSet used;
   execution().run_task(args_, stage_, task, {workspace + kWorkspaceHeaderBytes, &header->tag, &used});
   if (execution().kernels.none()) used.set(0);
-  for (std::size_t i = 0; i < prepared_->kernel_counts.size(); ++i) {
-    std::atomic<std::uint64_t>* const count = prepared_->kernel_counts[i];
-    if (count != nullptr && used.test(i)) count->fetch_add(1, std::memory_order_relaxed);
+  for (const Prepared::KernelCount& counted : prepared_->kernel_counts) {
+    if (used.test(counted.kernel)) counted.count->fetch_add(1, std::memory_order_relaxed);
   }
 }
 

@@ -20,8 +20,13 @@ inline constexpr std::size_t kWorkspaceHeaderBytes = 64;
 // A plan with what a run of it needs at hand.
 struct Prepared {
   std::shared_ptr<const Plan> plan;
-  std::shared_ptr<PackedWeights> packed;                   // null if not asked for yet, or if the plan wants raw weights
-  std::vector<std::atomic<std::uint64_t>*> kernel_counts;  // by number of the kernel; nullptr: does not run
+  std::shared_ptr<PackedWeights> packed;  // null if not asked for yet, or if the plan wants raw weights
+
+  struct KernelCount {
+    std::size_t kernel;  // its number
+    std::atomic<std::uint64_t>* count;
+  };
+  std::vector<KernelCount> kernel_counts;  // of those that may run
 
   bool lacks_weights() const { return packed == nullptr && plan->execution->packed_form() != nullptr; }
 };

@@ -31,9 +31,10 @@ std::int64_t channel_chunk(const LayerSpec& layer) {
   return std::max(kMinChannelChunk, kProductsPerChunk / taps / kMinChannelChunk * kMinChannelChunk);
 }
 
-std::string milliseconds(double seconds) {
+std::string duration(double seconds) {
   char text[32];
-  std::snprintf(text, sizeof text, "%.3g ms", seconds * 1e3);
+  const bool is_short = seconds < 1e-3;
+  std::snprintf(text, sizeof text, "%.3g %s", seconds * (is_short ? 1e6 : 1e3), is_short ? "\u00b5s" : "ms");
   return text;
 }
 
@@ -57,7 +58,7 @@ PlanRequest make_request(const Problem& problem, const WeightFacts& weights, con
                          const CacheInfo& caches) {
   PlanRequest request;
   request.original = problem;
-  request.problem = canonical(problem);
+  request.problem = canonical(problem, weights.finite);
   request.kernels = &kernels;
   request.caches = caches;
   request.weights = weights;
@@ -143,13 +144,13 @@ double choose_algorithm(const PlanRequest& request, AlgorithmChoice forced, Plan
     }
     const double seconds = total_seconds(*execution, problem);
     if (made->execution != nullptr && seconds >= best_seconds) {
-      made->rejected.push_back({algorithm->name(), "estimated " + milliseconds(seconds) + ", more than " +
-                                                       milliseconds(best_seconds) + " of " + made->algorithm->name()});
+      made->rejected.push_back({algorithm->name(), "estimated " + duration(seconds) + ", more than " +
+                                                       duration(best_seconds) + " of " + made->algorithm->name()});
       continue;
     }
     if (made->execution != nullptr) {
-      made->rejected.push_back({made->algorithm->name(), "estimated " + milliseconds(best_seconds) + ", more than " +
-                                                             milliseconds(seconds) + " of " + algorithm->name()});
+      made->rejected.push_back({made->algorithm->name(), "estimated " + duration(best_seconds) + ", more than " +
+                                                             duration(seconds) + " of " + algorithm->name()});
     }
     made->algorithm = algorithm;
     made->execution = std::move(execution);
@@ -230,7 +231,7 @@ Status make_plan(const Problem& problem, const WeightFacts& weights, const Kerne
   } else if (made->algorithm->choice() == AlgorithmChoice::kReference) {
     made->reason = "no other algorithm can run the problem";
   } else {
-    made->reason = "the lowest estimate, " + milliseconds(best_seconds);
+    made->reason = "the lowest estimate, " + duration(best_seconds);
   }
   if (!weights.finite) {
     made->notes.push_back("the weights hold an infinity or a NaN: outputs at the border are computed by the definition");

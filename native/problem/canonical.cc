@@ -65,14 +65,14 @@ void split_unit_inputs(Problem* p) {
 
 }  // namespace
 
-Problem canonical(const Problem& problem) {
+Problem canonical(const Problem& problem, bool finite_weights) {
   Problem p = problem;
   for (int d = 0; d < kSpatialDims; ++d) {
     if (p.layer.kernel[d] == 1) p.layer.dilation[d] = 1;
   }
   move_units_to_front(&p);
   fold_pointwise(&p);
-  split_unit_inputs(&p);
+  if (finite_weights) split_unit_inputs(&p);
   return p;
 }
 

@@ -4,11 +4,13 @@
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <numeric>
 #include <thread>
 #include <vector>
 
 #include "kernels/registry.h"
 #include "pack/input.h"
+#include "pack/join.h"
 #include "pack/pixel_weights.h"
 #include "pack/row_weights.h"
 #include "pack/strip_weights.h"
@@ -304,6 +306,21 @@ TEST_CASE("pixel weights: channels next to each other") {
     for (std::size_t c = 0; c < 9000; ++c) wrong += packed[k * 9000 + c] != raw[c * 24 + k];
   }
   CHECK(wrong == 0);
+}
+
+TEST_CASE("joined rows: the end of the old ones, then the chunk") {
+  const RowJoin join{5, 2, 20};  // long enough for both ways to copy
+  std::vector<float> from(3 * 5), chunk(3 * 20);
+  std::iota(from.begin(), from.end(), 1.0f);
+  std::iota(chunk.begin(), chunk.end(), 100.0f);
+  std::vector<float> to(3 * 22, -1.0f);
+  join_rows(join, from.data(), chunk.data(), to.data(), 1, 2);
+  for (int i = 0; i < 22; ++i) CHECK(to[static_cast<std::size_t>(i)] == -1.0f);  // not asked for
+  join_rows(join, from.data(), chunk.data(), to.data(), 0, 1);
+  for (std::size_t r = 0; r < 3; ++r) {
+    for (std::size_t i = 0; i < 2; ++i) CHECK(to[r * 22 + i] == from[r * 5 + 3 + i]);
+    for (std::size_t i = 0; i < 20; ++i) CHECK(to[r * 22 + 2 + i] == chunk[r * 20 + i]);
+  }
 }
 
 }  // namespace

@@ -55,7 +55,7 @@ describe('run', () => {
     expectSame(await readNpy(at('y.npy')), expected);
     expect(outcome.stdout).toContain(`ConvTranspose${dims}d(`);
     for (const shape of [inputShape, weightShape, expected.shape]) expect(outcome.stdout).toContain(`[${shape.join(', ')}]`);
-    expect(outcome.stdout).toMatch(/choice .*\n(.*\n)? +time +[\d.]+ (us|ms|s) with \d+ threads?, \S+ GFLOP\/s/);
+    expect(outcome.stdout).toMatch(/choice .*\n(.*\n)? +time +[\d.]+ (µs|ms|s) with \d+ threads?, \S+ [kMGT]FLOP\/s/);
   });
 
   test('names of weight and bias', async () => {
@@ -140,8 +140,17 @@ describe('explain', () => {
     expect(code).toBe(0);
     expect(stdout).toMatch(/^ConvTranspose2d\(64, 32, 4, \{ stride: 2, padding: 1 \}\)\n/);
     expect(stdout).toMatch(/\[1, 64, 16, 16\] -> \[1, 32, 32, 32\]: (direct-\w+|winograd) \(\w+\)/);
-    expect(stdout).toMatch(/not reference: /);
-    expect(stdout).toMatch(/workspace: \d+ bytes/);
+    expect(stdout).toMatch(/^ {2}not reference +\S/m);
+    expect(stdout).toMatch(/^ {2}memory +[\d.]+ [KM]iB of scratch/m);
+  });
+
+  test('prints JSON for machines', async () => {
+    const { code, stdout } = await convtranspose(['explain', '--input-shape', '64,16', '--weight-shape', '64,32,4', '--stride', '2', '--padding', '1:0', '--json']);
+    expect(code).toBe(0);
+    expect(JSON.parse(stdout)).toMatchObject({
+      layer: { inChannels: 64, outChannels: 32, kernelSize: [4], stride: [2], padding: [[1, 0]], groups: 1 }, inputShape: [64, 16],
+      outputShape: [32, 33], choice: 'direct', phases: 2, flops: 2 * 64 * 32 * 16 * 4, packedWeights: expect.any(Object) as unknown,
+    });
   });
 
   test('prints the plan for a file, with all that a layer may have', async () => {
@@ -151,7 +160,7 @@ describe('explain', () => {
       '--padding', '4:5', '--output-size', '403', '--algorithm', 'reference',
     ]);
     expect(stderr).toBe('');
-    expect(stdout).toMatch(/^ConvTranspose1d\(4, 2, 16, \{ stride: 8, padding: \[4, 5\] \}\)\n.*\[4, 50\] -> \[2, 403\]: reference/);
+    expect(stdout).toMatch(/^ConvTranspose1d\(4, 2, 16, \{ stride: 8, padding: \[4, 5\] \}\)\n\n.*\[4, 50\] -> \[2, 403\]: reference/);
   });
 
   test('what goes wrong', async () => {

@@ -90,7 +90,7 @@ describe('the main job', () => {
     expect(stdout).toMatch(/input +\[1, 3, 109, 482\] in 3 strips/);
     expect(stdout).toMatch(/output +\[1, 3, 214, 960\] in 3 strips/);
     expect(stdout).toMatch(/choice +depthwise on \w+, .*; kernels? depthwise\//);
-    expect(stdout).toMatch(/time +[\d.]+ (us|ms|s) with \d+ threads?, [\d.]+ GFLOP\/s/);
+    expect(stdout).toMatch(/time +[\d.]+ (µs|ms|s) with \d+ threads?, [\d.]+ [kMGT]FLOP\/s/);
     expect(stdout).toMatch(/result +960 x 640, RGB, 8 bits, .*chart-x2\.png/);
   });
 

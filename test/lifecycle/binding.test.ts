@@ -41,6 +41,24 @@ const forms: Record<string, (o: Operands, call?: Float64Array) => unknown> = {
 };
 const operands = (): Operands => ({ input: p.input.slice(), weight: p.weight.slice(), bias: p.bias.slice(), out: new Float32Array(p.outLength) });
 
+describe('joined rows', () => {
+  const floats = (count: number) => new Float32Array(count);
+  const join = (numbers: readonly number[], from = 6, chunk = 4, to = 8) => () => {
+    const [held = 3, kept = 2, added = 2, rows = 2, first = 0, count = 2] = numbers;
+    native.joinRows(held, kept, added, floats(from), floats(chunk), floats(to), rows, first, count);
+  };
+  test('are checked against their arrays', () => {
+    expect(join([])).not.toThrow();
+    for (const wrong of [
+      join([3, 4]), join([-1]), join([1.5, 1]), join([NaN]), join([3, 2, 2, 3]), join([3, 2, 2, 2, 1, 2]), join([2 ** 60]), join([3, 2, 2, 2 ** 50]),
+      join([], 5), join([], 6, 3), join([], 6, 4, 7),
+    ]) expect(failureOf(wrong)).toMatchObject({ code: expect.stringMatching(/INVALID_VALUE|DETACHED/) as unknown });
+    const memory = new ArrayBuffer(64);
+    const shared = () => { native.joinRows(3, 2, 2, new Float32Array(memory, 0, 6), floats(4), new Float32Array(memory, 8, 8), 2, 0, 2); };
+    expect(failureOf(shared)).toMatchObject({ code: 'ERR_CONVTRANSPOSE_OVERLAP' });
+  });
+});
+
 describe('handles', () => {
   const foreign: [string, unknown][] = [
     ['undefined', undefined], ['null', null], ['a number', 1], ['an object', {}], ['an array', []], ['a function', ignore],

@@ -53,7 +53,10 @@ test('TypeScript: node16 in both formats, and bundlers', { skip: isForeign }, ()
     symlinkSync(path.join(root, 'node_modules', name), target);
   }
   const source = `
-import { ConvTranspose2d, convTranspose2d, Tensor, type ConvTransposeOptions, type Explanation } from 'convtranspose';
+import { Readable } from 'node:stream';
+import {
+  ConvTranspose1d, ConvTranspose2d, convTranspose2d, Tensor, type ConvTranspose1dStream, type ConvTransposeOptions, type Explanation,
+} from 'convtranspose';
 import { onnx } from 'convtranspose/compat';
 import { readNpy, type SafetensorsEntry } from 'convtranspose/io';
 const options: ConvTransposeOptions = { stride: 2, padding: [[1, 0], [0, 1]], activation: 'relu' };
@@ -62,14 +65,17 @@ export const why: Explanation = new ConvTranspose2d(1, 2, 3).explain([1, 1, 2, 2
 export const tensor: Promise<Tensor> = readNpy('x.npy');
 export const convert: unknown = onnx;
 export type Entry = SafetensorsEntry;
+const stream: ConvTranspose1dStream = new ConvTranspose1d(4, 2, 8).stream({ batch: 1 });
+export const samples = new ReadableStream<Tensor>().pipeThrough(stream.toWeb());
+Readable.from([Tensor.zeros([1, 4, 3])]).pipe(stream.toNode());
 // @ts-expect-error
 new ConvTranspose2d(1, 2, 3, { strides: 2 });
 `;
   write(project, { 'a.cts': source, 'b.mts': source, 'c.ts': source });
-  const tsc = (module, moduleResolution, files) => run(bin('tsc'), ['--noEmit', '--strict', '--target', 'es2022', '--types', 'node', '--module', module,
+  const tsc = (module, moduleResolution, files, lib) => run(bin('tsc'), ['--noEmit', '--strict', '--target', 'es2022', '--lib', lib, '--types', 'node', '--module', module,
     '--moduleResolution', moduleResolution, ...files], { cwd: project });
-  tsc('node16', 'node16', ['a.cts', 'b.mts']);
-  tsc('esnext', 'bundler', ['b.mts', 'c.ts']);
+  tsc('node16', 'node16', ['a.cts', 'b.mts'], 'es2022');
+  tsc('esnext', 'bundler', ['b.mts', 'c.ts'], 'es2022,dom');
 });
 
 test('without a binary for this system: one sentence says what is missing and what to type', { skip: isForeign }, () => {

@@ -167,6 +167,17 @@ export const fake: NativeAddon = {
     const { slots, weight, bias } = open(handle);
     compute(slots, call, input, weight, bias, out, threads);
   },
+  joinRows(held, kept, added, from, chunk, to, _rows, first, count) {
+    for (let r = first; r < first + count; r++) {
+      to.set(from.subarray((r + 1) * held - kept, (r + 1) * held), r * (kept + added));
+      to.set(chunk.subarray(r * added, (r + 1) * added), r * (kept + added) + kept);
+    }
+  },
+  forwardJoined(handle, call, held, kept, added, from, chunk, to, out, threads) {
+    const rows = added === 0 ? from.length / held : chunk.length / added;
+    fake.joinRows(held, kept, added, from, chunk, to, rows, 0, rows);
+    fake.forward(handle, call, to, out, threads);
+  },
   forwardAsync(handle, call, input, out, threads, done) {
     const { slots, weight, bias } = open(handle);
     return later(() => computeResult(slots, call, input, weight, bias, out, threads), done);
