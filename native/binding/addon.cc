@@ -42,7 +42,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
       {"forwardAsync", forward_async}, {"prepare", prepare},
       {"prepareAsync", prepare_async}, {"run", run},
       {"runAsync", run_async},         {"abort", abort},
-      {"readLayer", read_layer},
+      {"readLayer", read_layer},       {"allowExternalMemory", allow_external_memory},
   };
   for (const auto& [name, function] : functions) {
     napi_value value = nullptr;
