@@ -1,7 +1,7 @@
 /**
- * `npm run soak -- --minutes N [--workers N] [--seed N] [--ignore-memory]`: worker threads that compute random layers in every form and verify
- * every answer, some terminated in the middle of it all, while the memory of the process is watched. Ends with 1 after a wrong
- * answer, or if memory grew by 5 % or more from the first fifth of the time (after a start of a tenth) to the last.
+ * `npm run soak -- --minutes N [--workers N] [--seed N] [--ignore-memory]`: the main thread and worker threads compute random layers in every
+ * form and verify every answer, some workers terminated in the middle of it all, while the memory of the process is watched. Ends with 1
+ * after a wrong answer, or if memory grew by 5 % or more from the first fifth of the time (after a start of a tenth) to the last.
  */
 import path from 'node:path';
 import { parseArgs } from 'node:util';
@@ -10,7 +10,7 @@ import { Worker } from 'node:worker_threads';
 import { cpuInfo } from '../../lib/index';
 import { loadNative } from '../../lib/native';
 import { Random } from '../support/data';
-import type { SoakReport, SoakWorkerData } from './worker';
+import { soak, type SoakReport, type SoakWorkerData } from './worker';
 
 const { values } = parseArgs({
   options: { minutes: { type: 'string', default: '1' }, workers: { type: 'string', default: '3' }, seed: { type: 'string', default: '1' },
@@ -73,6 +73,7 @@ function progress(): void {
 }
 
 async function finish(): Promise<void> {
+  await own;
   await Promise.all(workers.map((worker) => worker.terminate()));
   progress();
   const early = rssBetween(0.1, 0.3);
@@ -88,6 +89,9 @@ async function finish(): Promise<void> {
 
 console.log(`soak: ${values.minutes} minutes, ${workerCount} workers, ${cpuInfo().isa}, Node ${process.version}`);
 for (let index = 0; index < workerCount; index++) startWorker(index);
+const own = soak(lastSeed, add, () => Date.now() - start >= milliseconds).catch((error: unknown) => {
+  total.failures.push((error as Error).stack ?? String(error));
+});
 const sampling = setInterval(() => samples.push({ at: Date.now() - start, rss: process.memoryUsage.rss() }), 250);
 const printing = setInterval(progress, 60_000);
 // One of the workers ends wherever it is, and another takes its place; one stays.

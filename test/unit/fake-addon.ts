@@ -34,6 +34,7 @@ export const asked = {
   runs: [] as { layer: Decoded; call: Decoded; threads: number }[],
   prepared: 0,
   disposed: 0,
+  allowExternalMemory: () => undefined,
   allocated: 0,
   aborted: [] as number[],
 };
@@ -138,6 +139,7 @@ export const fake: NativeAddon = {
   }),
   getNumThreads: () => 2,
   setNumThreads: () => undefined,
+  allowExternalMemory: () => undefined,
   allocate(bytes) {
     asked.allocated += bytes;
     return new ArrayBuffer(bytes);
