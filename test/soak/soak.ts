@@ -2,7 +2,12 @@
  * `npm run soak -- --minutes N [--workers N] [--seed N] [--ignore-memory]`: the main thread and worker threads compute random layers in every
  * form and verify every answer, some workers terminated in the middle of it all, while the memory of the process is watched. Ends with 1
  * after a wrong answer, or if memory grew by 5 % or more from the first fifth of the time (after a start of a tenth) to the last.
+ *
+ * glibc keeps freed memory in an arena per thread, and the larger blocks it has seen freed, the larger those that it takes from there:
+ * with threads that come and go the resident size grew by 30 % in minutes while what was allocated stayed at 20 to 30 MiB. So on Linux
+ * this runs in a process whose glibc gives memory back.
  */
+import { spawnSync } from 'node:child_process';
 import path from 'node:path';
 import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
@@ -16,6 +21,11 @@ const { values } = parseArgs({
   options: { minutes: { type: 'string', default: '1' }, workers: { type: 'string', default: '3' }, seed: { type: 'string', default: '1' },
     'ignore-memory': { type: 'boolean', default: false } },
 });
+const frugal = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '65536', MALLOC_TRIM_THRESHOLD_: '65536' };
+if (process.platform === 'linux' && !values['ignore-memory'] && process.env['MALLOC_ARENA_MAX'] !== frugal.MALLOC_ARENA_MAX) {
+  const { status } = spawnSync(process.execPath, [...process.execArgv, ...process.argv.slice(1)], { stdio: 'inherit', env: { ...process.env, ...frugal } });
+  process.exit(status ?? 1);
+}
 const milliseconds = Number(values.minutes) * 60_000;
 const workerCount = Number(values.workers);
 const random = new Random(Number(values.seed));

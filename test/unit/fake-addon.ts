@@ -34,7 +34,6 @@ export const asked = {
   runs: [] as { layer: Decoded; call: Decoded; threads: number }[],
   prepared: 0,
   disposed: 0,
-  allowExternalMemory: () => undefined,
   allocated: 0,
   aborted: [] as number[],
 };
