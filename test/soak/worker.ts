@@ -151,11 +151,11 @@ function callSync(scene: Scene): void {
   }
 }
 
-/** Computes until `isOver` says so, and reports after every round. */
-export async function soak(seed: number, deliver: (report: SoakReport) => void, isOver: () => boolean): Promise<void> {
+/** Computes and reports, round after round, as long as `goesOn` says so. */
+export async function soak(seed: number, deliver: (report: SoakReport) => void, goesOn: () => boolean | Promise<boolean>): Promise<void> {
   random = new Random(seed);
   const scenes: Scene[] = [];
-  for (let round = 1; !isOver(); round++) {
+  for (let round = 1; await goesOn(); round++) {
     // Garbage that V8 has not yet looked for would hide what is lost for good.
     if (round % 8 === 0) gc();
     // A new scene a round; old ones go, with calls in flight, some without dispose().
@@ -180,4 +180,4 @@ export async function soak(seed: number, deliver: (report: SoakReport) => void, 
   }
 }
 
-if (!isMainThread) void soak((workerData as SoakWorkerData).seed, (each) => parentPort?.postMessage(each), () => false);
+if (!isMainThread) void soak((workerData as SoakWorkerData).seed, (each) => parentPort?.postMessage(each), () => true);
