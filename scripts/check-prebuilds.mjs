@@ -3,7 +3,7 @@
 //
 //   node scripts/check-prebuilds.mjs [--root DIR] [NAME... | --all]     those, or every one, or all that are there (at least one)
 //
-// Needs readelf (binutils) for Linux, and llvm-readobj for the others.
+// Needs readelf (binutils) for Linux, and llvm-readobj and llvm-nm for the others.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import path from 'node:path';
@@ -28,8 +28,13 @@ const machines = {
   'linux-arm64': (bytes) => bytes.toString('latin1', 0, 4) === '\x7fELF' && bytes.readUInt16LE(18) === 183,
   'darwin-x64': (bytes) => bytes.readUInt32LE(0) === 0xfeedfacf && bytes.readUInt32LE(4) === 0x01000007,
   'darwin-arm64': (bytes) => bytes.readUInt32LE(0) === 0xfeedfacf && bytes.readUInt32LE(4) === 0x0100000c,
-  'win32-x64': (bytes) => bytes.toString('latin1', 0, 2) === 'MZ' && bytes.readUInt16LE(bytes.readUInt32LE(60) + 4) === 0x8664,
+  'win32-x64': (bytes) => machineOfPe(bytes) === 0x8664,
+  'win32-arm64': (bytes) => machineOfPe(bytes) === 0xaa64,
 };
+
+function machineOfPe(bytes) {
+  return bytes.toString('latin1', 0, 2) === 'MZ' ? bytes.readUInt16LE(bytes.readUInt32LE(60) + 4) : 0;
+}
 
 function output(command, args) {
   const { status, stdout, stderr, error } = spawnSync(command, args, { encoding: 'utf8', maxBuffer: 1 << 26 });
@@ -52,12 +57,28 @@ function readElf(file) {
   };
 }
 
-function readOther(file) {
-  const libraries = /NeededLibraries \[([^\]]*)\]/.exec(output('llvm-readobj', ['--needed-libs', file]))?.[1] ?? '';
-  return { libraries: libraries.split('\n').map((line) => line.trim()).filter((line) => line !== ''), versions: [], shown: [], isStripped: true };
+function neededLibraries(file) {
+  const list = /NeededLibraries \[([^\]]*)\]/.exec(output('llvm-readobj', ['--needed-libs', file]))?.[1] ?? '';
+  return list.split('\n').map((line) => line.trim()).filter((line) => line !== '');
 }
 
-const read = (one, root) => (one.platform === 'linux' ? readElf : readOther)(path.join(root, one.file));
+function readPe(file) {
+  const text = output('llvm-readobj', ['--file-headers', '--coff-exports', file]);
+  return {
+    libraries: neededLibraries(file), versions: [],
+    shown: [...text.matchAll(/^ +Name: (\S+)$/gm)].map((match) => match[1]),
+    isStripped: /SymbolCount: 0$/m.test(text),
+  };
+}
+
+function readMachO(file) {
+  const names = (...args) => output('llvm-nm', [...args, '--defined-only', '--format=just-symbols', file]).split('\n').filter((name) => name !== '');
+  const shown = names('--extern-only').map((name) => name.replace(/^_/, ''));
+  return { libraries: neededLibraries(file), versions: [], shown, isStripped: names().length === shown.length };
+}
+
+const readers = { linux: readElf, win32: readPe, darwin: readMachO };
+const read = (one, root) => readers[one.platform](path.join(root, one.file));
 const newestVersion = (versions) => versions.map(({ version }) => version).reduce((a, b) => (newer(b, a) ? b : a), '0');
 
 /** What is wrong with the binary of this row, in sentences. */
