@@ -2,7 +2,7 @@
 # more than an old glibc, or musl, and binaries for macOS and Windows can be made where there are neither. scripts/prebuild.mjs sets CONVTRANSPOSE_ZIG (the program) and CONVTRANSPOSE_ZIG_TARGET
 # (architecture-system-libc[.version]).
 set(CMAKE_TRY_COMPILE_PLATFORM_VARIABLES CONVTRANSPOSE_ZIG CONVTRANSPOSE_ZIG_TARGET)
-string(REGEX MATCH "^([^-]+)-([^-]+)" _ "${CONVTRANSPOSE_ZIG_TARGET}")
+string(REGEX MATCH "^([^-]+)-([^-.]+)" _ "${CONVTRANSPOSE_ZIG_TARGET}")
 set(CMAKE_SYSTEM_PROCESSOR ${CMAKE_MATCH_1})
 set(system ${CMAKE_MATCH_2})
 if(system STREQUAL "macos")
