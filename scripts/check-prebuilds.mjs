@@ -28,13 +28,8 @@ const machines = {
   'linux-arm64': (bytes) => bytes.toString('latin1', 0, 4) === '\x7fELF' && bytes.readUInt16LE(18) === 183,
   'darwin-x64': (bytes) => bytes.readUInt32LE(0) === 0xfeedfacf && bytes.readUInt32LE(4) === 0x01000007,
   'darwin-arm64': (bytes) => bytes.readUInt32LE(0) === 0xfeedfacf && bytes.readUInt32LE(4) === 0x0100000c,
-  'win32-x64': (bytes) => machineOfPe(bytes) === 0x8664,
-  'win32-arm64': (bytes) => machineOfPe(bytes) === 0xaa64,
+  'win32-x64': (bytes) => bytes.toString('latin1', 0, 2) === 'MZ' && bytes.readUInt16LE(bytes.readUInt32LE(60) + 4) === 0x8664,
 };
-
-function machineOfPe(bytes) {
-  return bytes.toString('latin1', 0, 2) === 'MZ' ? bytes.readUInt16LE(bytes.readUInt32LE(60) + 4) : 0;
-}
 
 function output(command, args) {
   const { status, stdout, stderr, error } = spawnSync(command, args, { encoding: 'utf8', maxBuffer: 1 << 26 });
