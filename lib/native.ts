@@ -5,6 +5,7 @@
  * detached buffers) and throws plain errors with a `code` for it.
  */
 import path from 'node:path';
+import { isMainThread } from 'node:worker_threads';
 
 import loadBinary from 'node-gyp-build';
 
@@ -75,8 +76,13 @@ export interface NativeAddon {
   getNumThreads(): number;
   setNumThreads(threads: number): void;
 
-  /** Uninitialised 64-byte aligned memory from the recycling pool; an external ArrayBuffer, or a copy where forbidden. */
+  /**
+   * Memory for results. With external memory allowed: uninitialised, 64-byte aligned, from the recycling pool. Otherwise, and where
+   * the runtime refuses it, memory of V8.
+   */
   allocate(bytes: number): ArrayBuffer;
+  /** For the main thread: external memory must not outlive the thread that made it, and may be moved to any other. */
+  allowExternalMemory(): void;
 
   /**
    * Copies weight and bias. With `seed`, what is null (and belongs to the layer) is drawn as PyTorch does by default after
@@ -153,7 +159,9 @@ export function binaryPath(): string {
 
 function load(): NativeAddon {
   try {
-    return loadBinary(packageRoot) as NativeAddon;
+    const loaded = loadBinary(packageRoot) as NativeAddon;
+    if (isMainThread) loaded.allowExternalMemory();
+    return loaded;
   } catch (cause) {
     const message = loadFailure(cause instanceof Error ? cause.message : String(cause));
     throw Object.assign(new Error(message, { cause }), { code: 'ERR_CONVTRANSPOSE_NO_BINARY', argument: '' });

@@ -3,7 +3,7 @@
 //
 //   node scripts/check-prebuilds.mjs [--root DIR] [NAME... | --all]     those, or every one, or all that are there (at least one)
 //
-// Needs readelf (binutils) for Linux, and llvm-readobj for the others.
+// Needs readelf (binutils) for Linux, and llvm-readobj and llvm-nm for the others.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import path from 'node:path';
@@ -52,12 +52,28 @@ function readElf(file) {
   };
 }
 
-function readOther(file) {
-  const libraries = /NeededLibraries \[([^\]]*)\]/.exec(output('llvm-readobj', ['--needed-libs', file]))?.[1] ?? '';
-  return { libraries: libraries.split('\n').map((line) => line.trim()).filter((line) => line !== ''), versions: [], shown: [], isStripped: true };
+function neededLibraries(file) {
+  const list = /NeededLibraries \[([^\]]*)\]/.exec(output('llvm-readobj', ['--needed-libs', file]))?.[1] ?? '';
+  return list.split('\n').map((line) => line.trim()).filter((line) => line !== '');
 }
 
-const read = (one, root) => (one.platform === 'linux' ? readElf : readOther)(path.join(root, one.file));
+function readPe(file) {
+  const text = output('llvm-readobj', ['--file-headers', '--coff-exports', file]);
+  return {
+    libraries: neededLibraries(file), versions: [],
+    shown: [...text.matchAll(/^ +Name: (\S+)$/gm)].map((match) => match[1]),
+    isStripped: /SymbolCount: 0$/m.test(text),
+  };
+}
+
+function readMachO(file) {
+  const names = (...args) => output('llvm-nm', [...args, '--defined-only', '--format=just-symbols', file]).split('\n').filter((name) => name !== '');
+  const shown = names('--extern-only').map((name) => name.replace(/^_/, ''));
+  return { libraries: neededLibraries(file), versions: [], shown, isStripped: names().length === shown.length };
+}
+
+const readers = { linux: readElf, win32: readPe, darwin: readMachO };
+const read = (one, root) => readers[one.platform](path.join(root, one.file));
 const newestVersion = (versions) => versions.map(({ version }) => version).reduce((a, b) => (newer(b, a) ? b : a), '0');
 
 /** What is wrong with the binary of this row, in sentences. */

@@ -47,7 +47,7 @@ function compile(directory, options) {
 function fuzz(name) {
   const corpus = path.join(build, 'corpus', name);
   mkdirSync(corpus, { recursive: true });
-  const args = [corpus, path.join(kept, name), '-max_len=160', '-len_control=0', '-timeout=30', '-rss_limit_mb=3000', `-artifact_prefix=${corpus}/found-`,
+  const args = [corpus, path.join(kept, name), '-max_len=160', '-len_control=0', '-entropic=0', '-timeout=30', '-rss_limit_mb=3000', `-artifact_prefix=${corpus}/found-`,
     `-runs=${values.runs}`, ...(values.seconds === undefined ? [] : [`-max_total_time=${values.seconds}`])];
   const text = run(path.join(build, 'native', 'test', `fuzz_${name}`), args);
   const executions = Number(/^Done (\d+) runs/m.exec(text)?.[1] ?? 0);

@@ -1,5 +1,6 @@
-// The prebuilt binaries: one row each. `madeHere`: by `npm run prebuild` on any machine with that operating system, whatever its
-// processor. win32-arm64 is not among them: compiled there, the package is untested.
+// The prebuilt binaries: one row each. `zig` is the target that zig compiles for where the system's own compiler is not at hand.
+// `madeHere`: by `npm run prebuild` on any machine with that operating system, whatever its processor. win32-arm64 is not among them:
+// compiled there, the package is untested.
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -13,9 +14,9 @@ export const prebuilds = [
   { platform: 'linux', arch: 'x64', libc: 'musl', zig: 'x86_64-linux-musl', madeHere: true },
   { platform: 'linux', arch: 'arm64', libc: 'glibc', zig: `aarch64-linux-gnu.${glibc}`, glibc, madeHere: true },
   { platform: 'linux', arch: 'arm64', libc: 'musl', zig: 'aarch64-linux-musl', madeHere: true },
-  { platform: 'darwin', arch: 'arm64', cmake: { CMAKE_OSX_DEPLOYMENT_TARGET: '11.0' }, madeHere: true },
-  { platform: 'darwin', arch: 'x64', cmake: { CMAKE_OSX_DEPLOYMENT_TARGET: '11.0' }, madeHere: true },
-  { platform: 'win32', arch: 'x64', madeHere: true },
+  { platform: 'darwin', arch: 'arm64', zig: 'aarch64-macos.11.0', cmake: { CMAKE_OSX_DEPLOYMENT_TARGET: '11.0' }, madeHere: true },
+  { platform: 'darwin', arch: 'x64', zig: 'x86_64-macos.11.0', cmake: { CMAKE_OSX_DEPLOYMENT_TARGET: '11.0' }, madeHere: true },
+  { platform: 'win32', arch: 'x64', zig: 'x86_64-windows-gnu', madeHere: true },
 ].map((row) => {
   const tuple = `${row.platform}-${row.arch}`;
   const file = `convtranspose${row.libc === undefined ? '' : `.${row.libc}`}.node`;

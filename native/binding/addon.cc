@@ -51,6 +51,7 @@ Napi::Object init(Napi::Env env, Napi::Object exports) {
       {"readLayer", read_layer},
       {"joinRows", join_rows},
       {"forwardJoined", forward_joined},
+      {"allowExternalMemory", allow_external_memory},
   };
   for (const auto& [name, function] : functions) {
     napi_value value = nullptr;

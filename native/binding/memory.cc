@@ -50,7 +50,7 @@ napi_value OutputMemory::plain_buffer(napi_env env, double bytes, Failure* failu
 }
 
 napi_value OutputMemory::allocate(napi_env env, double bytes, Failure* failure) {
-  if (bytes == 0 || bytes > kMaxExternalBytes) return plain_buffer(env, bytes, failure);
+  if (!allows_external_ || bytes == 0 || bytes > kMaxExternalBytes) return plain_buffer(env, bytes, failure);
   if (handed_out_ + bytes > kTurnBytes && handed_out_ > 0) {
     queue_.request_turn(env);
     return plain_buffer(env, bytes, failure);
@@ -67,7 +67,7 @@ napi_value OutputMemory::allocate(napi_env env, double bytes, Failure* failure) 
 
 bool OutputMemory::wrap(napi_env env, std::shared_ptr<Buffer> block, double bytes, napi_value* buffer, Failure* failure) {
   *buffer = nullptr;
-  if (bytes > kMaxExternalBytes) return true;
+  if (!allows_external_ || bytes > kMaxExternalBytes) return true;
   if (handed_out_ + bytes > kTurnBytes / 2) queue_.request_turn(env);
   std::byte* const data = block->data();
   auto* const held = new std::shared_ptr<Buffer>(std::move(block));
@@ -100,6 +100,11 @@ napi_value allocate(napi_env env, napi_callback_info info) {
   Failure failure;
   const napi_value buffer = instance_of(env).outputs.allocate(env, bytes, &failure);
   return buffer != nullptr ? buffer : throw_failure(env, failure);
+}
+
+napi_value allow_external_memory(napi_env env, napi_callback_info) {
+  instance_of(env).outputs.allow_external();
+  return nullptr;
 }
 
 }  // namespace convtranspose::binding

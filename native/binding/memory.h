@@ -1,4 +1,5 @@
-// Memory handed to JavaScript: external ArrayBuffers over blocks of the recycling pool.
+// Memory handed to JavaScript: external ArrayBuffers over blocks of the recycling pool on the main thread, memory of V8 in
+// worker threads.
 #pragma once
 
 #include <node_api.h>
@@ -19,15 +20,18 @@ class AsyncQueue;
 // running one. A loop that never yields would thus hold on to every block that V8 has long collected, so that within one
 // turn only kTurnBytes are handed out as external memory, and plain ArrayBuffers, which V8 frees itself, after that.
 //
-// A limit of Node that nothing here can lift: when a worker thread ends, the finalizers of all its external blocks run, also
-// of one that has been moved to another thread: postMessage() refuses such memory, but not after transfer() or a stream of
-// bytes has put it into another ArrayBuffer. Memory moved that way must not be used once the thread it came from has ended.
-// (Cleanup hooks of our own come too late to tell: Node 20 runs its finalizers before them, with the ArrayBuffers detached.)
+// Only the main thread, whose end is the end of the process, hands out external memory. When a worker thread ends, Node runs
+// the finalizers of all its external blocks, also of one that has been moved to a thread that goes on: postMessage() refuses
+// such memory, but not after transfer() or a stream of bytes has put it into another ArrayBuffer, and nobody is told when
+// that dies. Memory of V8 is counted by V8 itself wherever it goes, and postMessage() moves it without a copy.
 class OutputMemory {
  public:
   static constexpr double kTurnBytes = 256.0 * 1024 * 1024;
 
   explicit OutputMemory(AsyncQueue& queue) : queue_(queue) {}
+
+  // From now on external memory may be handed out.
+  void allow_external() { allows_external_ = true; }
 
   // A new ArrayBuffer of that many bytes, contents unspecified; nullptr with a failure or a pending exception.
   napi_value allocate(napi_env env, double bytes, Failure* failure);
@@ -45,10 +49,13 @@ class OutputMemory {
 
  private:
   AsyncQueue& queue_;
+  bool allows_external_ = false;
   double handed_out_ = 0;  // bytes of external memory in this turn, with what each block costs besides
 };
 
 // allocate(bytes: number): ArrayBuffer
 napi_value allocate(napi_env env, napi_callback_info info);
+// allowExternalMemory(): void; for an environment that lives as long as the process
+napi_value allow_external_memory(napi_env env, napi_callback_info info);
 
 }  // namespace convtranspose::binding

@@ -4,7 +4,8 @@
 // array when it has been computed: a call that waits holds no memory for it.
 //
 // Memory that cannot vanish is used in place: a SharedArrayBuffer (which cannot be detached or shrunk; the array is kept
-// alive) and blocks of this package (their native reference is held, whatever JavaScript does with the array). Any other
+// alive) and blocks of this package (their native reference is held, whatever JavaScript does with the array; worker threads
+// get none, see memory.h). Any other
 // array belongs to JavaScript alone, which may detach or resize it at any time, so that its elements are copied to or from a
 // block of this package, in slices, looking at the array afresh for each. Everything here is for the JavaScript thread;
 // pool threads see only data().

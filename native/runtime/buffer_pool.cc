@@ -4,6 +4,9 @@
 //
 // The bound is 256 MiB, or what the recent peak of live memory was, if that is less: recycling serves those who need the
 // same amount again, and a process that once did a little keeps little. The peak fades by 1/256 with every allocation.
+//
+// Giving memory back to the system takes 30 microseconds a mebibyte, and a garbage collection lets go of any number of
+// blocks in one turn of an event loop: pool threads do it.
 #include "runtime/buffer_pool.h"
 
 #include <algorithm>
@@ -12,9 +15,11 @@
 #include <map>
 #include <mutex>
 #include <new>
+#include <utility>
 
 #include "runtime/aligned_memory.h"
 #include "runtime/os_thread.h"
+#include "runtime/thread_pool.h"
 
 namespace convtranspose {
 namespace {
@@ -22,6 +27,7 @@ namespace {
 constexpr std::size_t kSmallest = 256;
 constexpr std::size_t kLargest = std::size_t{1} << 46;
 constexpr std::uint64_t kMostRecycled = std::uint64_t{256} << 20;
+constexpr std::size_t kFreedAtOnce = std::size_t{1} << 20;
 constexpr int kPeakShift = 8;
 constexpr int kClasses = 4 * 64;
 
@@ -117,6 +123,38 @@ void free_all(FreeBlock* block) {
   }
 }
 
+// Frees a list of blocks on a pool thread, at the latest when it is destroyed.
+class FreeingJob final : public Job {
+ public:
+  explicit FreeingJob(FreeBlock* blocks) : blocks_(blocks) {}
+  ~FreeingJob() override { free_all(blocks_); }
+  bool next_stage(Stage* stage) noexcept override {
+    if (blocks_ == nullptr) return false;
+    stage->tasks = 1;
+    return true;
+  }
+  void run_task(std::int64_t, std::byte*, int) noexcept override { free_all(std::exchange(blocks_, nullptr)); }
+  void finished(JobResult) noexcept override {}
+
+ private:
+  FreeBlock* blocks_;
+};
+
+// Frees a list of blocks soon: little of it at once, much of it elsewhere.
+void free_later(FreeBlock* blocks) {
+  std::size_t bytes = 0;
+  for (const FreeBlock* block = blocks; block != nullptr; block = block->older) bytes += block->capacity;
+  std::shared_ptr<Job> job;
+  if (bytes > kFreedAtOnce) {
+    try {
+      job = std::make_shared<FreeingJob>(blocks);
+    } catch (const std::bad_alloc&) {
+    }
+  }
+  if (job == nullptr) return free_all(blocks);
+  ThreadPool::process().submit(std::move(job), 1);
+}
+
 }  // namespace
 
 Buffer::~Buffer() {
@@ -132,7 +170,7 @@ Buffer::~Buffer() {
     all.add(block);
     surplus = all.take_surplus();
   }
-  free_all(surplus);
+  free_later(surplus);
 }
 
 std::shared_ptr<Buffer> allocate_buffer(std::size_t bytes) {
@@ -156,7 +194,7 @@ std::shared_ptr<Buffer> allocate_buffer(std::size_t bytes) {
     all.recent_peak = std::max(all.recent_peak - (all.recent_peak >> kPeakShift), all.live_bytes);
     surplus = all.take_surplus();
   }
-  free_all(surplus);
+  free_later(surplus);
   if (data == nullptr) data = allocate_aligned(size.capacity);
   if (data == nullptr) {
     // What lies idle may be what is missing.

@@ -6,7 +6,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { fork } from 'node:child_process';
 import { readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';
-import { MessageChannel, Worker, isMainThread } from 'node:worker_threads';
+import { MessageChannel, Worker, isMainThread, parentPort } from 'node:worker_threads';
 
 import { ConvTranspose2d, Tensor } from '../../lib/index';
 import { loadNative, type NativeCallback } from '../../lib/native';
@@ -437,6 +437,39 @@ const scenes: Record<string, () => Promise<void> | void> = {
   // ---- worker threads
   'worker: load': () => {
     loadNative();
+  },
+  'worker: give-results-away': async () => {
+    // The ways that memory can be moved in: transfer() for Node 22 and later, a list of postMessage() for results of any kind.
+    const layer = new ConvTranspose2d(4, 4, 4, { stride: 2, padding: 1, seed: 1 });
+    const x = Tensor.empty([1, 4, 64, 64]);
+    x.data.fill(1);
+    const results = [layer.forward(x), await layer.forwardAsync(x), layer.forward(x), await layer.forwardAsync(x)];
+    const buffers = results.map(({ data }, i) => {
+      const buffer = data.buffer as ArrayBuffer & { transfer?: () => ArrayBuffer };
+      return i < 2 || buffer.transfer === undefined ? buffer : buffer.transfer();
+    });
+    parentPort?.postMessage(buffers, buffers);
+  },
+  // Blocks that are given back when their thread ends are handed out again at once, so that a reader would see others' results.
+  'results-outlive-their-worker': async () => {
+    const layer = new ConvTranspose2d(4, 4, 4, { stride: 2, padding: 1, seed: 1 });
+    const x = Tensor.zeros([1, 4, 64, 64]);
+    const other = layer.forward(x).data;
+    x.data.fill(1);
+    const wanted = layer.forward(x).data;
+    check(!isClose(other, wanted), 'inputs of two kinds give results of two kinds');
+    for (let round = 0; round < 20; round++) {
+      const worker = startWorker('worker: give-results-away');
+      const received = new Promise<ArrayBuffer[]>((resolve) => worker.once('message', resolve));
+      check(await ended(worker) === 0, 'the worker ends well');
+      x.data.fill(0);
+      const later = Array.from({ length: 20 }, () => layer.forward(x));
+      for (const buffer of await received) {
+        check(isClose(new Float32Array(buffer), wanted), 'a result of a worker is right after its end');
+      }
+      check(later.every(({ data }) => isClose(data, other)), 'so are results of this thread');
+    }
+    console.log('fine');
   },
   'worker: layer': () => {
     createLayer(makeProblem(8, 8));

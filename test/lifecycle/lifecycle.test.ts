@@ -65,6 +65,7 @@ describe('worker threads', () => {
     ['may be terminated side by side', 'terminate-several-at-once'],
     ['may be the only ones that load the addon', 'only-workers-load'],
     ['may be many', 'sixty-four-workers'],
+    ['may give their results away and end', 'results-outlive-their-worker'],
   ])('%s', async (_, scene) => {
     await expectFine(scene);
   }, 240_000);

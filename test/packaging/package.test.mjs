@@ -2,7 +2,7 @@
 // compiler nor cmake is to be found, and used there. CONVTRANSPOSE_TEST_ARCH=arm64 does it with Node for that processor, under
 // emulation where this machine has another.
 import assert from 'node:assert/strict';
-import { existsSync, mkdirSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
+import { existsSync, mkdirSync, readFileSync, readdirSync, rmSync, symlinkSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
 
@@ -76,6 +76,17 @@ new ConvTranspose2d(1, 2, 3, { strides: 2 });
     '--moduleResolution', moduleResolution, ...files], { cwd: project });
   tsc('node16', 'node16', ['a.cts', 'b.mts'], 'es2022');
   tsc('esnext', 'bundler', ['b.mts', 'c.ts'], 'es2022,dom');
+});
+
+test('bundled by esbuild as docs/install.md says', { skip: isForeign }, () => {
+  const project = install('--ignore-scripts');
+  const [line] = /esbuild main\.js .*/.exec(readFileSync(path.join(root, 'docs', 'install.md'), 'utf8'));
+  const flags = line.split(' ').slice(2);
+  checkUse(project, arch, (file) => {
+    const format = file.endsWith('.mjs') ? ['--format=esm'] : [];
+    run(bin('esbuild'), [file, ...flags, ...format, `--outfile=bundled-${file}`], { cwd: project });
+    return runNode([`bundled-${file}`], project);
+  });
 });
 
 test('without a binary for this system: one sentence says what is missing and what to type', { skip: isForeign }, () => {

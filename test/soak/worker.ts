@@ -1,8 +1,8 @@
 /**
- * One thread of the soak: random layers, kept for a while, and calls of every form on them, several in flight, some of them
+ * What every thread of the soak does: random layers, kept for a while, and calls of every form on them, several in flight, some of them
  * aborted, some with memory that goes away meanwhile. Every answer is held against the definition.
  */
-import { parentPort, workerData } from 'node:worker_threads';
+import { isMainThread, parentPort, workerData } from 'node:worker_threads';
 
 import { loadNative } from '../../lib/native';
 import { compare } from '../support/bound';
@@ -17,7 +17,7 @@ import type { MemoryFormat, Problem } from '../support/problem';
 import { randomCase } from '../support/random-cases';
 import { winogradAllowance } from '../support/winograd-bound';
 
-/** What a worker reports after every round. */
+/** What a thread reports after every round. */
 export interface SoakReport {
   verified: number;
   aborted: number;
@@ -50,8 +50,7 @@ interface Scene {
   layer: Layer | null;
 }
 
-const { seed } = workerData as SoakWorkerData;
-const random = new Random(seed);
+let random: Random;
 const native = loadNative();
 const report: SoakReport = { verified: 0, aborted: 0, detached: 0, declined: 0, algorithms: {}, failures: [] };
 
@@ -152,9 +151,11 @@ function callSync(scene: Scene): void {
   }
 }
 
-async function soak(): Promise<never> {
+/** Computes and reports, round after round, as long as `goesOn` says so. */
+export async function soak(seed: number, deliver: (report: SoakReport) => void, goesOn: () => boolean | Promise<boolean>): Promise<void> {
+  random = new Random(seed);
   const scenes: Scene[] = [];
-  for (let round = 1; ; round++) {
+  for (let round = 1; await goesOn(); round++) {
     // Garbage that V8 has not yet looked for would hide what is lost for good.
     if (round % 8 === 0) gc();
     // A new scene a round; old ones go, with calls in flight, some without dispose().
@@ -172,11 +173,11 @@ async function soak(): Promise<never> {
       if (gone !== undefined && gone.layer !== null && random.chance(0.7)) gone.layer.dispose();
     }
     await Promise.all(pending);
-    parentPort?.postMessage({ ...report, algorithms: { ...report.algorithms }, failures: [...report.failures] });
+    deliver({ ...report, algorithms: { ...report.algorithms }, failures: [...report.failures] });
     Object.assign(report, { verified: 0, aborted: 0, detached: 0, declined: 0 });
     report.algorithms = {};
     report.failures = [];
   }
 }
 
-void soak();
+if (!isMainThread) void soak((workerData as SoakWorkerData).seed, (each) => parentPort?.postMessage(each), () => true);

@@ -138,6 +138,7 @@ export const fake: NativeAddon = {
   }),
   getNumThreads: () => 2,
   setNumThreads: () => undefined,
+  allowExternalMemory: () => undefined,
   allocate(bytes) {
     asked.allocated += bytes;
     return new ArrayBuffer(bytes);
