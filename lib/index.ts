@@ -1,4 +1,6 @@
 /** The public API. */
+export type { Activation } from './activation';
+export type { BatchNorm } from './batch-norm';
 export type { ConvTransposeError, ErrorCode } from './errors';
 export {
   convTranspose1d, convTranspose1dAsync, convTranspose2d, convTranspose2dAsync, convTranspose3d, convTranspose3dAsync,
@@ -11,7 +13,7 @@ export type {
   ConvTransposeModule, Explanation, ForwardAsyncOptions, ForwardOptions, ModuleOptions, PrepareAsyncOptions, ShapeOptions, StateDict,
   StateDictLike,
 } from './modules';
-export type { Activation, Algorithm, MemoryFormat, Precision } from './options';
+export type { Algorithm, MemoryFormat, Precision } from './options';
 export { Tensor } from './tensor';
 export type { TensorLike } from './tensor';
 export { checkerboard } from './tools/checkerboard';

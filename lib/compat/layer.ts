@@ -1,4 +1,5 @@
 /** Layers of other references: weights converted and packed once, sizes by the rule of the reference. */
+import { makeDisposable } from '../disposable';
 import { ConvTransposeModule, type Explanation, type ForwardAsyncOptions, type ForwardOptions, type ModuleOptions, type PrepareAsyncOptions, type ShapeOptions, type StateDict } from '../modules';
 import { readShape } from '../options';
 import type { OutputRule } from '../shape';
@@ -105,13 +106,4 @@ export abstract class PreparedLayer {
   }
 }
 
-// Node 18 before 18.18 has no Symbol.dispose.
-if (typeof Symbol.dispose === 'symbol') {
-  Object.defineProperty(PreparedLayer.prototype, Symbol.dispose, {
-    value: function dispose(this: PreparedLayer) {
-      this.dispose();
-    },
-    writable: true,
-    configurable: true,
-  });
-}
+makeDisposable(PreparedLayer.prototype);

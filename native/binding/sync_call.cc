@@ -1,5 +1,6 @@
 #include "binding/sync_call.h"
 
+#include <initializer_list>
 #include <memory>
 
 #include "binding/instance.h"
@@ -13,11 +14,41 @@ namespace {
 // A run packs weights only for shapes that are new, the first of all above all; asking each time would cost a lock.
 constexpr std::uint64_t kRunsPerReport = 64;
 
+// What a call may bring for its post-operations.
+struct PostOperands {
+  FloatView residual, slopes;
+};
+
+bool view_post_operands(napi_env env, const Problem& problem, napi_value residual, napi_value slopes, PostOperands* operands,
+                        Failure* failure) {
+  if (!is_absent(env, residual) &&
+      !view_floats(env, residual, "residual", problem.dst_elements(), false, &operands->residual, failure)) {
+    return false;
+  }
+  return problem.call.post_ops.activation != Activation::kPrelu ||
+         view_floats(env, slopes, "activation.weight", problem.layer.out_channels, false, &operands->slopes, failure);
+}
+
+struct ReadOperand {
+  const char* name;
+  FloatView view;
+  std::int64_t elements;
+};
+
+// A failure if `dst` shares memory with anything that is read.
+Failure check_overlap(const FloatView& dst, std::int64_t elements, std::initializer_list<ReadOperand> read) {
+  for (const ReadOperand& operand : read) {
+    const bool given = operand.view.data != nullptr;
+    if (given && overlap(operand.view.data, operand.elements, dst.data, elements)) return overlap_failure(operand.name);
+  }
+  return {};
+}
+
 }  // namespace
 
 napi_value forward(napi_env env, napi_callback_info info) {
-  std::size_t count = 5;
-  napi_value args[5];
+  std::size_t count = 7;
+  napi_value args[7];
   napi_get_cb_info(env, info, &count, args, nullptr, nullptr);
 
   // From the first view to the end of the run no JavaScript runs, so that the pointers hold.
@@ -34,14 +65,17 @@ napi_value forward(napi_env env, napi_callback_info info) {
   const Problem problem{layer.spec(), call};
   FloatView src;
   FloatView dst;
+  PostOperands post;
   if (!view_floats(env, args[2], "input", problem.src_elements(), false, &src, &failure) ||
-      !view_floats(env, args[3], "out", problem.dst_elements(), false, &dst, &failure)) {
+      !view_floats(env, args[3], "out", problem.dst_elements(), false, &dst, &failure) ||
+      !view_post_operands(env, problem, args[5], args[6], &post, &failure)) {
     return throw_failure(env, failure);
   }
-  if (overlap(src.data, problem.src_elements(), dst.data, problem.dst_elements())) {
-    return throw_failure(env, overlap_failure("input"));
-  }
-  if (failure = to_failure(layer.run(call, src.data, dst.data, threads)); failure) return throw_failure(env, failure);
+  failure = check_overlap(dst, problem.dst_elements(),
+                          {{"input", src, problem.src_elements()}, {"residual", post.residual, problem.dst_elements()}});
+  if (failure) return throw_failure(env, failure);
+  failure = to_failure(layer.run(call, {src.data, dst.data, post.residual.data, post.slopes.data}, threads));
+  if (failure) return throw_failure(env, failure);
   if (handle->runs++ % kRunsPerReport == 0) report_memory(env, handle);
   return nullptr;
 }
@@ -61,8 +95,8 @@ napi_value prepare(napi_env env, napi_callback_info info) {
 }
 
 napi_value run(napi_env env, napi_callback_info info) {
-  std::size_t count = 7;
-  napi_value args[7];
+  std::size_t count = 9;
+  napi_value args[9];
   napi_get_cb_info(env, info, &count, args, nullptr, nullptr);
 
   Failure failure;
@@ -79,27 +113,23 @@ napi_value run(napi_env env, napi_callback_info info) {
   FloatView weights;
   FloatView bias;
   FloatView dst;
+  PostOperands post;
   if (!view_floats(env, args[2], "input", problem.src_elements(), false, &src, &failure) ||
       !view_floats(env, args[3], "weight", problem.weights_elements(), false, &weights, &failure) ||
       (spec.has_bias && !view_floats(env, args[4], "bias", spec.out_channels, false, &bias, &failure)) ||
-      !view_floats(env, args[5], "out", problem.dst_elements(), false, &dst, &failure)) {
+      !view_floats(env, args[5], "out", problem.dst_elements(), false, &dst, &failure) ||
+      !view_post_operands(env, problem, args[7], args[8], &post, &failure)) {
     return throw_failure(env, failure);
   }
-  const struct {
-    const char* name;
-    const float* data;
-    std::int64_t elements;
-  } read[] = {{"input", src.data, problem.src_elements()},
-              {"weight", weights.data, problem.weights_elements()},
-              {"bias", bias.data, spec.has_bias ? spec.out_channels : 0}};
-  for (const auto& operand : read) {
-    if (overlap(operand.data, operand.elements, dst.data, problem.dst_elements())) {
-      return throw_failure(env, overlap_failure(operand.name));
-    }
-  }
+  failure = check_overlap(dst, problem.dst_elements(),
+                          {{"input", src, problem.src_elements()},
+                           {"weight", weights, problem.weights_elements()},
+                           {"bias", bias, spec.out_channels},
+                           {"residual", post.residual, problem.dst_elements()}});
+  if (failure) return throw_failure(env, failure);
   std::shared_ptr<Layer> layer;
   failure = to_failure(Layer::borrow(spec, weights.data, bias.data, &layer));
-  if (!failure) failure = to_failure(layer->run(call, src.data, dst.data, threads));
+  if (!failure) failure = to_failure(layer->run(call, {src.data, dst.data, post.residual.data, post.slopes.data}, threads));
   return failure ? throw_failure(env, failure) : nullptr;
 }
 

@@ -18,6 +18,12 @@ enum class DataKind {
 std::vector<double> error_bounds(const Algorithm& algorithm, const Problem& problem, const Values& values,
                                  const Expected& expected, DataKind kind);
 
+// The most that the kernel of an activation may differ from it, in the last place of the result: what docs/fused.md states.
+double activation_ulps(Activation activation);
+
+// The distance of the floats around y.
+double ulp(double y);
+
 // The first output that is further from the definition's than its bound allows, or that is not the same infinity or NaN, in
 // words; "" if there is none.
 std::string first_wrong_output(const std::vector<float>& y, const Expected& expected, const std::vector<double>& bounds);

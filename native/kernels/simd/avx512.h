@@ -29,6 +29,20 @@ CONVTRANSPOSE_INLINE void store_partial(float* p, Vec v, int64_t count) { _mm512
 
 CONVTRANSPOSE_INLINE Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
 CONVTRANSPOSE_INLINE Vec subtract(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
+CONVTRANSPOSE_INLINE Vec multiply(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
+CONVTRANSPOSE_INLINE Vec divide(Vec a, Vec b) { return _mm512_div_ps(a, b); }
+CONVTRANSPOSE_INLINE Vec product_error(Vec a, Vec b, Vec product) { return _mm512_fmsub_ps(a, b, product); }
+CONVTRANSPOSE_INLINE Vec absolute(Vec v) { return _mm512_andnot_ps(broadcast(-0.0f), v); }
+CONVTRANSPOSE_INLINE Vec copy_sign(Vec magnitude, Vec sign) {
+  return _mm512_or_ps(magnitude, _mm512_and_ps(broadcast(-0.0f), sign));
+}
+CONVTRANSPOSE_INLINE Vec choose_less(Vec a, Vec b, Vec yes, Vec no) {
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
+}
+constexpr float kRounder = 12582912.0f;
+CONVTRANSPOSE_INLINE Vec power_of_two(Vec t) {
+  return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_slli_epi32(_mm512_castps_si512(t), 23), _mm512_set1_epi32(0x3f800000)));
+}
 CONVTRANSPOSE_INLINE Vec masked(Vec v, const uint32_t* mask) {
   return _mm512_and_ps(v, _mm512_loadu_ps(reinterpret_cast<const float*>(mask)));
 }
