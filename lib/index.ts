@@ -14,6 +14,8 @@ export type {
   StateDictLike,
 } from './modules';
 export type { Algorithm, MemoryFormat, Precision } from './options';
+export { Sequential } from './sequential';
+export type { SequentialAsyncOptions, SequentialExplanation, SequentialOptions } from './sequential';
 export { Tensor } from './tensor';
 export type { TensorLike } from './tensor';
 export { checkerboard } from './tools/checkerboard';

@@ -9,6 +9,26 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+
+def checked(exact, function, x):
+    """`exact`, a form that keeps small values, after comparing it with PyTorch's own: that takes exponentials off 1 or adds them to it."""
+    assert torch.allclose(exact, function(x), rtol=1e-12, atol=1e-14, equal_nan=True)
+    return exact
+
+
+def elu(x, alpha):
+    return checked(torch.where(x < 0, alpha * torch.expm1(x), x), lambda v: F.elu(v, alpha=alpha), x)
+
+
+def gelu(x):
+    return checked(x * (0.5 * torch.erfc(-x * 0.5**0.5)), F.gelu, x)
+
+
+def gelu_tanh(x):
+    w = (8 / np.pi) ** 0.5 * (x + 0.044715 * x**3)
+    return checked(x * torch.sigmoid(w), lambda v: F.gelu(v, approximate="tanh"), x)
+
+
 CASES = [
     ("relu", F.relu),
     ({"type": "clamp", "min": -1.5, "max": 6}, lambda x: torch.clamp(x, -1.5, 6)),
@@ -17,11 +37,11 @@ CASES = [
     ({"type": "leakyRelu", "negativeSlope": 0.25}, lambda x: F.leaky_relu(x, 0.25)),
     ("tanh", torch.tanh),
     ("sigmoid", torch.sigmoid),
-    ("gelu", F.gelu),
-    ({"type": "gelu", "approximate": "tanh"}, lambda x: F.gelu(x, approximate="tanh")),
+    ("gelu", gelu),
+    ({"type": "gelu", "approximate": "tanh"}, gelu_tanh),
     ("silu", F.silu),
-    ("elu", F.elu),
-    ({"type": "elu", "alpha": 2.5}, lambda x: F.elu(x, alpha=2.5)),
+    ("elu", lambda x: elu(x, 1)),
+    ({"type": "elu", "alpha": 2.5}, lambda x: elu(x, 2.5)),
 ]
 
 steps = np.concatenate([np.arange(-8, 8, 0.1875), [-100, -87.5, -40, -20, -12.5, 12.5, 20, 40, 90, -1e-3, 1e-3, 1e-20, -1e-20, 1e30, -1e30]])
