@@ -4,7 +4,7 @@
  */
 import { foldBatchNorm, toEps, type BatchNormView, type FoldedWeight } from '../batch-norm';
 import { argumentError, list, typeError } from '../errors';
-import { readOptions, type RawOptions } from '../options';
+import { readOptions, toWord, type RawOptions } from '../options';
 import { elementCount } from '../shape';
 import { Tensor, type TensorLike, type TensorView } from '../tensor';
 import { readName, readReadOptions, readWholeTensor, type ReadOptions } from './arguments';
@@ -17,6 +17,11 @@ export interface StateDictOptions {
   readonly batchNorm?: string | undefined;
   /** The BatchNorm's `eps`, which state dictionaries do not hold. Default 1e-5, as PyTorch's. */
   readonly eps?: number | undefined;
+  /**
+   * What the layer is: a transposed convolution, or a convolution with a kernel of 1 in each dimension, whose weights [out, in, ...1] are
+   * those of a transposed convolution with the channels exchanged. Default `'convTranspose'`.
+   */
+  readonly layer?: 'convTranspose' | 'pointwiseConv' | undefined;
 }
 
 /** Options of {@link readLayer}. */
@@ -38,16 +43,19 @@ const weightNorms = [
 const layerNames = ['weight', 'bias', ...weightNorms.flatMap(({ magnitude, direction }) => [magnitude, direction])];
 const batchNormNames = ['weight', 'bias', 'running_mean', 'running_var'];
 
-const optionNames = ['batchNorm', 'eps'] as const;
+export const stateOptionNames = ['batchNorm', 'eps', 'layer'] as const;
+const layerKinds = ['convTranspose', 'pointwiseConv'] as const;
 
 interface Folding {
   readonly batchNorm: string | undefined;
   readonly eps: number;
+  readonly layer: (typeof layerKinds)[number];
 }
 
-function readFolding(raw: RawOptions<(typeof optionNames)[number]>): Folding {
+function readFolding(raw: RawOptions<(typeof stateOptionNames)[number]>): Folding {
   const eps = toEps(raw.eps, 'eps');
-  return { batchNorm: raw.batchNorm === undefined ? undefined : readName(raw.batchNorm, 'batchNorm'), eps };
+  const layer = raw.layer === undefined ? 'convTranspose' : toWord(raw.layer, 'layer', layerKinds);
+  return { batchNorm: raw.batchNorm === undefined ? undefined : readName(raw.batchNorm, 'batchNorm'), eps, layer };
 }
 
 /** The name of a parameter: PyTorch's, behind the prefix and a dot. */
@@ -147,6 +155,19 @@ function findBatchNorm(
   return { norm, groups };
 }
 
+/** Weights [out, in, ...1] of a convolution as [in, out, ...1]. */
+function exchangeChannels({ data, shape }: FoldedWeight): FoldedWeight {
+  const [outChannels = 0, inChannels = 0, ...kernel] = shape;
+  if (kernel.some((size) => size !== 1)) {
+    throw argumentError('ERR_CONVTRANSPOSE_SHAPE', 'layer', 'weights [out, in, ...kernel] with a kernel of 1', list(shape));
+  }
+  const exchanged = new Float64Array(data.length);
+  for (let o = 0; o < outChannels; o++) {
+    for (let i = 0; i < inChannels; i++) exchanged[i * outChannels + o] = data[o * inChannels + i] as number;
+  }
+  return { data: exchanged, shape: [inChannels, outChannels, ...kernel] };
+}
+
 function toTensor(data: ArrayLike<number>, shape: readonly number[]): Tensor {
   const tensor = Tensor.empty(shape);
   tensor.data.set(data);
@@ -154,11 +175,12 @@ function toTensor(data: ArrayLike<number>, shape: readonly number[]): Tensor {
 }
 
 /** The parameters of a layer, folded. */
-function foldLayer(lookup: Lookup, prefix: string, { batchNorm, eps }: Folding): LayerParameters {
-  const weight = findWeight(lookup, prefix);
-  if (weight.shape.length < 3 || weight.shape.length > 5) {
-    throw argumentError('ERR_CONVTRANSPOSE_SHAPE', 'prefix', 'a layer with weights [in, out/groups, ...kernel]', list(weight.shape));
+function foldLayer(lookup: Lookup, prefix: string, { batchNorm, eps, layer }: Folding): LayerParameters {
+  const found = findWeight(lookup, prefix);
+  if (found.shape.length < 3 || found.shape.length > 5) {
+    throw argumentError('ERR_CONVTRANSPOSE_SHAPE', 'prefix', 'a layer with weights [in, out/groups, ...kernel]', list(found.shape));
   }
+  const weight = layer === 'pointwiseConv' ? exchangeChannels(found) : found;
   const bias = lookup(nameOf(prefix, 'bias'));
   if (bias !== undefined && bias.shape.length !== 1) {
     throw argumentError('ERR_CONVTRANSPOSE_SHAPE', 'prefix', `${quote(nameOf(prefix, 'bias'))} of one dimension`, list(bias.shape));
@@ -197,7 +219,7 @@ export function layerFromStateDict(
 ): LayerParameters {
   if (typeof state !== 'object' || state === null || Array.isArray(state)) throw typeError('state', 'an object of tensors by name', state);
   const layer = readName(prefix, 'prefix');
-  const folding = readFolding(readOptions(options, 'options', new Set(optionNames)));
+  const folding = readFolding(readOptions(options, 'options', new Set(stateOptionNames)));
   const lookup = remembering((name) => {
     const value = Object.hasOwn(state, name) ? state[name] : undefined;
     return value === undefined ? undefined : readWholeTensor(value, `state[${quote(name)}]`);
@@ -224,7 +246,7 @@ export async function readLayer(
   file: string | URL | SafetensorsFile, prefix: string, options: ReadLayerOptions = {},
 ): Promise<LayerParameters> {
   const layer = readName(prefix, 'prefix');
-  const { raw, convert } = readReadOptions(options, optionNames);
+  const { raw, convert } = readReadOptions(options, stateOptionNames);
   const folding = readFolding(raw);
   const opened = file instanceof SafetensorsFile ? file : await SafetensorsFile.open(file);
   try {
