@@ -24,7 +24,11 @@ export const layerOptions: readonly OptionSpec[] = [
     name: 'memory-format', value: 'FORMAT',
     help: 'contiguous: input and output are [N, C, ...spatial]; channelsLast: [N, ...spatial, C]. Default contiguous.',
   },
-  { name: 'activation', value: 'A', help: 'relu, or clamp:min:max, of which either bound may be left empty (clamp::6). Default none.' },
+  {
+    name: 'activation', value: 'A',
+    help: 'relu, leakyRelu (leakyRelu:0.2), tanh, sigmoid, gelu (gelu:tanh), silu, elu (elu:0.5), or clamp:min:max, of which either bound ' +
+      'may be left empty (clamp::6). Default none.',
+  },
   { name: 'precision', value: 'P', help: 'highest, high or medium. Default highest.' },
   { name: 'algorithm', value: 'A', help: 'auto, direct, gemm, winograd, depthwise or reference. Default auto.' },
   { name: 'invariant', value: null, help: 'The bits of an output depend on the values that reach it alone, not on batch or sizes.' },

@@ -1,9 +1,9 @@
 // The finish kernels of kernel.h, written once: each instruction set includes this file inside its own unnamed namespace,
 // after its vector header.
 //
-// All exponentials are e^w = 2^n (1 + p) with n = round(w / log 2) and p = e^r - 1 of what is left, |r| <= log(2)/2. Where
-// results may be smaller than every normal number, 2^n is 2^(n + 64) until the last multiplication, by 2^-64, so that they
-// are rounded once. scripts/fit-activations.py finds the coefficients.
+// All exponentials are e^w = 2^n (1 + p) with n = round(w / log 2) and p = e^r - 1 of what is left, |r| <= log(2)/2. They
+// are 0 before they would be smaller than every normal number, since processors take a hundred cycles or more for numbers
+// that are. scripts/fit-activations.py finds the coefficients.
 #pragma once
 
 #include "kernels/store.inl.h"
@@ -15,13 +15,13 @@ struct FinishConstants {
   float log_2_low = -0x1.7f7d1cp-20f;
   // e^r - 1 = r + r^2 (1/2 + e3 r + ...), with a relative error of 2^-26.1.
   float e3 = 0x1.5554b6p-3f, e4 = 0x1.5555aep-5f, e5 = 0x1.12241ap-7f, e6 = 0x1.6c633ep-10f;
-  float half = 0.5f, minus_half = -0.5f, one = 1.0f, two = 2.0f, offset = 64.0f;
-  float up = 0x1p+64f, down = 0x1p-64f;
-  float expm1_least = -18.0f;      // e^w - 1 rounds to -1 from here on
-  float tanh_most = 10.0f;         // tanh rounds to 1 from here on
-  float logistic_least = -112.0f;  // x e^x rounds to 0 from here on
-  float gelu_most = 15.0f;         // x times the normal tail rounds to 0 from here on
-  float gelu_tanh_most = 11.0f;    // the same of its approximation
+  float half = 0.5f, minus_half = -0.5f, one = 1.0f, two = 2.0f;
+  float expm1_least = -18.0f;  // e^w - 1 rounds to -1 from here on
+  float tanh_most = 10.0f;     // tanh rounds to 1 from here on
+  // Beyond the last, e^-w counts as 0; and so does e^(-t^2/2), and e^-w with the w of this t. The most is beyond it.
+  float logistic_last = 87.0f, logistic_most = 87.25f;
+  float gelu_last = 13.0f, gelu_most = 13.125f;
+  float gelu_tanh_last = 9.96875f, gelu_tanh_most = 9.984375f;
   // e^(t^2/2) times the normal tail beyond t = s (g1 + g2 s + ... + g9 s^8) with s = 1/(1 + slope t), with a relative error
   // of 2^-24.9.
   float slope = 0.35f;
@@ -40,7 +40,7 @@ CONVTRANSPOSE_INLINE const FinishConstants& finish_constants() {
   return *constants;
 }
 
-// e^(w + low) = 2^n (1 + p), for |w| <= 170 and a low that is small against it.
+// e^(w + low) = 2^n (1 + p), for |w| <= 87.3 and a low that is small against it.
 struct Exponential {
   Vec n, p;  // n with kRounder added to it
 };
@@ -63,23 +63,23 @@ CONVTRANSPOSE_INLINE Vec exponential_less_one(const FinishConstants& c, Vec w) {
   return madd_vectors(scale, e.p, subtract(scale, broadcast(c.one)));
 }
 
-// 2^64 e^(w + low) for w from -125 to 0.
-CONVTRANSPOSE_INLINE Vec exponential_scaled(const FinishConstants& c, Vec w, Vec low) {
+// e^(w + low) for w from -87.3 to 0; 0 where x is beyond `last`.
+CONVTRANSPOSE_INLINE Vec exponential_until(const FinishConstants& c, Vec x, Vec last, Vec w, Vec low) {
   const Exponential e = exponential(c, w, low);
-  return multiply(power_of_two(add(e.n, broadcast(c.offset))), add(broadcast(c.one), e.p));
+  const Vec scale = power_of_two(e.n);
+  return choose_less(last, x, zero(), madd_vectors(scale, e.p, scale));
 }
 
-// factor / (1 + e^-w) where w is w's magnitude, at most 112, with the sign of `sign`, plus low times that sign.
-CONVTRANSPOSE_INLINE Vec logistic(const FinishConstants& c, Vec factor, Vec sign, Vec w, Vec low) {
-  const Vec scaled = exponential_scaled(c, subtract(zero(), w), subtract(zero(), low));
+// factor / (1 + e^-w), from e = e^-|w| and a `sign` that has the sign of w.
+CONVTRANSPOSE_INLINE Vec logistic(const FinishConstants& c, Vec factor, Vec sign, Vec e) {
   const Vec one = broadcast(c.one);
-  const Vec below = add(one, multiply(scaled, broadcast(c.down)));
-  const Vec above = multiply(factor, choose_less(sign, zero(), scaled, one));
-  return multiply(divide(above, below), choose_less(sign, zero(), broadcast(c.down), one));
+  return divide(multiply(factor, choose_less(sign, zero(), e, one)), add(one, e));
 }
-
-// v, or a NaN for x = -infinity: where PyTorch multiplies x by a 0.
-CONVTRANSPOSE_INLINE Vec times_zero_below(Vec x, Vec v) { return madd_vectors(at_most(x, zero()), zero(), v); }
+// e^-|x|
+CONVTRANSPOSE_INLINE Vec exponential_of_magnitude(const FinishConstants& c, Vec x) {
+  const Vec w = at_most(absolute(x), broadcast(c.logistic_most));
+  return exponential_until(c, w, broadcast(c.logistic_last), subtract(zero(), w), zero());
+}
 
 // The activations: load_lanes(p) loads as many values as x holds, for parameters that go with column j.
 struct FinishClamp {
@@ -126,8 +126,7 @@ struct FinishSigmoid {
   template <class Load>
   CONVTRANSPOSE_INLINE Vec operator()(Vec x, int64_t, const Load&) const {
     const FinishConstants& c = finish_constants();
-    const Vec w = at_most(absolute(x), subtract(zero(), broadcast(c.logistic_least)));
-    return logistic(c, broadcast(c.one), x, w, zero());
+    return logistic(c, broadcast(c.one), x, exponential_of_magnitude(c, x));
   }
 };
 
@@ -136,9 +135,7 @@ struct FinishSilu {
   template <class Load>
   CONVTRANSPOSE_INLINE Vec operator()(Vec x, int64_t, const Load&) const {
     const FinishConstants& c = finish_constants();
-    const Vec least = broadcast(c.logistic_least);
-    const Vec w = at_most(absolute(x), subtract(zero(), least));
-    return times_zero_below(x, logistic(c, at_least(x, least), x, w, zero()));
+    return logistic(c, x, x, exponential_of_magnitude(c, x));
   }
 };
 
@@ -153,7 +150,8 @@ struct FinishElu {
   }
 };
 
-// x times the probability that a normal variable is below x: with the tail q beyond |x|, x q for x < 0 and x - x q else.
+// x times the probability that a normal variable is below x: with that, q, of one beyond |x|, x q for x < 0 and x - x q
+// else.
 struct FinishGelu {
   explicit CONVTRANSPOSE_INLINE FinishGelu(const FinishArgs*) {}
   template <class Load>
@@ -162,8 +160,8 @@ struct FinishGelu {
     const Vec t = at_most(absolute(x), broadcast(c.gelu_most));
     const Vec square = multiply(t, t);
     const Vec minus_half = broadcast(c.minus_half);
-    const Vec scaled =
-        exponential_scaled(c, multiply(minus_half, square), multiply(minus_half, product_error(t, t, square)));
+    const Vec e = exponential_until(c, t, broadcast(c.gelu_last), multiply(minus_half, square),
+                                    multiply(minus_half, product_error(t, t, square)));
     const Vec one = broadcast(c.one);
     const Vec s = divide(one, madd_vectors(t, broadcast(c.slope), one));
     Vec g = madd_vectors(s, broadcast(c.g9), broadcast(c.g8));
@@ -174,8 +172,8 @@ struct FinishGelu {
     g = madd_vectors(g, s, broadcast(c.g3));
     g = madd_vectors(g, s, broadcast(c.g2));
     g = madd_vectors(g, s, broadcast(c.g1));
-    const Vec q = multiply(multiply(multiply(t, multiply(s, g)), scaled), broadcast(c.down));
-    return times_zero_below(x, choose_less(x, zero(), subtract(zero(), q), subtract(x, q)));
+    const Vec q = multiply(multiply(s, g), e);
+    return choose_less(x, zero(), multiply(x, q), subtract(x, multiply(t, q)));
   }
 };
 
@@ -186,21 +184,19 @@ struct FinishGeluTanh {
   template <class Load>
   CONVTRANSPOSE_INLINE Vec operator()(Vec x, int64_t, const Load&) const {
     const FinishConstants& c = finish_constants();
-    const Vec most = broadcast(c.gelu_tanh_most);
-    const Vec t = at_most(absolute(x), most);
+    const Vec t = at_most(absolute(x), broadcast(c.gelu_tanh_most));
     const Vec square = multiply(t, t);
-    const Vec cubic = broadcast(c.cubic_high), linear = broadcast(c.linear_high);
-    const Vec a = multiply(cubic, square);
-    Vec low = add(product_error(cubic, square, a), broadcast(c.linear_low));
-    low = madd_vectors(cubic, product_error(t, t, square), low);
+    const Vec a = multiply(broadcast(c.cubic_high), square);
+    Vec low = add(product_error(broadcast(c.cubic_high), square, a), broadcast(c.linear_low));
+    low = madd_vectors(broadcast(c.cubic_high), product_error(t, t, square), low);
     low = madd_vectors(broadcast(c.cubic_low), square, low);
-    const Vec b = add(linear, a);
-    const Vec from_a = subtract(b, linear);
-    low = add(low, add(subtract(linear, subtract(b, from_a)), subtract(a, from_a)));
+    const Vec b = add(broadcast(c.linear_high), a);
+    const Vec from_a = subtract(b, broadcast(c.linear_high));
+    low = add(low, add(subtract(broadcast(c.linear_high), subtract(b, from_a)), subtract(a, from_a)));
     const Vec w = multiply(t, b);
     low = madd_vectors(t, low, product_error(t, b, w));
-    const Vec factor = at_least(x, subtract(zero(), most));
-    return times_zero_below(x, logistic(c, factor, x, w, low));
+    return logistic(c, x, x,
+                    exponential_until(c, t, broadcast(c.gelu_tanh_last), subtract(zero(), w), subtract(zero(), low)));
   }
 };
 

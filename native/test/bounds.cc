@@ -153,30 +153,32 @@ double steepest(const PostOps& post_ops, float slope) {
 
 }  // namespace
 
-double activation_ulps(Activation activation) {
+double ulp(double y) {
+  int exponent;
+  std::frexp(y, &exponent);
+  return std::ldexp(1.0, std::max(exponent - 24, -149));
+}
+
+double activation_error(Activation activation, double y) {
   switch (activation) {
     case Activation::kClamp:
       return 0.0;
     case Activation::kLeakyRelu:
     case Activation::kPrelu:
-      return 0.5;
+      return 0.5 * ulp(y);
     case Activation::kTanh:
+    case Activation::kElu:
+      return 3.0 * ulp(y);
+    // These are 0 where a result would be smaller than about 2^-118.
     case Activation::kSigmoid:
     case Activation::kSilu:
-    case Activation::kElu:
-      return 3.0;
+      return std::max(3.0 * ulp(y), 0x1p-118);
     case Activation::kGelu:
-      return 8.0;
+      return std::max(8.0 * ulp(y), 0x1p-118);
     case Activation::kGeluTanh:
-      return 4.0;
+      return std::max(4.0 * ulp(y), 0x1p-118);
   }
   return 0.0;
-}
-
-double ulp(double y) {
-  int exponent;
-  std::frexp(y, &exponent);
-  return std::ldexp(1.0, std::max(exponent - 24, -149));
 }
 
 std::vector<double> error_bounds(const Algorithm& algorithm, const Problem& problem, const Values& values,
@@ -188,7 +190,7 @@ std::vector<double> error_bounds(const Algorithm& algorithm, const Problem& prob
     if (!values.residual.empty()) bounds[i] += 0.5 * ulp(std::fabs(expected.sum[i]) + bounds[i]);
     const float slope = values.slopes.empty() ? 0.0f : values.slopes[static_cast<std::size_t>(channel_at(problem, i))];
     bounds[i] = bounds[i] * steepest(post_ops, slope);
-    bounds[i] += activation_ulps(post_ops.activation) * ulp(std::fabs(expected.y[i]) + bounds[i]);
+    bounds[i] += activation_error(post_ops.activation, std::fabs(expected.y[i]) + bounds[i]);
   }
   return bounds;
 }

@@ -18,8 +18,8 @@ enum class DataKind {
 std::vector<double> error_bounds(const Algorithm& algorithm, const Problem& problem, const Values& values,
                                  const Expected& expected, DataKind kind);
 
-// The most that the kernel of an activation may differ from it, in the last place of the result: what docs/fused.md states.
-double activation_ulps(Activation activation);
+// The most that the kernel of an activation may differ from it where the result is y: what docs/fused.md states.
+double activation_error(Activation activation, double y);
 
 // The distance of the floats around y.
 double ulp(double y);
