@@ -35,8 +35,10 @@ struct WinogradOutput::Pass {
   const RunArgs* args;
   std::int64_t channel;
   float bias;
-  bool in_place;  // dst is memory of the result
-  float* dst;     // of output (out_first_d, out_first_h, out_first_w) of the block's first image
+  // Rows are finished where they stand in the result: a residual is there to be added. Otherwise all rows of coefficients
+  // are finished at once; or, with a residual in channels-last order, pixels are.
+  bool in_place;
+  float* dst;  // of output (out_first_d, out_first_h, out_first_w) of the block's first image
   std::int64_t stride_image, stride_d, stride_h;  // of dst
 };
 
@@ -149,7 +151,7 @@ void WinogradOutput::store(const RunArgs& args, std::int64_t group, const TileBo
 
   Pass pass;
   pass.args = &args;
-  pass.in_place = !last;
+  pass.in_place = !last && args.residual != nullptr;
   pass.box = &box;
   pass.used = used;
   Buffers& b = pass.buffers;
@@ -368,6 +370,10 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
                            pass.bias,
                            &finisher_.epilogue(*pass.args)};
   table_->row_store(&whole);
+  const auto finish_at_once = [&](const RowStoreArgs& stored) {
+    if (pass.args->residual == nullptr) finisher_.row(*pass.args, pass.channel, stored.dst, 0, stored.count);
+  };
+  finish_at_once(whole);
 
   const auto finish = [&](float* outputs, std::int64_t count) {
     finisher_.row(*pass.args, pass.channel, outputs, outputs - pass.args->dst, count);
@@ -393,6 +399,7 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
   float* const finished = b.tails + round_up(tiles_->most_tiles() * tail_[2], kFloatsPerLine) + kFloatsPerLine;
   const RowStoreArgs tails{b.tails, 0, 1, gathered - b.tails, finished, pass.bias, &finisher_.epilogue(*pass.args)};
   table_->row_store(&tails);
+  finish_at_once(tails);
   const float* from = finished;
   const std::int64_t begin_tail = box.out_size[2] - tail;
   for_each_row([&](std::int64_t, float* dst) {
@@ -421,6 +428,7 @@ void WinogradOutput::transpose_staged(const RunArgs& args, std::int64_t group, c
                                       block.channels,
                                       box.out_size[2]};
         table_->transpose(&transpose);
+        if (args.residual == nullptr) continue;
         finisher_.pixels(args, group * problem_.out_channels_per_group() + block.first, transpose.dst, channels,
                          transpose.dst - args.dst, transpose.columns, block.channels);
       }

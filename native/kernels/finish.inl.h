@@ -73,7 +73,7 @@ CONVTRANSPOSE_INLINE Vec exponential_until(const FinishConstants& c, Vec x, Vec 
 // factor / (1 + e^-w), from e = e^-|w| and a `sign` that has the sign of w.
 CONVTRANSPOSE_INLINE Vec logistic(const FinishConstants& c, Vec factor, Vec sign, Vec e) {
   const Vec one = broadcast(c.one);
-  return divide(multiply(factor, choose_less(sign, zero(), e, one)), add(one, e));
+  return quotient(multiply(factor, choose_less(sign, zero(), e, one)), add(one, e));
 }
 // e^-|x|
 CONVTRANSPOSE_INLINE Vec exponential_of_magnitude(const FinishConstants& c, Vec x) {
@@ -117,7 +117,7 @@ struct FinishTanh {
     const FinishConstants& c = finish_constants();
     const Vec w = at_most(absolute(x), broadcast(c.tanh_most));
     const Vec u = exponential_less_one(c, add(w, w));
-    return copy_sign(divide(u, add(u, broadcast(c.two))), x);
+    return copy_sign(quotient(u, add(u, broadcast(c.two))), x);
   }
 };
 
@@ -163,7 +163,7 @@ struct FinishGelu {
     const Vec e = exponential_until(c, t, broadcast(c.gelu_last), multiply(minus_half, square),
                                     multiply(minus_half, product_error(t, t, square)));
     const Vec one = broadcast(c.one);
-    const Vec s = divide(one, madd_vectors(t, broadcast(c.slope), one));
+    const Vec s = quotient(one, madd_vectors(t, broadcast(c.slope), one));
     Vec g = madd_vectors(s, broadcast(c.g9), broadcast(c.g8));
     g = madd_vectors(g, s, broadcast(c.g7));
     g = madd_vectors(g, s, broadcast(c.g6));

@@ -44,7 +44,7 @@ CONVTRANSPOSE_INLINE void store_partial(float* p, Vec v, int64_t count) {
 CONVTRANSPOSE_INLINE Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
 CONVTRANSPOSE_INLINE Vec subtract(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
 CONVTRANSPOSE_INLINE Vec multiply(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
-CONVTRANSPOSE_INLINE Vec divide(Vec a, Vec b) { return _mm256_div_ps(a, b); }
+CONVTRANSPOSE_INLINE Vec quotient(Vec a, Vec b) { return _mm256_div_ps(a, b); }
 CONVTRANSPOSE_INLINE Vec product_error(Vec a, Vec b, Vec product) { return _mm256_fmsub_ps(a, b, product); }
 CONVTRANSPOSE_INLINE Vec absolute(Vec v) { return _mm256_andnot_ps(broadcast(-0.0f), v); }
 CONVTRANSPOSE_INLINE Vec copy_sign(Vec magnitude, Vec sign) {

@@ -46,7 +46,8 @@ CONVTRANSPOSE_INLINE void store_partial(float* p, Vec v, int64_t count) {
 CONVTRANSPOSE_INLINE Vec add(Vec a, Vec b) { return a + b; }
 CONVTRANSPOSE_INLINE Vec subtract(Vec a, Vec b) { return a - b; }
 CONVTRANSPOSE_INLINE Vec multiply(Vec a, Vec b) { return a * b; }
-CONVTRANSPOSE_INLINE Vec divide(Vec a, Vec b) { return a / b; }
+// a / b for b from 1 to 2^31: correctly rounded, or within two units in the last place where division is slow.
+CONVTRANSPOSE_INLINE Vec quotient(Vec a, Vec b) { return a / b; }
 
 // a*b - product, exactly, where product is a*b as rounded. The magnitudes of a and b are below 2^60, and what is lost where
 // the difference is subnormal is lost. (Here by splitting the factors in halves, of which all products are exact.)

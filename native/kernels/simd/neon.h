@@ -42,7 +42,7 @@ CONVTRANSPOSE_INLINE void store_partial(float* p, Vec v, int64_t count) {
 CONVTRANSPOSE_INLINE Vec add(Vec a, Vec b) { return vaddq_f32(a, b); }
 CONVTRANSPOSE_INLINE Vec subtract(Vec a, Vec b) { return vsubq_f32(a, b); }
 CONVTRANSPOSE_INLINE Vec multiply(Vec a, Vec b) { return vmulq_f32(a, b); }
-CONVTRANSPOSE_INLINE Vec divide(Vec a, Vec b) { return vdivq_f32(a, b); }
+CONVTRANSPOSE_INLINE Vec quotient(Vec a, Vec b) { return vdivq_f32(a, b); }
 CONVTRANSPOSE_INLINE Vec product_error(Vec a, Vec b, Vec product) { return vfmaq_f32(vnegq_f32(product), a, b); }
 CONVTRANSPOSE_INLINE Vec absolute(Vec v) { return vabsq_f32(v); }
 CONVTRANSPOSE_INLINE Vec copy_sign(Vec magnitude, Vec sign) { return vbslq_f32(vdupq_n_u32(0x80000000u), sign, magnitude); }
