@@ -46,7 +46,7 @@ export interface ConvTransposeOptions {
    * environment variable CONVTRANSPOSE_ALGORITHM, else `'auto'`.
    */
   readonly algorithm?: Algorithm | undefined;
-  /** Threads of one call, from 1 to 1024; results do not depend on it. Default: {@link getNumThreads}. */
+  /** Threads of one call, from 1 to 1024; results do not depend on it. Default: `getNumThreads()`. */
   readonly numThreads?: number | undefined;
   /** Makes the bits of an output depend on the values that reach it alone, whatever the batch and the sizes. Default false. */
   readonly invariant?: boolean | undefined;
