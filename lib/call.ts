@@ -1,4 +1,5 @@
 /** One call of the addon: its descriptors, the memory of its result, and the waiting for asynchronous ones. */
+import type { ActivationCode } from './activation';
 import { argumentError, fromNative, list } from './errors';
 import { loadNative, type NativeAddon, type NativeCallback } from './native';
 import type { RunOptions } from './options';
@@ -66,8 +67,8 @@ export interface Call {
   readonly sizes: CallSizes;
 }
 
-/** The descriptor of a call; `weightsReused` as for {@link makeCall}. */
-export function encodeCall(sizes: CallSizes, run: RunOptions, weightsReused: boolean): Float64Array {
+/** The descriptor of a call; `activation` and `weightsReused` as for {@link makeCall}. */
+export function encodeCall(sizes: CallSizes, run: RunOptions, activation: ActivationCode, weightsReused: boolean): Float64Array {
   slotsOfCall ??= parseSlots(loadNative().callFields);
   return encode(slotsOfCall, {
     batch: sizes.batch,
@@ -75,8 +76,10 @@ export function encodeCall(sizes: CallSizes, run: RunOptions, weightsReused: boo
     padBegin: sizes.padBegin,
     out: sizes.output,
     format: run.format,
-    lower: run.bounds.lower,
-    upper: run.bounds.upper,
+    activation: activation.kind,
+    lower: activation.lower,
+    upper: activation.upper,
+    alpha: activation.alpha,
     precision: run.precision,
     algorithm: run.algorithm,
     invariant: Number(run.invariant),
@@ -88,15 +91,16 @@ export function encodeCall(sizes: CallSizes, run: RunOptions, weightsReused: boo
 /**
  * Resolves and encodes the call for one shape of the input.
  *
+ * @param activation applied to the outputs
  * @param weightsReused false if this call alone pays for the packing of the weights
  * @param argument public name of what `inputShape` comes from, for messages
  */
 export function makeCall(
-  geometry: Geometry, run: RunOptions, weightsReused: boolean, inputShape: readonly number[],
+  geometry: Geometry, run: RunOptions, activation: ActivationCode, weightsReused: boolean, inputShape: readonly number[],
   outputSize: readonly number[] | undefined, argument: string,
 ): Call {
   const sizes = resolveSizes(geometry, run.format, inputShape, outputSize, argument);
-  return { descriptor: encodeCall(sizes, run, weightsReused), sizes };
+  return { descriptor: encodeCall(sizes, run, activation, weightsReused), sizes };
 }
 
 /** True for equal lists. */
@@ -105,6 +109,11 @@ export function sameSizes(a: readonly number[], b: readonly number[]): boolean {
   if (a.length !== b.length) return false;
   for (let i = 0; i < a.length; i++) if (a[i] !== b[i]) return false;
   return true;
+}
+
+/** Reads `residual`, which may be left out or null. */
+export function readResidual(value: unknown): TensorView | undefined {
+  return value === undefined || value === null ? undefined : readTensor(value, 'residual');
 }
 
 /** Reads `out`; undefined means that the result is to be allocated. */
@@ -125,6 +134,15 @@ export function givenResult(sizes: CallSizes, value: unknown, view: TensorView |
   }
   checkLength(view, sizes.outputCount, 'out');
   return tensorFor(value, view, sizes.outputShape);
+}
+
+/** Refuses a residual that has not the shape of the result. To be called when no more code of the user can run. */
+export function checkResidual(sizes: CallSizes, residual: TensorView | undefined): void {
+  if (residual === undefined) return;
+  if (!sameSizes(residual.shape, sizes.outputShape)) {
+    throw argumentError('ERR_CONVTRANSPOSE_SHAPE', 'residual', `shape ${list(sizes.outputShape)}`, list(residual.shape));
+  }
+  checkLength(residual, sizes.outputCount, 'residual');
 }
 
 /** New memory for a result. */
@@ -168,7 +186,7 @@ export function callNative<T>(work: (native: NativeAddon) => T): T {
 const watched = new WeakMap<AbortSignal, { readonly actions: Set<() => void>; readonly listener: () => void }>();
 
 /** Has `action` done when the signal aborts; the function that it returns takes that back. */
-function onAbort(signal: AbortSignal, action: () => void): () => void {
+export function onAbort(signal: AbortSignal, action: () => void): () => void {
   let entry = watched.get(signal);
   if (entry === undefined) {
     const actions = new Set<() => void>();

@@ -20,6 +20,8 @@ export interface Explanation {
   readonly rejected: readonly { readonly name: string; readonly reason: string }[];
   /** The precision that runs. */
   readonly precision: string;
+  /** What is done to the outputs before they are stored, in order: `'batchNorm'` (folded), `'bias'`, and the activation. */
+  readonly fused: readonly string[];
   /** Remarks, for instance that a precision has no kernels of its own here. */
   readonly notes: readonly string[];
   /** Effective operations: 2 * batch * in * out/groups * input points * kernel points. */
@@ -120,6 +122,7 @@ export function report(geometry: Geometry, inputShape: readonly number[], sizes:
     ['because', native.reason],
     ['estimate', `${formatSeconds(estimatedSeconds)} on one thread${speed}`],
     ['kernels', native.kernels.join(', ') || 'none'],
+    ['fused', native.fused.join(', ') || 'nothing'],
     ['threads', native.tasks === 1 ? '1 task: one thread does it all' : `${counted(native.tasks, 'task')}, shared by as many threads as there are`],
     ['memory', memoryText(native)],
     ['blocking', Object.entries(native.blocking).map(([name, size]) => `${name} ${formatCount(size)}`).join(', ') || 'none'],

@@ -1,9 +1,12 @@
 /** The functional forms: one call, weights read in place. Semantics of torch.nn.functional.conv_transpose1d/2d/3d. */
-import { callNative, checkOverlap, encodeLayer, givenResult, makeCall, newResult, readOut, settledResult, type Call } from './call';
+import { makeSlopes, readActivation, type Activation, type ActivationCode } from './activation';
+import {
+  callNative, checkOverlap, checkResidual, encodeLayer, givenResult, makeCall, newResult, readOut, readResidual, settledResult, type Call,
+} from './call';
 import { argumentError, list } from './errors';
 import {
   parseRunOptions, readOptions, readPadding, readPerDimension, readSignal, runOptionNames, toInteger,
-  type Activation, type Algorithm, type MemoryFormat, type Precision, type RawOptions, type RunOptionName, type RunOptions,
+  type Algorithm, type MemoryFormat, type Precision, type RawOptions, type RunOptionName, type RunOptions,
 } from './options';
 import { checkGeometry, elementCount, type Geometry, type OutputRule } from './shape';
 import { checkLength, readTensor, type Tensor, type TensorLike, type TensorView } from './tensor';
@@ -33,14 +36,17 @@ export interface ConvTransposeOptions {
    * a kernel on this machine runs as the next better one, and `explain()` says so. Default `'highest'`.
    */
   readonly precision?: Precision | undefined;
-  /** Applied to every output before it is stored: `'relu'`, or `{ type: 'clamp', min, max }`. Default none. */
+  /**
+   * Applied to every output before it is stored, at no extra pass over memory: `'relu'`, `{ type: 'leakyRelu', negativeSlope: 0.2 }`
+   * and others, see {@link Activation}. Default none.
+   */
   readonly activation?: Activation | undefined;
   /**
    * Forces a family of kernels; where it cannot run, the call throws `ERR_CONVTRANSPOSE_UNSUPPORTED` and says why. Default: the
    * environment variable CONVTRANSPOSE_ALGORITHM, else `'auto'`.
    */
   readonly algorithm?: Algorithm | undefined;
-  /** Threads of one call, from 1 to 1024; results do not depend on it. Default: {@link getNumThreads}. */
+  /** Threads of one call, from 1 to 1024; results do not depend on it. Default: `getNumThreads()`. */
   readonly numThreads?: number | undefined;
   /** Makes the bits of an output depend on the values that reach it alone, whatever the batch and the sizes. Default false. */
   readonly invariant?: boolean | undefined;
@@ -52,7 +58,11 @@ export interface ConvTransposeOptions {
 export interface FunctionalOptions extends ConvTransposeOptions {
   /** Spatial sizes of the output, instead of `outputPadding`: a number, or one per dimension. */
   readonly outputSize?: number | readonly number[] | undefined;
-  /** Where the result is written: exactly its shape, and no memory in common with input, weight or bias. Default: new memory. */
+  /**
+   * A tensor of exactly the result's shape and layout that is added to it before the activation, as in residual blocks. Default none.
+   */
+  readonly residual?: TensorLike | null | undefined;
+  /** Where the result is written: exactly its shape, and no memory in common with anything that is read. Default: new memory. */
   readonly out?: TensorLike | undefined;
 }
 
@@ -66,9 +76,9 @@ export interface FunctionalAsyncOptions extends FunctionalOptions {
 export type GeometryOptionName = 'stride' | 'padding' | 'outputPadding' | 'dilation' | 'groups';
 export const geometryOptionNames: readonly GeometryOptionName[] = ['stride', 'padding', 'outputPadding', 'dilation', 'groups'];
 
-type FunctionalOptionName = GeometryOptionName | RunOptionName | 'outputSize' | 'out' | 'signal';
+type FunctionalOptionName = GeometryOptionName | RunOptionName | 'outputSize' | 'residual' | 'out' | 'signal';
 const syncNames: ReadonlySet<FunctionalOptionName> =
-  new Set<FunctionalOptionName>([...geometryOptionNames, 'outputSize', ...runOptionNames, 'out']);
+  new Set<FunctionalOptionName>([...geometryOptionNames, 'outputSize', ...runOptionNames, 'residual', 'out']);
 const asyncNames: ReadonlySet<FunctionalOptionName> = new Set<FunctionalOptionName>([...syncNames, 'signal']);
 
 /** The value of an option that may be left out; null is a value, and a wrong one. */
@@ -96,6 +106,8 @@ interface FunctionalArguments {
   readonly bias: TensorView | undefined;
   readonly options: Pick<Geometry, GeometryOptionName>;
   readonly run: RunOptions;
+  readonly activation: ActivationCode;
+  readonly residual: TensorView | undefined;
   readonly outputSize: readonly number[] | undefined;
   /** `out` as given and as read. */
   readonly outValue: unknown;
@@ -120,6 +132,8 @@ function readArguments(
     bias: biasView,
     options: readGeometryOptions(raw, dims),
     run: parseRunOptions(raw),
+    activation: readActivation(raw.activation),
+    residual: readResidual(raw.residual),
     outputSize: raw.outputSize === undefined ? undefined : readPerDimension(raw.outputSize, 'outputSize', dims, 0),
     outValue: raw.out,
     out: readOut(raw.out),
@@ -134,6 +148,8 @@ interface PreparedCall {
   readonly input: Float32Array;
   readonly weight: Float32Array;
   readonly bias: Float32Array | null;
+  readonly residual: Float32Array | null;
+  readonly slopes: Float32Array | null;
   /** Where the result goes, if `out` was given. */
   readonly given: Tensor | undefined;
   readonly threads: number;
@@ -154,25 +170,30 @@ function geometryOf(dims: number, given: FunctionalArguments, outputRule: Output
 
 /** Checks all values against each other. */
 function prepareCall(dims: number, given: FunctionalArguments, outputRule: OutputRule | undefined): PreparedCall {
-  const { input, weight, bias, out, run } = given;
+  const { input, weight, bias, out, run, residual } = given;
   const geometry = geometryOf(dims, given, outputRule);
   if (bias !== undefined && (bias.shape.length !== 1 || bias.shape[0] !== geometry.outChannels)) {
     throw argumentError('ERR_CONVTRANSPOSE_SHAPE', 'bias', `shape [${geometry.outChannels}]`, list(bias.shape));
   }
-  const call = makeCall(geometry, run, false, input.shape, given.outputSize, 'input');
+  const call = makeCall(geometry, run, given.activation, false, input.shape, given.outputSize, 'input');
   checkLength(input, call.sizes.inputCount, 'input');
   checkLength(weight, elementCount(weight.shape, 'weight'), 'weight');
   if (bias !== undefined) checkLength(bias, geometry.outChannels, 'bias');
+  checkResidual(call.sizes, residual);
   checkOverlap(out, input.data, 'input');
   checkOverlap(out, weight.data, 'weight');
   if (bias !== undefined) checkOverlap(out, bias.data, 'bias');
+  if (residual !== undefined) checkOverlap(out, residual.data, 'residual');
+  const result = givenResult(call.sizes, given.outValue, out);
   return {
     layer: encodeLayer(geometry, bias !== undefined),
     call,
     input: input.data,
     weight: weight.data,
     bias: bias === undefined ? null : bias.data,
-    given: givenResult(call.sizes, given.outValue, out),
+    residual: residual === undefined ? null : residual.data,
+    slopes: makeSlopes(given.activation, geometry.outChannels),
+    given: result,
     threads: run.threads,
   };
 }
@@ -190,7 +211,7 @@ export function runSync(
   const result = data.given ?? newResult(call.sizes);
   if (call.sizes.outputCount > 0) {
     callNative((native) => {
-      native.run(layer, call.descriptor, data.input, data.weight, data.bias, result.data, threads);
+      native.run(layer, call.descriptor, data.input, data.weight, data.bias, result.data, threads, data.residual, data.slopes);
     });
   }
   return result;
@@ -205,7 +226,7 @@ export async function runAsync(
   if (signal?.aborted === true) throw signal.reason as Error;
   const { layer, call, threads, ...data } = prepareCall(dims, given, outputRule);
   return settledResult(signal, call.sizes, data.given, (native, out, done) =>
-    native.runAsync(layer, call.descriptor, data.input, data.weight, data.bias, out, threads, done));
+    native.runAsync(layer, call.descriptor, data.input, data.weight, data.bias, out, threads, done, data.residual, data.slopes));
 }
 
 /**

@@ -1,4 +1,6 @@
 /** The public API. */
+export type { Activation } from './activation';
+export type { BatchNorm } from './batch-norm';
 export type { ConvTransposeError, ErrorCode } from './errors';
 export type { Explanation } from './explanation';
 export {
@@ -12,7 +14,9 @@ export type {
   ConvTransposeModule, ForwardAsyncOptions, ForwardOptions, ModuleOptions, PrepareAsyncOptions, ShapeOptions, StateDict,
   StateDictLike,
 } from './modules';
-export type { Activation, Algorithm, MemoryFormat, Precision } from './options';
+export type { Algorithm, MemoryFormat, Precision } from './options';
+export { Sequential } from './sequential';
+export type { SequentialAsyncOptions, SequentialExplanation, SequentialOptions } from './sequential';
 export type { TensorTransformStream } from './stream-adapters';
 export type {
   ConvTranspose1dStream, PushAsyncOptions, PushOptions, StreamAsyncOptions, StreamOptions,

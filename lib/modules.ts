@@ -1,8 +1,11 @@
 /** The modules: layers that own their weights. Semantics of torch.nn.ConvTranspose1d/2d/3d. */
 import { randomInt } from 'node:crypto';
 
+import { makeSlopes, publicActivation, readActivation, type Activation, type ActivationCode } from './activation';
+import { checkBatchNorm, foldBatchNorm, readBatchNorm, type BatchNorm, type BatchNormView } from './batch-norm';
 import {
-  callNative, checkOverlap, encodeLayer, givenResult, makeCall, newResult, readOut, sameSizes, settled, settledResult, type Call,
+  callNative, checkOverlap, checkResidual, encodeLayer, givenResult, makeCall, newResult, readOut, readResidual, sameSizes, settled,
+  settledResult, type Call,
 } from './call';
 import { makeDisposable } from './disposable';
 import { argumentError, list, typeError } from './errors';
@@ -15,7 +18,7 @@ import {
   algorithms, memoryFormats, parseRunOptions, precisions, readOptions, readPerDimension, readShape, readSignal, runOptionNames,
   toInteger, toThreads, type Algorithm, type MemoryFormat, type Precision, type RawOptions, type RunOptionName, type RunOptions,
 } from './options';
-import { checkGeometry, elementCount, resolveSizes, weightShape, type Geometry, type OutputRule } from './shape';
+import { checkGeometry, elementCount, resolveSizes, weightShape, type CallSizes, type Geometry, type OutputRule } from './shape';
 import { ConvTranspose1dStream, type StreamOptions, type StreamSource } from './streaming';
 import { allocateLocal, checkFits, checkLength, makeTensor, readTensor, type Tensor, type TensorLike, type TensorView } from './tensor';
 
@@ -33,6 +36,11 @@ export interface ModuleOptions extends ConvTransposeOptions {
    * by `nn.ConvTransposeNd(...)`. Left out: random.
    */
   readonly seed?: number | undefined;
+  /**
+   * The BatchNorm that follows, in evaluation mode: folded into weight and bias, in float64, so that it costs nothing. The module then
+   * has a bias, and `stateDict` gives the folded parameters. Default none.
+   */
+  readonly batchNorm?: BatchNorm | undefined;
 }
 
 /** What a call may ask for besides its input. */
@@ -46,7 +54,11 @@ export interface ShapeOptions {
 
 /** Options of `forward`. */
 export interface ForwardOptions extends ShapeOptions {
-  /** Where the result is written: exactly its shape, and no memory in common with the input. Default: new memory. */
+  /**
+   * A tensor of exactly the result's shape and layout that is added to it before the activation, as in residual blocks. Default none.
+   */
+  readonly residual?: TensorLike | null | undefined;
+  /** Where the result is written: exactly its shape, and no memory in common with input or residual. Default: new memory. */
   readonly out?: TensorLike | undefined;
   /** Threads of this call, from 1 to 1024, instead of the module's. */
   readonly numThreads?: number | undefined;
@@ -78,13 +90,13 @@ export interface StateDictLike {
   readonly bias?: TensorLike | null | undefined;
 }
 
-type ModuleOptionName = GeometryOptionName | RunOptionName | 'bias' | 'weight' | 'seed';
+type ModuleOptionName = GeometryOptionName | RunOptionName | 'bias' | 'weight' | 'seed' | 'batchNorm';
 const constructorNames: ReadonlySet<ModuleOptionName> =
-  new Set<ModuleOptionName>([...geometryOptionNames, 'bias', 'weight', 'seed', ...runOptionNames]);
+  new Set<ModuleOptionName>([...geometryOptionNames, 'bias', 'weight', 'seed', 'batchNorm', ...runOptionNames]);
 const shapeNames = new Set(['outputSize'] as const);
 const prepareAsyncNames = new Set(['outputSize', 'signal'] as const);
-const forwardNames = new Set(['outputSize', 'out', 'numThreads'] as const);
-const forwardAsyncNames = new Set(['outputSize', 'out', 'numThreads', 'signal'] as const);
+const forwardNames = new Set(['outputSize', 'residual', 'out', 'numThreads'] as const);
+const forwardAsyncNames = new Set(['outputSize', 'residual', 'out', 'numThreads', 'signal'] as const);
 const stateNames = new Set(['weight', 'bias'] as const);
 
 /** Shapes of inputs whose calls a module keeps encoded. */
@@ -162,6 +174,27 @@ function checkParameters(geometry: Geometry, weight: TensorView | undefined, bia
   checkFits(geometry.outChannels, 'bias');
 }
 
+/** What a layer is made of; null for what is drawn. */
+interface Parameters {
+  readonly weight: Float32Array | null;
+  readonly bias: Float32Array | null;
+}
+
+/** Weight and bias with a BatchNorm folded in; what is not given is drawn first. */
+function foldedParameters(geometry: Geometry, hasBias: boolean, given: Parameters & { seed: number }, batchNorm: BatchNormView): Parameters {
+  const shape = weightShape(geometry);
+  const weight = allocateLocal(elementCount(shape, 'weight'), 'weight');
+  const bias = hasBias ? allocateLocal(geometry.outChannels, 'bias') : null;
+  callNative((native) => {
+    const layer = native.createLayer(encodeLayer(geometry, hasBias), given.weight, given.bias, given.seed);
+    native.readLayer(layer, weight, bias);
+    native.disposeLayer(layer);
+  });
+  const folded = { data: Float64Array.from(weight), shape };
+  const foldedBias = foldBatchNorm(batchNorm, folded, bias ?? undefined, geometry.groups);
+  return { weight: Float32Array.from(folded.data), bias: Float32Array.from(foldedBias) };
+}
+
 /** The padding as given: numbers where both ends are equal throughout, pairs otherwise. */
 function publicPadding({ begin, end }: Geometry['padding']): readonly number[] | readonly (readonly [number, number])[] {
   if (sameSizes(begin, end)) return frozenCopy(begin);
@@ -170,6 +203,9 @@ function publicPadding({ begin, end }: Geometry['padding']): readonly number[] |
 
 /** What a stream reads of a module. */
 let streamSource: (module: ConvTransposeModule) => StreamSource;
+
+/** The sizes of a call of a module, for those that build on modules. `argument` is the name of what `inputShape` comes from. */
+export let sizesOf: (module: ConvTransposeModule, inputShape: readonly number[], argument: string) => CallSizes;
 
 /**
  * What the three modules have in common. Not to be constructed: use {@link ConvTranspose1d}, {@link ConvTranspose2d} or
@@ -195,6 +231,8 @@ export abstract class ConvTransposeModule {
   readonly precision: Precision;
   readonly algorithm: Algorithm;
   readonly invariant: boolean;
+  /** With all its parameters; null if there is none. */
+  readonly activation: Activation | null;
   /** `dispose`, for `using`. Absent where the runtime has no Symbol.dispose. */
   declare readonly [Symbol.dispose]: () => void;
 
@@ -203,8 +241,16 @@ export abstract class ConvTransposeModule {
   readonly #layerDescriptor: Float64Array;
   readonly #calls = new CallCache();
   readonly #hasBias: boolean;
+  readonly #hasBatchNorm: boolean;
+  readonly #activation: ActivationCode;
+  /** Of prelu, in memory of the package. */
+  readonly #slopes: Float32Array | null;
   /** undefined once disposed */
   #layer: NativeLayer | undefined;
+
+  static {
+    sizesOf = (module, inputShape, argument) => resolveSizes(module.#geometry, module.#run.format, inputShape, undefined, argument);
+  }
 
   /** @param outputRule a rule other than PyTorch's for where the outputs lie; padding and outputPadding are left out then */
   protected constructor(
@@ -221,15 +267,22 @@ export abstract class ConvTransposeModule {
     const run = parseRunOptions(raw);
     const weight = raw.weight === undefined ? undefined : readTensor(raw.weight, 'weight');
     const bias = readBiasOption(raw.bias, weight !== undefined);
+    const activation = readActivation(raw.activation);
+    const batchNorm = raw.batchNorm === undefined ? undefined : readBatchNorm(raw.batchNorm);
     const seed = raw.seed === undefined ? undefined : toInteger(raw.seed, 'seed', 0, 2 ** 32 - 1);
     checkGeometry(geometry);
     this.#geometry = geometry;
     this.#run = run;
     checkParameters(geometry, weight, bias);
-    this.#hasBias = bias !== false;
+    if (batchNorm !== undefined) checkBatchNorm(batchNorm, geometry.outChannels);
+    this.#activation = activation;
+    this.#slopes = makeSlopes(activation, geometry.outChannels);
+    this.#hasBias = bias !== false || batchNorm !== undefined;
+    this.#hasBatchNorm = batchNorm !== undefined;
     this.#layerDescriptor = encodeLayer(geometry, this.#hasBias);
-    this.#layer = callNative((native) => native.createLayer(
-      this.#layerDescriptor, weight?.data ?? null, typeof bias === 'object' ? bias.data : null, seed ?? randomInt(2 ** 32)));
+    const given = { weight: weight?.data ?? null, bias: typeof bias === 'object' ? bias.data : null, seed: seed ?? randomInt(2 ** 32) };
+    const parameters = batchNorm === undefined ? given : foldedParameters(geometry, bias !== false, given, batchNorm);
+    this.#layer = callNative((native) => native.createLayer(this.#layerDescriptor, parameters.weight, parameters.bias, given.seed));
     this.inChannels = geometry.inChannels;
     this.outChannels = geometry.outChannels;
     this.kernelSize = frozenCopy(geometry.kernel);
@@ -242,10 +295,14 @@ export abstract class ConvTransposeModule {
     this.precision = precisions[run.precision] ?? 'highest';
     this.algorithm = algorithms[run.algorithm] ?? 'auto';
     this.invariant = run.invariant;
+    this.activation = publicActivation(activation, this.#slopes);
   }
 
   static {
-    streamSource = (module) => ({ geometry: module.#geometry, run: module.#run, layer: () => module.#alive() });
+    streamSource = (module) => ({
+      geometry: module.#geometry, run: module.#run, activation: module.#activation, slopes: module.#slopes,
+      layer: () => module.#alive(),
+    });
   }
 
   /** The layer, or ERR_CONVTRANSPOSE_DISPOSED. */
@@ -260,7 +317,7 @@ export abstract class ConvTransposeModule {
   #callFor(inputShape: readonly number[], outputSize: readonly number[] | undefined, argument: string): Call {
     const cached = this.#calls.find(inputShape, outputSize);
     if (cached !== undefined) return cached;
-    const call = { ...makeCall(this.#geometry, this.#run, true, inputShape, outputSize, argument), inputShape, outputSize };
+    const call = { ...makeCall(this.#geometry, this.#run, this.#activation, true, inputShape, outputSize, argument), inputShape, outputSize };
     this.#calls.add(call);
     return call;
   }
@@ -271,11 +328,14 @@ export abstract class ConvTransposeModule {
 
   /** Checks one forward call. `given` is where its result goes, if `out` was given. */
   #prepareForward(
-    input: TensorView, outputSize: readonly number[] | undefined, outValue: unknown, out: TensorView | undefined,
+    input: TensorView, outputSize: readonly number[] | undefined, residual: TensorView | undefined, outValue: unknown,
+    out: TensorView | undefined,
   ): { call: Call; given: Tensor | undefined } {
     const call = this.#callFor(input.shape, outputSize, 'input');
     checkLength(input, call.sizes.inputCount, 'input');
+    checkResidual(call.sizes, residual);
     checkOverlap(out, input.data, 'input');
+    if (residual !== undefined) checkOverlap(out, residual.data, 'residual');
     return { call, given: givenResult(call.sizes, outValue, out) };
   }
 
@@ -295,11 +355,12 @@ export abstract class ConvTransposeModule {
     const raw = readOptions(options, 'options', forwardNames);
     const threads = raw.numThreads === undefined ? this.#run.threads : toThreads(raw.numThreads);
     const outputSize = this.#readOutputSize(raw.outputSize);
-    const { call, given } = this.#prepareForward(view, outputSize, raw.out, readOut(raw.out));
+    const residual = readResidual(raw.residual);
+    const { call, given } = this.#prepareForward(view, outputSize, residual, raw.out, readOut(raw.out));
     const result = given ?? newResult(call.sizes);
     if (call.sizes.outputCount > 0) {
       callNative((native) => {
-        native.forward(layer, call.descriptor, view.data, result.data, threads);
+        native.forward(layer, call.descriptor, view.data, result.data, threads, residual?.data ?? null, this.#slopes);
       });
     }
     return result;
@@ -308,7 +369,7 @@ export abstract class ConvTransposeModule {
   /**
    * {@link forward} on the package's own threads: the event loop is never blocked, and several calls may be in flight.
    *
-   * Until the promise settles, the input and `out` must not be written, moved or shrunk. SharedArrayBuffers and memory of this package
+   * Until the promise settles, input, residual and `out` must not be written, moved or shrunk. SharedArrayBuffers and memory of this package
    * (`Tensor.empty`, every result) are used in place; other memory is copied when the call's turn comes.
    *
    * @returns a promise of the result; every error rejects it, an abort with `signal.reason`. A promise that has settled no longer
@@ -320,12 +381,13 @@ export abstract class ConvTransposeModule {
     const signal = readSignal(raw.signal);
     const threads = raw.numThreads === undefined ? this.#run.threads : toThreads(raw.numThreads);
     const outputSize = this.#readOutputSize(raw.outputSize);
+    const residual = readResidual(raw.residual);
     const out = readOut(raw.out);
     if (signal?.aborted === true) throw signal.reason as Error;
     const layer = this.#alive();
-    const { call, given } = this.#prepareForward(view, outputSize, raw.out, out);
+    const { call, given } = this.#prepareForward(view, outputSize, residual, raw.out, out);
     return settledResult(signal, call.sizes, given, (native, data, done) =>
-      native.forwardAsync(layer, call.descriptor, view.data, data, threads, done));
+      native.forwardAsync(layer, call.descriptor, view.data, data, threads, done, residual?.data ?? null, this.#slopes));
   }
 
   /**
@@ -376,11 +438,12 @@ export abstract class ConvTransposeModule {
     const { outputSize } = readOptions(options, 'options', shapeNames);
     const shape = readShape(inputShape, 'inputShape');
     const call = this.#callFor(shape, this.#readOutputSize(outputSize), 'inputShape');
-    const native = callNative((addon) => addon.explain(layer, call.descriptor));
+    const plan = callNative((addon) => addon.explain(layer, call.descriptor));
+    const native = this.#hasBatchNorm ? { ...plan, fused: ['batchNorm', ...plan.fused] } : plan;
     return { ...native, summary: report(this.#geometry, shape, call.sizes, native) };
   }
 
-  /** Copies of the weights: `weight` [in, out/groups, ...kernel], and `bias` [out] if there is one. */
+  /** Copies of the weights, with the BatchNorm folded in if there is one: `weight` [in, out/groups, ...kernel], and `bias` [out] if there is one. */
   stateDict(): StateDict {
     const layer = this.#alive();
     const zeros = (shape: readonly number[], name: string) =>
@@ -395,7 +458,7 @@ export abstract class ConvTransposeModule {
 
   /**
    * Replaces the weights by copies of others of exactly the same shapes. Strict as in PyTorch: `bias` must be there if the module has
-   * one, and must not be there (or be null) otherwise. Calls in flight finish with the old weights; if this throws, nothing has changed.
+   * one, and must not be there (or be null) otherwise. No BatchNorm is folded into them. Calls in flight finish with the old weights; if this throws, nothing has changed.
    */
   loadStateDict(state: StateDictLike): void {
     const old = this.#alive();

@@ -37,6 +37,7 @@ export interface NativeExplanation {
   reason: string;
   rejected: { name: string; reason: string }[];
   precision: string;
+  fused: string[];
   notes: string[];
   flops: number;
   estimatedSeconds: number;
@@ -94,13 +95,19 @@ export interface NativeAddon {
   /** Frees the packed weights when in-flight work has finished; later calls with the handle throw ERR_CONVTRANSPOSE_DISPOSED. */
   disposeLayer(layer: NativeLayer): void;
 
-  forward(layer: NativeLayer, call: Float64Array, input: Float32Array, out: Float32Array, threads: number): void;
+  /**
+   * The last two of this and the other forms, which may be left out: a tensor that is added before the activation, as long as the
+   * output; and the slopes of prelu, one for each output channel.
+   */
+  forward(layer: NativeLayer, call: Float64Array, input: Float32Array, out: Float32Array, threads: number,
+    residual?: Float32Array | null, slopes?: Float32Array | null): void;
   /**
    * Returns a ticket for `abort`. The callback is called exactly once, never before this returns. Without `out` (and with something
    * to compute) it gets a new array.
    */
   forwardAsync(
     layer: NativeLayer, call: Float64Array, input: Float32Array, out: Float32Array | null, threads: number, done: NativeCallback,
+    residual?: Float32Array | null, slopes?: Float32Array | null,
   ): number;
   prepare(layer: NativeLayer, call: Float64Array): void;
   prepareAsync(layer: NativeLayer, call: Float64Array, done: NativeCallback): number;
@@ -124,15 +131,16 @@ export interface NativeAddon {
   /** `joinRows` of all rows, then `forward` of `to`. */
   forwardJoined(
     layer: NativeLayer, call: Float64Array, held: number, kept: number, added: number, from: Float32Array, chunk: Float32Array,
-    to: Float32Array, out: Float32Array, threads: number,
+    to: Float32Array, out: Float32Array, threads: number, slopes?: Float32Array | null,
   ): void;
 
   /** Functional form: weights are read in place, packed for this call alone. */
   run(layer: Float64Array, call: Float64Array, input: Float32Array, weight: Float32Array, bias: Float32Array | null,
-    out: Float32Array, threads: number): void;
+    out: Float32Array, threads: number, residual?: Float32Array | null, slopes?: Float32Array | null): void;
   /** Asynchronous functional form: weight and bias follow the same memory rules as input. */
   runAsync(layer: Float64Array, call: Float64Array, input: Float32Array, weight: Float32Array, bias: Float32Array | null,
-    out: Float32Array | null, threads: number, done: NativeCallback): number;
+    out: Float32Array | null, threads: number, done: NativeCallback, residual?: Float32Array | null,
+    slopes?: Float32Array | null): number;
 
   /** Test hooks: counts of the kernels that really ran, and of memory. */
   counters(): Record<string, number>;

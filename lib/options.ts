@@ -58,7 +58,7 @@ function unknownOption(key: string, known: readonly string[]): Error {
 }
 
 /** True for what has properties to read as options: not null, not a primitive, not a function, not an array. */
-function isOptionsObject(value: unknown): value is Record<string, unknown> {
+export function isOptionsObject(value: unknown): value is Record<string, unknown> {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
 }
 
@@ -189,51 +189,10 @@ export type MemoryFormat = 'contiguous' | 'channelsLast';
 export type Precision = 'highest' | 'high' | 'medium';
 /** The family of kernels: the planner's choice, or a forced one. */
 export type Algorithm = 'auto' | 'direct' | 'gemm' | 'winograd' | 'depthwise' | 'reference';
-/** What is applied to every output before it is stored. A bound left out is no bound. */
-export type Activation = 'relu' | { readonly type: 'clamp'; readonly min?: number; readonly max?: number };
-
 // The order is that of the enumerations in the addon's descriptors.
 export const memoryFormats: readonly MemoryFormat[] = ['contiguous', 'channelsLast'];
 export const precisions: readonly Precision[] = ['highest', 'high', 'medium'];
 export const algorithms: readonly Algorithm[] = ['auto', 'direct', 'gemm', 'winograd', 'depthwise', 'reference'];
-
-/** Bounds of the outputs, as float32 values. */
-export interface Bounds {
-  readonly lower: number;
-  readonly upper: number;
-}
-
-export const noBounds: Bounds = { lower: -Infinity, upper: Infinity };
-
-function toBound(value: unknown, argument: string, missing: number): number {
-  if (value === undefined) return missing;
-  if (typeof value !== 'number') throw typeError(argument, 'a number', value);
-  if (Number.isNaN(value)) throw valueError(argument, 'a number', value);
-  return Math.fround(value);
-}
-
-/** Reads `activation`. */
-export function readActivation(value: unknown): Bounds {
-  const argument = 'activation';
-  const expected = "'relu' or { type: 'clamp', min, max }";
-  if (value === 'relu') return { lower: 0, upper: Infinity };
-  if (typeof value === 'string') throw valueError(argument, expected, value);
-  if (!isOptionsObject(value)) throw typeError(argument, expected, value);
-  for (const key of Object.keys(value)) {
-    if (key !== 'type' && key !== 'min' && key !== 'max') {
-      throw argumentError('ERR_CONVTRANSPOSE_UNKNOWN_OPTION', argument, expected, `the unknown key ${describe(key)}`);
-    }
-  }
-  const { type, min, max } = value;
-  if (type !== 'clamp') {
-    if (typeof type !== 'string') throw typeError(`${argument}.type`, "'clamp'", type);
-    throw valueError(`${argument}.type`, "'clamp'", type);
-  }
-  const lower = toBound(min, `${argument}.min`, -Infinity);
-  const upper = toBound(max, `${argument}.max`, Infinity);
-  if (lower > upper) throw valueError(`${argument}.max`, `at least min (${lower})`, upper);
-  return { lower, upper };
-}
 
 /** Upper limit of `numThreads`: far above any machine, far below what would exhaust one. */
 const maxThreads = 1024;
@@ -250,7 +209,6 @@ export interface RunOptions {
   readonly algorithm: number;
   readonly invariant: boolean;
   readonly workspaceLimit: number;
-  readonly bounds: Bounds;
   /** 0: the default */
   readonly threads: number;
 }
@@ -273,16 +231,15 @@ export type RunOptionName =
 export const runOptionNames: readonly RunOptionName[] =
   ['memoryFormat', 'precision', 'algorithm', 'invariant', 'workspaceLimit', 'activation', 'numThreads'];
 
-/** Checks the options that `runOptionNames` lists; left out ones take their defaults. */
+/** Checks the options that `runOptionNames` lists but `activation`; left out ones take their defaults. */
 export function parseRunOptions(raw: RawOptions<RunOptionName>): RunOptions {
-  const { memoryFormat, precision, algorithm, invariant, workspaceLimit, activation, numThreads } = raw;
+  const { memoryFormat, precision, algorithm, invariant, workspaceLimit, numThreads } = raw;
   return {
     format: memoryFormat === undefined ? 0 : memoryFormats.indexOf(toWord(memoryFormat, 'memoryFormat', memoryFormats)),
     precision: precision === undefined ? 0 : precisions.indexOf(toWord(precision, 'precision', precisions)),
     algorithm: algorithm === undefined ? defaultAlgorithm() : algorithms.indexOf(toWord(algorithm, 'algorithm', algorithms)),
     invariant: invariant !== undefined && toBoolean(invariant, 'invariant'),
     workspaceLimit: workspaceLimit === undefined ? 0 : toInteger(workspaceLimit, 'workspaceLimit', 1),
-    bounds: activation === undefined ? noBounds : readActivation(activation),
     threads: numThreads === undefined ? 0 : toThreads(numThreads),
   };
 }

@@ -2,6 +2,7 @@
 import type { Transform } from 'node:stream';
 import { setImmediate } from 'node:timers/promises';
 
+import type { ActivationCode } from './activation';
 import { callNative, checkOverlap, encodeCall, givenResult, newResult, readOut, settled, settledResult, type Call } from './call';
 import { makeDisposable } from './disposable';
 import { argumentError, list } from './errors';
@@ -42,6 +43,9 @@ export interface StreamAsyncOptions {
 export interface StreamSource {
   readonly geometry: Geometry;
   readonly run: RunOptions;
+  readonly activation: ActivationCode;
+  /** One for each output channel, for `'prelu'`. */
+  readonly slopes: Float32Array | null;
   /** The layer as it is now; throws ERR_CONVTRANSPOSE_DISPOSED. */
   layer(): NativeLayer;
 }
@@ -368,7 +372,7 @@ export class ConvTranspose1dStream {
       inputCount: elementCount(this.#shape(batch, inChannels, frames), 'chunk'),
       outputCount: elementCount(outputShape, 'chunk'),
     };
-    return { descriptor: encodeCall(sizes, this.#run, true), sizes };
+    return { descriptor: encodeCall(sizes, this.#run, this.#source.activation, true), sizes };
   }
 
   /** Rows of the window. */
@@ -414,7 +418,7 @@ export class ConvTranspose1dStream {
       const width = this.#width;
       callNative((native) => {
         native.forwardJoined(layer, descriptor, this.#held * width, step.kept * width, step.added * width, this.#window, chunk.data,
-          this.#spare, result.data, this.#run.threads);
+          this.#spare, result.data, this.#run.threads, this.#source.slopes);
       });
     } else {
       this.#join(step, chunk.data, 0, this.#rows(sizes.batch));
@@ -448,7 +452,7 @@ export class ConvTranspose1dStream {
     }
     const window = this.#spare;
     const result = await settledResult(signal, sizes, given, (native, data, done) =>
-      native.forwardAsync(layer, descriptor, window, data, this.#run.threads, done));
+      native.forwardAsync(layer, descriptor, window, data, this.#run.threads, done, null, this.#source.slopes));
     if (!this.#disposed) this.#commit(step);
     return result;
   }

@@ -12,6 +12,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <limits>
 #include <optional>
 #include <span>
 #include <string>
@@ -38,6 +39,8 @@ constexpr const char* kUsage =
     "  --precision NAME   highest, high, medium\n"
     "  --channels-last    input and output in [N, ..., C] order\n"
     "  --bias             with a bias\n"
+    "  --activation NAME  fused: relu, clamp, leakyRelu, prelu, tanh, sigmoid, gelu, geluTanh, silu, elu\n"
+    "  --residual         with a residual, added before the activation\n"
     "  --check            compare with the reference algorithm (slow on large layers); exit with 1 if a result is wrong\n"
     "  --suite FILE       lines of \"name problem\"\n";
 
@@ -49,6 +52,20 @@ constexpr std::pair<const char*, AlgorithmChoice> kAlgorithms[] = {
 constexpr std::pair<const char*, Precision> kPrecisions[] = {
     {"highest", Precision::kHighest}, {"high", Precision::kHigh}, {"medium", Precision::kMedium}};
 
+constexpr float kUnbounded = std::numeric_limits<float>::infinity();
+constexpr std::pair<const char*, PostOps> kActivations[] = {
+    {"relu", {Activation::kClamp, 0.0f, kUnbounded}},
+    {"clamp", {Activation::kClamp, -1.0f, 1.0f}},
+    {"leakyRelu", {Activation::kLeakyRelu, -kUnbounded, kUnbounded, 0.01f}},
+    {"prelu", {Activation::kPrelu}},
+    {"tanh", {Activation::kTanh}},
+    {"sigmoid", {Activation::kSigmoid}},
+    {"gelu", {Activation::kGelu}},
+    {"geluTanh", {Activation::kGeluTanh}},
+    {"silu", {Activation::kSilu}},
+    {"elu", {Activation::kElu, -kUnbounded, kUnbounded, 1.0f}},
+};
+
 struct Options {
   int threads = 1;
   double seconds = 1;
@@ -56,6 +73,8 @@ struct Options {
   Precision precision = Precision::kHighest;
   MemoryFormat format = MemoryFormat::kContiguous;
   bool bias = false;
+  PostOps post_ops;
+  bool residual = false;
   bool check = false;
   std::string suite = CONVTRANSPOSE_SUITE;
 };
@@ -80,7 +99,7 @@ struct Timing {
   double peak_gflops;
 };
 
-Timing measure(Layer& layer, const CallSpec& call, const float* src, float* dst, const std::string& isa,
+Timing measure(Layer& layer, const CallSpec& call, const Layer::Pointers& pointers, const std::string& isa,
                const Options& options) {
   constexpr double kPeakSeconds = 0.004;
   constexpr double kPeakEvery = 0.1;
@@ -88,7 +107,7 @@ Timing measure(Layer& layer, const CallSpec& call, const float* src, float* dst,
   std::vector<double> seconds;
   const auto run = [&] {
     const Clock::time_point start = Clock::now();
-    if (const Status status = layer.run(call, src, dst, options.threads); !status.ok()) fail(status.message);
+    if (const Status status = layer.run(call, pointers, options.threads); !status.ok()) fail(status.message);
     return std::chrono::duration<double>(Clock::now() - start).count();
   };
   run();
@@ -113,10 +132,11 @@ constexpr double kRmsLimits[] = {1e-5, 2e-5, 1e-2};
 
 // Prints RMS and largest difference from the reference algorithm, both relative to the RMS of its result. False if the
 // former is beyond its limit.
-bool check(Layer& layer, CallSpec call, const float* src, std::span<const float> dst, int threads) {
+bool check(Layer& layer, CallSpec call, Layer::Pointers pointers, std::span<const float> dst, int threads) {
   Floats expected(static_cast<std::int64_t>(dst.size()));
+  pointers.dst = expected.data();
   call.algorithm = AlgorithmChoice::kReference;
-  if (const Status status = layer.run(call, src, expected.data(), threads); !status.ok()) fail(status.message);
+  if (const Status status = layer.run(call, pointers, threads); !status.ok()) fail(status.message);
   double squares = 0, error_squares = 0, largest = 0;
   for (std::size_t i = 0; i < dst.size(); ++i) {
     const double error = std::abs(static_cast<double>(dst[i]) - expected.values[i]);
@@ -145,6 +165,8 @@ bool bench(const NamedProblem& problem, const std::string& isa, const Options& o
   spec.has_bias = options.bias;
   const Floats src(sizes.src_elements(), 1), weights(sizes.weights_elements(), 2), bias(spec.out_channels, 3);
   Floats dst(sizes.dst_elements());
+  const Floats residual(options.residual ? sizes.dst_elements() : 1, 4), slopes(spec.out_channels, 5);
+  const Layer::Pointers pointers{src.data(), dst.data(), options.residual ? residual.data() : nullptr, slopes.data()};
   std::shared_ptr<Layer> layer;
   if (const Status status = Layer::create(spec, weights.data(), options.bias ? bias.data() : nullptr, &layer);
       !status.ok()) {
@@ -156,6 +178,7 @@ bool bench(const NamedProblem& problem, const std::string& isa, const Options& o
     call.algorithm = algorithm;
     call.precision = options.precision;
     call.format = options.format;
+    call.post_ops = options.post_ops;
     Explanation explanation;
     Status status = layer->prepare(call);
     if (status.ok()) status = layer->explain(call, &explanation);
@@ -164,12 +187,12 @@ bool bench(const NamedProblem& problem, const std::string& isa, const Options& o
       continue;
     }
     if (!status.ok()) fail(problem.name + ": " + status.message);
-    const Timing timing = measure(*layer, call, src.data(), dst.data(), isa, options);
+    const Timing timing = measure(*layer, call, pointers, isa, options);
     const double gflops = sizes.flops() / timing.min_seconds * 1e-9;
     std::printf("%-19s %9.3f %9.3f %6zu %8.1f %7.1f %6.1f  %s  [%s]", problem.name.c_str(), timing.min_seconds * 1e3,
                 timing.median_seconds * 1e3, timing.runs, gflops, timing.peak_gflops, 100 * gflops / timing.peak_gflops,
                 explanation.algorithm.c_str(), joined(explanation.kernels).c_str());
-    if (options.check) right = check(*layer, call, src.data(), dst.values, options.threads) && right;
+    if (options.check) right = check(*layer, call, pointers, dst.values, options.threads) && right;
     std::printf("\n");
     std::fflush(stdout);
   }
@@ -177,7 +200,20 @@ bool bench(const NamedProblem& problem, const std::string& isa, const Options& o
 }
 
 Options parse_options(int argc, char** argv) {
-  enum { kThreads = 1, kSeconds, kIsa, kAlgorithm, kPrecision, kChannelsLast, kBias, kCheck, kSuite, kHelp };
+  enum {
+    kThreads = 1,
+    kSeconds,
+    kIsa,
+    kAlgorithm,
+    kPrecision,
+    kChannelsLast,
+    kBias,
+    kActivation,
+    kResidual,
+    kCheck,
+    kSuite,
+    kHelp
+  };
   const option known[] = {{"threads", required_argument, nullptr, kThreads},
                           {"seconds", required_argument, nullptr, kSeconds},
                           {"isa", required_argument, nullptr, kIsa},
@@ -185,6 +221,8 @@ Options parse_options(int argc, char** argv) {
                           {"precision", required_argument, nullptr, kPrecision},
                           {"channels-last", no_argument, nullptr, kChannelsLast},
                           {"bias", no_argument, nullptr, kBias},
+                          {"activation", required_argument, nullptr, kActivation},
+                          {"residual", no_argument, nullptr, kResidual},
                           {"check", no_argument, nullptr, kCheck},
                           {"suite", required_argument, nullptr, kSuite},
                           {"help", no_argument, nullptr, kHelp},
@@ -219,6 +257,12 @@ Options parse_options(int argc, char** argv) {
         break;
       case kBias:
         options.bias = true;
+        break;
+      case kActivation:
+        options.post_ops = named(kActivations, "--activation", optarg);
+        break;
+      case kResidual:
+        options.residual = true;
         break;
       case kCheck:
         options.check = true;

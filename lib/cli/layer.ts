@@ -4,7 +4,8 @@ import {
   ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, type ConvTransposeModule, type ModuleOptions, type Tensor,
 } from '../index';
 import { SafetensorsFile } from '../io/index';
-import type { Activation, Algorithm, MemoryFormat, Precision } from '../options';
+import type { Algorithm, MemoryFormat, Precision } from '../options';
+import type { Activation } from '../activation';
 import { parseInteger, parsePadding, parsePerDimension, UsageError, type Arguments, type OptionSpec } from './command-line';
 
 /** The options that describe a layer: the words of the API. */
@@ -23,7 +24,11 @@ export const layerOptions: readonly OptionSpec[] = [
     name: 'memory-format', value: 'FORMAT',
     help: 'contiguous: input and output are [N, C, ...spatial]; channelsLast: [N, ...spatial, C]. Default contiguous.',
   },
-  { name: 'activation', value: 'A', help: 'relu, or clamp:min:max, of which either bound may be left empty (clamp::6). Default none.' },
+  {
+    name: 'activation', value: 'A',
+    help: 'relu, leakyRelu (leakyRelu:0.2), tanh, sigmoid, gelu (gelu:tanh), silu, elu (elu:0.5), or clamp:min:max, of which either bound ' +
+      'may be left empty (clamp::6). Default none.',
+  },
   { name: 'precision', value: 'P', help: 'highest, high or medium. Default highest.' },
   { name: 'algorithm', value: 'A', help: 'auto, direct, gemm, winograd, depthwise or reference. Default auto.' },
   { name: 'invariant', value: null, help: 'The bits of an output depend on the values that reach it alone, not on batch or sizes.' },
@@ -45,15 +50,20 @@ export const weightOptions: readonly OptionSpec[] = [
 export const convertOption: OptionSpec =
   { name: 'convert', value: 'float32', help: 'Convert files of other number types, which are refused otherwise.' };
 
-/** `relu` or `clamp:min:max`. Other words are left to the API to refuse. */
+/** A word of the API, or one with parameters: `clamp:min:max`, `leakyRelu:0.2`, `elu:2`, `gelu:tanh`. The API refuses what it does not know. */
 function parseActivation(text: string): Activation {
-  const clamp = /^clamp:([^:]*):([^:]*)$/.exec(text);
-  if (clamp === null) return text as Activation;
-  const [min, max] = clamp.slice(1).map((bound) => {
-    if (bound !== '' && !Number.isFinite(Number(bound))) throw new UsageError(`--activation needs numbers as bounds, not ${JSON.stringify(bound)}`);
-    return bound === '' ? undefined : Number(bound);
+  const [type, ...parameters] = text.split(':');
+  const numbers = parameters.map((bound) => {
+    if (bound === '') return undefined;
+    if (type !== 'gelu' && !Number.isFinite(Number(bound))) throw new UsageError(`--activation needs numbers as parameters, not ${JSON.stringify(bound)}`);
+    return Number(bound);
   });
-  return { type: 'clamp', ...(min === undefined ? {} : { min }), ...(max === undefined ? {} : { max }) };
+  const given = (name: string, value: unknown) => (value === undefined ? {} : { [name]: value });
+  if (type === 'clamp' && parameters.length === 2) return { type, ...given('min', numbers[0]), ...given('max', numbers[1]) };
+  if (type === 'leakyRelu' && parameters.length === 1) return { type, ...given('negativeSlope', numbers[0]) };
+  if (type === 'elu' && parameters.length === 1) return { type, ...given('alpha', numbers[0]) };
+  if (type === 'gelu' && parameters.length === 1) return { type, ...given('approximate', parameters[0]) };
+  return text as Activation;
 }
 
 /** The options of a module, as the command line gives them. Words are passed on as they are: the API refuses those it does not know. */

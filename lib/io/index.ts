@@ -10,4 +10,6 @@ export {
 export type { SafetensorsEntry, SafetensorsHeader, SafetensorsReadOptions, SafetensorsWriteOptions } from './safetensors';
 export { layerFromStateDict, readLayer } from './state-dict';
 export type { LayerParameters, ReadLayerOptions, StateDictOptions } from './state-dict';
+export { moduleFromStateDict, readModule } from './state-module';
+export type { ReadModuleOptions, StateModuleOptions } from './state-module';
 export type { ReadOptions } from './arguments';

@@ -2,8 +2,9 @@
  * Layers in PyTorch's state dictionaries: the weights of one transposed convolution by its prefix, with weight normalisation and a
  * batch normalisation behind it folded in. All arithmetic is in float64, rounded to float32 once.
  */
+import { foldBatchNorm, toEps, type BatchNormView, type FoldedWeight } from '../batch-norm';
 import { argumentError, list, typeError } from '../errors';
-import { readOptions, type RawOptions } from '../options';
+import { readOptions, toWord, type RawOptions } from '../options';
 import { elementCount } from '../shape';
 import { Tensor, type TensorLike, type TensorView } from '../tensor';
 import { readName, readReadOptions, readWholeTensor, type ReadOptions } from './arguments';
@@ -16,6 +17,11 @@ export interface StateDictOptions {
   readonly batchNorm?: string | undefined;
   /** The BatchNorm's `eps`, which state dictionaries do not hold. Default 1e-5, as PyTorch's. */
   readonly eps?: number | undefined;
+  /**
+   * What the layer is: a transposed convolution, or a convolution with a kernel of 1 in each dimension, whose weights [out, in, ...1] are
+   * those of a transposed convolution with the channels exchanged. Default `'convTranspose'`.
+   */
+  readonly layer?: 'convTranspose' | 'pointwiseConv' | undefined;
 }
 
 /** Options of {@link readLayer}. */
@@ -37,20 +43,19 @@ const weightNorms = [
 const layerNames = ['weight', 'bias', ...weightNorms.flatMap(({ magnitude, direction }) => [magnitude, direction])];
 const batchNormNames = ['weight', 'bias', 'running_mean', 'running_var'];
 
-const optionNames = ['batchNorm', 'eps'] as const;
+export const stateOptionNames = ['batchNorm', 'eps', 'layer'] as const;
+const layerKinds = ['convTranspose', 'pointwiseConv'] as const;
 
 interface Folding {
   readonly batchNorm: string | undefined;
   readonly eps: number;
+  readonly layer: (typeof layerKinds)[number];
 }
 
-function readFolding(raw: RawOptions<(typeof optionNames)[number]>): Folding {
-  const eps = raw.eps ?? 1e-5;
-  if (typeof eps !== 'number') throw typeError('eps', 'a number', eps);
-  if (!(eps >= 0 && eps < Infinity)) {
-    throw argumentError('ERR_CONVTRANSPOSE_INVALID_VALUE', 'eps', 'a number of at least 0', String(eps));
-  }
-  return { batchNorm: raw.batchNorm === undefined ? undefined : readName(raw.batchNorm, 'batchNorm'), eps };
+function readFolding(raw: RawOptions<(typeof stateOptionNames)[number]>): Folding {
+  const eps = toEps(raw.eps, 'eps');
+  const layer = raw.layer === undefined ? 'convTranspose' : toWord(raw.layer, 'layer', layerKinds);
+  return { batchNorm: raw.batchNorm === undefined ? undefined : readName(raw.batchNorm, 'batchNorm'), eps, layer };
 }
 
 /** The name of a parameter: PyTorch's, behind the prefix and a dot. */
@@ -71,7 +76,7 @@ function find(lookup: Lookup, name: string, argument: string): TensorView {
 }
 
 /** The weights below a prefix, weight normalisation folded in; in float64, since more may be folded in. */
-function findWeight(lookup: Lookup, prefix: string): { data: Float64Array; shape: readonly number[] } {
+function findWeight(lookup: Lookup, prefix: string): FoldedWeight {
   const plain = lookup(nameOf(prefix, 'weight'));
   const folded = weightNorms.flatMap(({ magnitude, direction }) => {
     const g = lookup(nameOf(prefix, magnitude));
@@ -121,22 +126,25 @@ function foldWeightNorm(g: TensorView, v: TensorView, name: string): Float64Arra
   });
 }
 
-/** Folds a BatchNorm into weights [in, out/groups, ...] and bias; the number of groups follows from its number of channels. */
-function foldBatchNorm(
-  lookup: Lookup, prefix: string, eps: number, weight: { data: Float64Array; shape: readonly number[] }, bias: TensorView | undefined,
-): Float64Array {
-  const mean = find(lookup, nameOf(prefix, 'running_mean'), 'batchNorm');
-  const variance = find(lookup, nameOf(prefix, 'running_var'), 'batchNorm');
-  const gamma = lookup(nameOf(prefix, 'weight'));
-  const beta = lookup(nameOf(prefix, 'bias'));
-  const channels = elementCount(mean.shape, 'state');
+/** The BatchNorm below a prefix, and the number of groups of the layer before it: that follows from its number of channels. */
+function findBatchNorm(
+  lookup: Lookup, prefix: string, eps: number, weight: FoldedWeight, bias: TensorView | undefined,
+): { norm: BatchNormView; groups: number } {
+  const norm = {
+    weight: lookup(nameOf(prefix, 'weight')),
+    bias: lookup(nameOf(prefix, 'bias')),
+    mean: find(lookup, nameOf(prefix, 'running_mean'), 'batchNorm'),
+    variance: find(lookup, nameOf(prefix, 'running_var'), 'batchNorm'),
+    eps,
+  };
+  const channels = elementCount(norm.mean.shape, 'state');
   const [inChannels = 0, outPerGroup = 0] = weight.shape;
   const groups = outPerGroup === 0 ? 0 : channels / outPerGroup;
-  if (mean.shape.length !== 1 || !Number.isInteger(groups) || groups === 0 || inChannels % groups !== 0) {
+  if (norm.mean.shape.length !== 1 || !Number.isInteger(groups) || groups === 0 || inChannels % groups !== 0) {
     throw argumentError('ERR_CONVTRANSPOSE_SHAPE', 'batchNorm', `a BatchNorm of the layer's outputs (weights ${list(weight.shape)})`,
-      `one of ${list(mean.shape)}`);
+      `one of ${list(norm.mean.shape)}`);
   }
-  for (const [name, view] of [['running_var', variance], ['weight', gamma], ['bias', beta]] as const) {
+  for (const [name, view] of [['running_var', norm.variance], ['weight', norm.weight], ['bias', norm.bias]] as const) {
     if (view !== undefined && (view.shape.length !== 1 || view.shape[0] !== channels)) {
       throw argumentError('ERR_CONVTRANSPOSE_SHAPE', 'batchNorm', `${quote(nameOf(prefix, name))} of shape [${channels}]`, list(view.shape));
     }
@@ -144,18 +152,20 @@ function foldBatchNorm(
   if (bias !== undefined && bias.data.length !== channels) {
     throw argumentError('ERR_CONVTRANSPOSE_SHAPE', 'batchNorm', `a BatchNorm of ${bias.data.length} channels, as the bias`, `one of ${channels}`);
   }
-  const scale = Float64Array.from(variance.data, (value, o) => (gamma === undefined ? 1 : (gamma.data[o] as number)) / Math.sqrt(value + eps));
-  const inPerGroup = inChannels / groups;
-  const taps = weight.data.length / (inChannels * outPerGroup);
-  for (let i = 0; i < weight.data.length; i++) {
-    const row = Math.floor(i / taps);
-    const group = Math.floor(row / outPerGroup / inPerGroup);
-    weight.data[i] = (weight.data[i] as number) * (scale[group * outPerGroup + (row % outPerGroup)] as number);
+  return { norm, groups };
+}
+
+/** Weights [out, in, ...1] of a convolution as [in, out, ...1]. */
+function exchangeChannels({ data, shape }: FoldedWeight): FoldedWeight {
+  const [outChannels = 0, inChannels = 0, ...kernel] = shape;
+  if (kernel.some((size) => size !== 1)) {
+    throw argumentError('ERR_CONVTRANSPOSE_SHAPE', 'layer', 'weights [out, in, ...kernel] with a kernel of 1', list(shape));
   }
-  return Float64Array.from(scale, (factor, o) => {
-    const centred = (bias === undefined ? 0 : (bias.data[o] as number)) - (mean.data[o] as number);
-    return centred * factor + (beta === undefined ? 0 : (beta.data[o] as number));
-  });
+  const exchanged = new Float64Array(data.length);
+  for (let o = 0; o < outChannels; o++) {
+    for (let i = 0; i < inChannels; i++) exchanged[i * outChannels + o] = data[o * inChannels + i] as number;
+  }
+  return { data: exchanged, shape: [inChannels, outChannels, ...kernel] };
 }
 
 function toTensor(data: ArrayLike<number>, shape: readonly number[]): Tensor {
@@ -165,16 +175,21 @@ function toTensor(data: ArrayLike<number>, shape: readonly number[]): Tensor {
 }
 
 /** The parameters of a layer, folded. */
-function foldLayer(lookup: Lookup, prefix: string, { batchNorm, eps }: Folding): LayerParameters {
-  const weight = findWeight(lookup, prefix);
-  if (weight.shape.length < 3 || weight.shape.length > 5) {
-    throw argumentError('ERR_CONVTRANSPOSE_SHAPE', 'prefix', 'a layer with weights [in, out/groups, ...kernel]', list(weight.shape));
+function foldLayer(lookup: Lookup, prefix: string, { batchNorm, eps, layer }: Folding): LayerParameters {
+  const found = findWeight(lookup, prefix);
+  if (found.shape.length < 3 || found.shape.length > 5) {
+    throw argumentError('ERR_CONVTRANSPOSE_SHAPE', 'prefix', 'a layer with weights [in, out/groups, ...kernel]', list(found.shape));
   }
+  const weight = layer === 'pointwiseConv' ? exchangeChannels(found) : found;
   const bias = lookup(nameOf(prefix, 'bias'));
   if (bias !== undefined && bias.shape.length !== 1) {
     throw argumentError('ERR_CONVTRANSPOSE_SHAPE', 'prefix', `${quote(nameOf(prefix, 'bias'))} of one dimension`, list(bias.shape));
   }
-  const folded = batchNorm === undefined ? bias?.data : foldBatchNorm(lookup, batchNorm, eps, weight, bias);
+  let folded: ArrayLike<number> | undefined = bias?.data;
+  if (batchNorm !== undefined) {
+    const { norm, groups } = findBatchNorm(lookup, batchNorm, eps, weight, bias);
+    folded = foldBatchNorm(norm, weight, bias?.data, groups);
+  }
   return {
     weight: toTensor(weight.data, weight.shape),
     bias: folded === undefined ? null : toTensor(folded, [folded.length]),
@@ -204,7 +219,7 @@ export function layerFromStateDict(
 ): LayerParameters {
   if (typeof state !== 'object' || state === null || Array.isArray(state)) throw typeError('state', 'an object of tensors by name', state);
   const layer = readName(prefix, 'prefix');
-  const folding = readFolding(readOptions(options, 'options', new Set(optionNames)));
+  const folding = readFolding(readOptions(options, 'options', new Set(stateOptionNames)));
   const lookup = remembering((name) => {
     const value = Object.hasOwn(state, name) ? state[name] : undefined;
     return value === undefined ? undefined : readWholeTensor(value, `state[${quote(name)}]`);
@@ -231,7 +246,7 @@ export async function readLayer(
   file: string | URL | SafetensorsFile, prefix: string, options: ReadLayerOptions = {},
 ): Promise<LayerParameters> {
   const layer = readName(prefix, 'prefix');
-  const { raw, convert } = readReadOptions(options, optionNames);
+  const { raw, convert } = readReadOptions(options, stateOptionNames);
   const folding = readFolding(raw);
   const opened = file instanceof SafetensorsFile ? file : await SafetensorsFile.open(file);
   try {

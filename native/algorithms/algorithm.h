@@ -40,7 +40,9 @@ struct RunArgs {
   const float* bias;     // [out_channels], or nullptr
   const float* weights;  // packed in Execution::packed_form(), or raw if it has none
   const float* raw_weights;
-  std::byte* shared;  // Execution::shared_bytes(), 64-byte aligned, contents unspecified when the run begins
+  const float* residual;  // added to dst before the activation, where it has an element for each of dst's; or nullptr
+  const float* slopes;    // [out_channels] of kPrelu, else nullptr
+  std::byte* shared;      // Execution::shared_bytes(), 64-byte aligned, contents unspecified when the run begins
   // Set by a task that meets input which its algorithm is not for (see Execution::notes). The run then ends after the stage,
   // and is made again with the direct algorithms.
   std::atomic<bool>* refused;
@@ -77,9 +79,6 @@ class Execution {
   Precision precision = Precision::kHighest;  // what the results keep
   std::vector<std::string> notes;             // for explain()
 };
-
-// What the store kernels of a problem do before they store.
-inline Epilogue make_epilogue(const Problem& problem) { return {problem.call.post_ops.lower, problem.call.post_ops.upper}; }
 
 // In which order the products of an output are added. Algorithms of the same order agree to the bit. Where results must not
 // depend on sizes (CallSpec::invariant), the planner keeps to one order for a layer.

@@ -1,6 +1,7 @@
 #include "algorithms/definition.h"
 
 #include <algorithm>
+#include <cmath>
 #include <numeric>
 
 #include "problem/checked.h"
@@ -9,6 +10,37 @@ namespace convtranspose {
 namespace {
 
 constexpr std::int64_t kMaxListedStride = std::int64_t{1} << 20;
+
+// The activation in double precision. slope: of kPrelu.
+double activate(const PostOps& post_ops, float slope, double x) {
+  const double alpha = static_cast<double>(post_ops.alpha);
+  const double kRootHalf = std::sqrt(0.5);
+  const double kTwoRootTwoOverPi = std::sqrt(8.0 / std::acos(-1.0));
+  // x / (1 + e^-w), without an overflow on the way for x = w.
+  const auto gated = [x](double w) { return w < 0 ? x * (std::exp(w) / (1 + std::exp(w))) : x / (1 + std::exp(-w)); };
+  switch (post_ops.activation) {
+    case Activation::kClamp:
+      if (x < static_cast<double>(post_ops.lower)) return static_cast<double>(post_ops.lower);
+      return x > static_cast<double>(post_ops.upper) ? static_cast<double>(post_ops.upper) : x;
+    case Activation::kLeakyRelu:
+      return x > 0 ? x : alpha * x;
+    case Activation::kPrelu:
+      return x > 0 ? x : static_cast<double>(slope) * x;
+    case Activation::kTanh:
+      return std::tanh(x);
+    case Activation::kSigmoid:
+      return x < 0 ? std::exp(x) / (1 + std::exp(x)) : 1 / (1 + std::exp(-x));
+    case Activation::kGelu:
+      return x * (0.5 * std::erfc(-x * kRootHalf));
+    case Activation::kGeluTanh:
+      return gated(kTwoRootTwoOverPi * (x + 0.044715 * x * x * x));
+    case Activation::kSilu:
+      return gated(x);
+    case Activation::kElu:
+      return x < 0 ? alpha * std::expm1(x) : x;
+  }
+  return x;
+}
 
 }  // namespace
 
@@ -80,6 +112,15 @@ bool Definition::at_border(const Dims& o) const {
   return !reach(0, o[0]).whole || !reach(1, o[1]).whole || !reach(2, o[2]).whole;
 }
 
+std::int64_t Definition::index(std::int64_t image, std::int64_t channel, const Dims& o) const {
+  const Dims& out = problem_.call.out;
+  const std::int64_t channels = problem_.layer.out_channels;
+  if (problem_.call.format == MemoryFormat::kChannelsLast) {
+    return (((image * out[0] + o[0]) * out[1] + o[1]) * out[2] + o[2]) * channels + channel;
+  }
+  return (((image * channels + channel) * out[0] + o[0]) * out[1] + o[1]) * out[2] + o[2];
+}
+
 float Definition::output(const RunArgs& args, std::int64_t image, std::int64_t channel, const Dims& o) const {
   const Problem& p = problem_;
   const bool last = p.call.format == MemoryFormat::kChannelsLast;
@@ -110,12 +151,10 @@ float Definition::output(const RunArgs& args, std::int64_t image, std::int64_t c
       }
     }
   }
-  // Last, as in the kernels: so a bias of -0 becomes 0 wherever no product arrives.
+  // After all products, as in the kernels: so a bias of -0 becomes 0 wherever no product arrives.
   if (args.bias != nullptr) sum += static_cast<double>(args.bias[channel]);
-  float y = static_cast<float>(sum);
-  if (y < p.call.post_ops.lower) y = p.call.post_ops.lower;
-  if (y > p.call.post_ops.upper) y = p.call.post_ops.upper;
-  return y;
+  if (args.residual != nullptr) sum += static_cast<double>(args.residual[index(image, channel, o)]);
+  return static_cast<float>(activate(p.call.post_ops, args.slopes == nullptr ? 0.0f : args.slopes[channel], sum));
 }
 
 }  // namespace convtranspose

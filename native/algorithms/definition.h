@@ -15,7 +15,10 @@ class Definition {
  public:
   explicit Definition(const Problem& problem);
 
-  // The output at position o of a channel of an image; args.raw_weights are read.
+  // Where the output at position o of a channel of an image stands.
+  std::int64_t index(std::int64_t image, std::int64_t channel, const Dims& o) const;
+
+  // That output, finished; args.raw_weights are read.
   float output(const RunArgs& args, std::int64_t image, std::int64_t channel, const Dims& o) const;
 
   // Whether some tap of o's phase, in any dimension, falls outside the input.

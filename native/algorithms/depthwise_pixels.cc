@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "algorithms/cost_model.h"
+#include "algorithms/finisher.h"
 #include "algorithms/limits.h"
 #include "algorithms/streaming.h"
 #include "pack/pixel_weights.h"
@@ -54,7 +55,7 @@ class DepthwisePixelsExecution final : public Execution {
  public:
   explicit DepthwisePixelsExecution(const PlanRequest& request)
       : problem_(request.problem),
-        epilogue_(make_epilogue(request.problem)),
+        finisher_(request.problem, *request.kernels),
         table_(request.kernels),
         form_(request.problem.layer),
         phases_(make_phases(request.problem)),
@@ -99,8 +100,8 @@ class DepthwisePixelsExecution final : public Execution {
     call.channels = channels;
     call.dst_stride = problem_.layer.stride[2] * channels;
     call.bias = args.bias == nullptr ? zeros : args.bias;
-    call.epilogue = &epilogue_;
-    call.stream = stream_ && is_line(args.dst);
+    call.epilogue = &finisher_.epilogue(args);
+    call.stream = stream_ && is_line(args.dst) && !finisher_.follows(args);
     const std::int64_t rows = problem_.call.batch * problem_.call.out[0] * problem_.call.out[1];
     for (std::int64_t row = task * rows_per_task_; row < std::min(rows, (task + 1) * rows_per_task_); ++row) {
       run_row(args, row, steps, &call);
@@ -139,6 +140,7 @@ class DepthwisePixelsExecution final : public Execution {
       call->pixels = run.end - run.begin;
       call->dst = args.dst + (row * out[2] + run.begin * stride[2] + run.phase) * channels;
       table_->pixels.fn(call);
+      finisher_.pixels(args, 0, call->dst, call->dst_stride, call->dst - args.dst, call->pixels, channels);
     }
   }
 
@@ -156,7 +158,7 @@ class DepthwisePixelsExecution final : public Execution {
   }
 
   Problem problem_;
-  Epilogue epilogue_;
+  Finisher finisher_;
   const KernelTable* table_;
   PixelWeights form_;
   PhaseSet phases_;

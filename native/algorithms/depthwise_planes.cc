@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "algorithms/cost_model.h"
+#include "algorithms/finisher.h"
 #include "algorithms/limits.h"
 #include "algorithms/streaming.h"
 #include "pack/input.h"
@@ -52,8 +53,9 @@ struct Setting {
   const RowWeights& form;
   const RowKernel& kernel;
   const PhaseSet& phases;
-  bool weave;   // the kernel does one phase at a time
-  bool stream;  // outputs pass by the caches
+  bool weave;     // the kernel does one phase at a time
+  bool stream;    // outputs pass by the caches
+  bool finishes;  // they are finished before
 
   bool channels_last() const { return problem.call.format == MemoryFormat::kChannelsLast; }
 };
@@ -67,9 +69,9 @@ void derive(const Setting& s, Geometry* g) {
   g->stride_d = g->box[1] * g->stride_h;
   g->stride_c = g->box[0] * g->stride_d;
   g->block_floats = channels * g->stride_c + round_up(s.kernel.nr, kFloatsPerLine);
-  // Streamed rows go straight to memory if all of them begin at a line.
-  const bool lines = s.problem.call.out[2] % kFloatsPerLine == 0;
-  const bool through_scratch = s.weave || (s.stream && !lines) || s.channels_last();
+  // Streamed rows go straight to memory if all of them begin at a line and nothing more is done to them.
+  const bool straight = s.problem.call.out[2] % kFloatsPerLine == 0 && !s.finishes;
+  const bool through_scratch = s.weave || (s.stream && !straight) || s.channels_last();
   const std::int64_t wanted = std::max<std::int64_t>(1, kChunkOutputs / phases_w);
   g->chunk = through_scratch ? std::min(g->columns, round_up(wanted, s.kernel.nr)) : g->columns;
   g->tile_stride = s.weave ? round_up(g->chunk + s.table.lanes, kFloatsPerLine) : 0;
@@ -123,7 +125,7 @@ class DepthwisePlanesExecution final : public Execution {
   DepthwisePlanesExecution(const PlanRequest& request, RowWeights form, const RowKernel& kernel, const Setting& setting,
                            const Geometry& geometry)
       : problem_(request.problem),
-        epilogue_(make_epilogue(request.problem)),
+        finisher_(request.problem, *request.kernels),
         table_(request.kernels),
         kernel_(&kernel),
         form_(std::move(form)),
@@ -258,7 +260,9 @@ class DepthwisePlanesExecution final : public Execution {
             args.dst + (((block.image * problem_.layer.out_channels + channel) * out[0] + od) * out[1] + oh) * out[2];
         if (geometry_.row_floats == 0) {
           const Span all = span(block, 0, block.columns);
-          compute(args, program, rows, channel, 0, all.count, dst + all.first, scratch);
+          float* const first = dst + all.first;
+          compute(args, program, rows, channel, 0, all.count, first, scratch);
+          finisher_.row(args, channel, first, first - args.dst, all.count);
         } else {
           store_by_chunks(args, block, program, rows, channel, dst, scratch);
         }
@@ -274,7 +278,10 @@ class DepthwisePlanesExecution final : public Execution {
         compute(args, program, rows + group * problem_.in_channels_per_group() * geometry_.stride_c, first_channel + i, j,
                 chunk.count, scratch.rows + i * geometry_.row_floats, scratch);
       }
-      store_pixels(scratch.rows, channel_count, chunk.count, dst + chunk.first * problem_.layer.out_channels);
+      float* const first = dst + chunk.first * problem_.layer.out_channels;
+      store_pixels(scratch.rows, channel_count, chunk.count, first);
+      finisher_.pixels(args, first_channel, first, problem_.layer.out_channels, first - args.dst, chunk.count,
+                       channel_count);
     }
   }
 
@@ -298,6 +305,7 @@ class DepthwisePlanesExecution final : public Execution {
       const std::int64_t columns = std::min(geometry_.chunk, block.columns - j);
       const Span chunk = span(block, j, columns);
       compute(args, program, rows, channel, j, chunk.count, scratch.rows + kept, scratch);
+      finisher_.row(args, channel, scratch.rows + kept, dst + chunk.first - args.dst, chunk.count);
       const std::int64_t ready = kept + chunk.count;
       std::int64_t stored = ready;
       if (stream_) {
@@ -325,8 +333,8 @@ class DepthwisePlanesExecution final : public Execution {
     call.count = count;
     call.dst = dst;
     call.bias = args.bias == nullptr ? 0.0f : args.bias[channel];
-    call.epilogue = &epilogue_;
-    call.stream = stream_ && geometry_.row_floats == 0 && is_line(dst);
+    call.epilogue = &finisher_.epilogue(args);
+    call.stream = stream_ && geometry_.row_floats == 0 && is_line(dst) && !finisher_.follows(args);
     if (!weave_) {
       kernel_->fn(&call);
       return;
@@ -371,7 +379,7 @@ class DepthwisePlanesExecution final : public Execution {
   }
 
   Problem problem_;
-  Epilogue epilogue_;
+  Finisher finisher_;
   const KernelTable* table_;
   const RowKernel* kernel_;
   RowWeights form_;
@@ -395,7 +403,14 @@ std::unique_ptr<Execution> plan_depthwise_planes(const PlanRequest& request, Dec
   const bool weave = phases_w > table.rows_count;
   const RowKernel& kernel = table.rows[weave ? 0 : phases_w - 1];
   RowWeights form(problem, phases, !weave && !problem.call.invariant);
-  const Setting setting{problem, table, form, kernel, phases, weave, streams(problem, table, request.caches, kStreamDense)};
+  const Setting setting{problem,
+                        table,
+                        form,
+                        kernel,
+                        phases,
+                        weave,
+                        streams(problem, table, request.caches, kStreamDense),
+                        Finisher(problem, table).always_follows()};
   const Geometry geometry = make_geometry(setting, request.workspace_limit);
   if (workspace_floats(geometry) * 4 > request.workspace_limit) {
     decline->for_workspace = true;

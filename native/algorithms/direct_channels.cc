@@ -9,6 +9,7 @@
 
 #include "algorithms/algorithm.h"
 #include "algorithms/cost_model.h"
+#include "algorithms/finisher.h"
 #include "algorithms/limits.h"
 #include "algorithms/tile_kernels.h"
 #include "pack/input.h"
@@ -43,7 +44,7 @@ class DirectChannelsExecution final : public Execution {
   DirectChannelsExecution(const PlanRequest& request, const PhaseSet& phase_set, TileKernels kernels, WeightLayout layout,
                           const Blocking& blocking)
       : problem_(request.problem),
-        epilogue_(make_epilogue(request.problem)),
+        finisher_(request.problem, *request.kernels),
         table_(request.kernels),
         phases_(phase_set),
         kernels_(std::move(kernels)),
@@ -321,7 +322,7 @@ class DirectChannelsExecution final : public Execution {
       row.phase_stride = widest_ * pixel_stride();
       row.phases = phases_.dim[2].count();
       row.count = std::min(columns * stride_w, out[2] - origin.jw * stride_w);
-      row.epilogue = &epilogue_;
+      row.epilogue = &finisher_.epilogue(args);
       float* const dst =
           args.dst + (image * out_channels + first_channel) * plane + (od * out[1] + oh) * out[2] + origin.jw * stride_w;
       for (std::int64_t c = 0; c < panel.rows; ++c) {
@@ -329,6 +330,7 @@ class DirectChannelsExecution final : public Execution {
         row.dst = dst + c * plane;
         row.bias = args.bias == nullptr ? 0.0f : args.bias[first_channel + c];
         table_->row_store(&row);
+        finisher_.row(args, first_channel + c, row.dst, row.dst - args.dst, row.count);
       }
       return;
     }
@@ -338,18 +340,20 @@ class DirectChannelsExecution final : public Execution {
     store.columns = panel.rows;
     store.dst_stride = stride_w * out_channels;
     store.bias = args.bias == nullptr ? kZeros : args.bias + first_channel;
-    store.epilogue = &epilogue_;
+    store.epilogue = &finisher_.epilogue(args);
     float* const row = args.dst + ((image * out[0] + od) * out[1] + oh) * out[2] * out_channels + first_channel;
     for (std::int64_t fw = 0; fw < phases_.dim[2].count(); ++fw) {
       store.tile = scratch.tile + (fw * b_.pixels()) * widest_ + first * panel.width;
       store.rows = std::min(columns, phases_.dim[2].phases[fw].size - origin.jw);
       store.dst = row + (origin.jw * stride_w + fw) * out_channels;
-      if (store.rows > 0) table_->pixel_store(&store);
+      if (store.rows <= 0) continue;
+      table_->pixel_store(&store);
+      finisher_.pixels(args, first_channel, store.dst, store.dst_stride, store.dst - args.dst, store.rows, store.columns);
     }
   }
 
   Problem problem_;
-  Epilogue epilogue_;
+  Finisher finisher_;
   const KernelTable* table_;
   PhaseSet phases_;
   TileKernels kernels_;

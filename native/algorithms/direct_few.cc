@@ -9,6 +9,7 @@
 #include "algorithms/algorithm.h"
 #include "algorithms/block_geometry.h"
 #include "algorithms/cost_model.h"
+#include "algorithms/finisher.h"
 #include "algorithms/limits.h"
 #include "algorithms/tile_kernels.h"
 #include "pack/input.h"
@@ -31,7 +32,7 @@ constexpr double kOnePass = 0.8;
 // order of the products is gemm's, and so is the chunk.
 std::int64_t channel_chunk(const PlanRequest& request) { return std::max(request.channel_chunk, kMinChannelChunk); }
 
-// The positions q of a dimension that hold an output.
+// The positions q of a dimension that hold an output; or outputs of a row.
 struct Range {
   std::int64_t first;
   std::int64_t size;
@@ -47,7 +48,7 @@ class DirectFewExecution final : public Execution {
  public:
   DirectFewExecution(const PlanRequest& request, TileKernels tile_kernels, StripWeights form, const BlockGeometry& geometry)
       : problem_(request.problem),
-        epilogue_(make_epilogue(request.problem)),
+        finisher_(request.problem, *request.kernels),
         table_(request.kernels),
         kernels_(std::move(tile_kernels)),
         form_(std::move(form)),
@@ -211,6 +212,13 @@ class DirectFewExecution final : public Execution {
     return (range_[2].first + block.w) * problem_.layer.stride[2] - problem_.call.pad_begin[2];
   }
 
+  // All outputs of the block's columns along the width.
+  Range stored_columns(const Block& block) const {
+    const std::int64_t ow = first_column(block);
+    const std::int64_t first = std::max<std::int64_t>(0, ow);
+    return {first, std::min(ow + block.columns * problem_.layer.stride[2], problem_.call.out[2]) - first};
+  }
+
   void store_contiguous(const RunArgs& args, const Block& block, std::int64_t od, std::int64_t oh, const float* rows,
                         float* edge) const {
     const Dims& out = problem_.call.out;
@@ -220,7 +228,7 @@ class DirectFewExecution final : public Execution {
     RowStoreArgs row;
     row.phase_stride = outputs * geometry_.pixel_stride;
     row.phases = stride_w;
-    row.epilogue = &epilogue_;
+    row.epilogue = &finisher_.epilogue(args);
     for (std::int64_t co = 0; co < outputs; ++co) {
       const std::int64_t channel = block.group * outputs + co;
       float* const dst =
@@ -239,6 +247,8 @@ class DirectFewExecution final : public Execution {
       row.dst = dst + begin;
       row.count = std::max<std::int64_t>(0, std::min(ow + block.columns * stride_w, out[2]) - begin);
       table_->row_store(&row);
+      const Range stored = stored_columns(block);
+      finisher_.row(args, channel, dst + stored.first, dst + stored.first - args.dst, stored.size);
     }
   }
 
@@ -257,7 +267,7 @@ class DirectFewExecution final : public Execution {
     store.columns = outputs;
     store.dst_stride = stride_w * problem_.layer.out_channels;
     store.bias = args.bias == nullptr ? kZeros : args.bias + first_channel;
-    store.epilogue = &epilogue_;
+    store.epilogue = &finisher_.epilogue(args);
     for (std::int64_t rw = 0; rw < stride_w; ++rw) {
       const std::int64_t ow = first_column(block) + rw;
       const std::int64_t begin = ow < 0 ? 1 : 0;  // positions before the row: at most one, since positions() begins there
@@ -271,10 +281,13 @@ class DirectFewExecution final : public Execution {
         table_->pixel_store(&store);
       }
     }
+    const Range stored = stored_columns(block);
+    float* const first = dst + stored.first * problem_.layer.out_channels;
+    finisher_.pixels(args, first_channel, first, problem_.layer.out_channels, first - args.dst, stored.size, outputs);
   }
 
   Problem problem_;
-  Epilogue epilogue_;
+  Finisher finisher_;
   const KernelTable* table_;
   TileKernels kernels_;
   StripWeights form_;

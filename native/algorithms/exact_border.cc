@@ -38,12 +38,9 @@ class ExactBorderExecution final : public Execution {
     Dims o{task / out[1] % out[0], task % out[1], 0};
     const std::int64_t channel = task / (out[0] * out[1]) % channels;
     const std::int64_t image = task / (out[0] * out[1]) / channels;
-    const bool last = problem_.call.format == MemoryFormat::kChannelsLast;
     for (; o[2] < out[2]; ++o[2]) {
       if (!definition_.at_border(o)) continue;
-      const std::int64_t index = last ? (((image * out[0] + o[0]) * out[1] + o[1]) * out[2] + o[2]) * channels + channel
-                                      : (((image * channels + channel) * out[0] + o[0]) * out[1] + o[1]) * out[2] + o[2];
-      args.dst[index] = definition_.output(args, image, channel, o);
+      args.dst[definition_.index(image, channel, o)] = definition_.output(args, image, channel, o);
     }
   }
 

@@ -20,7 +20,7 @@ constexpr std::int64_t kFloatsPerLine = 16;
 
 PanelEngine::PanelEngine(const PlanRequest& request, const PhaseSet& phases, TileKernels kernels, WeightLayout layout)
     : problem_(request.problem),
-      epilogue_(make_epilogue(request.problem)),
+      finisher_(request.problem, *request.kernels),
       phases_(phases),
       table_(request.kernels),
       kernels_(std::move(kernels)),
@@ -156,14 +156,15 @@ void PanelEngine::store(const RunArgs& args, const Panel& panel, const OutputRun
   row.phase_stride = panel.rows * pixel_stride_;
   row.phases = phases_.dim[2].count();
   row.count = std::min(run.pixels * stride_w, out[2] - run.j0 * stride_w);
-  row.epilogue = &epilogue_;
+  row.epilogue = &finisher_.epilogue(args);
   float* const dst = first_output(args, panel, run);
   for (std::int64_t i = 0; i < panel.rows; ++i) {
     row.tile = tile + i * pixel_stride_ + run.tile;
     row.dst = dst + i * plane;
     row.bias = args.bias == nullptr ? 0.0f : args.bias[first_channel + i];
-    const bool past = stream_ && is_line(row.dst);
+    const bool past = stream_ && is_line(row.dst) && !finisher_.follows(args);
     (past ? table_->row_store_past : table_->row_store)(&row);
+    finisher_.row(args, first_channel + i, row.dst, row.dst - args.dst, row.count);
   }
 }
 
@@ -180,7 +181,7 @@ void PanelEngine::store_channels_last(const RunArgs& args, const Panel& panel, c
   store.columns = panel.rows;
   store.dst_stride = stride_w * out_channels;
   store.bias = args.bias == nullptr ? zeros : args.bias + first_channel;
-  store.epilogue = &epilogue_;
+  store.epilogue = &finisher_.epilogue(args);
   float* const row = args.dst + ((run.image * out[0] + run.od) * out[1] + run.oh) * out[2] * out_channels + first_channel;
   for (std::int64_t fw = 0; fw < phases_.dim[2].count(); ++fw) {
     const std::int64_t pixels = std::min(run.pixels, phases_.dim[2].phases[fw].size - run.j0);
@@ -191,6 +192,7 @@ void PanelEngine::store_channels_last(const RunArgs& args, const Panel& panel, c
       table_->transpose(&transpose);
       store.dst = row + ((run.j0 + j) * stride_w + fw) * out_channels;
       table_->pixel_store(&store);
+      finisher_.pixels(args, first_channel, store.dst, store.dst_stride, store.dst - args.dst, store.rows, store.columns);
     }
   }
 }

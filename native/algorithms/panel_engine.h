@@ -10,6 +10,7 @@
 
 #include "algorithms/ahead.h"
 #include "algorithms/algorithm.h"
+#include "algorithms/finisher.h"
 #include "algorithms/tile_kernels.h"
 #include "pack/weights.h"
 #include "problem/phases.h"
@@ -72,7 +73,7 @@ class PanelEngine {
   AheadRuns outputs_ahead(const RunArgs& args, const Panel& panel, const OutputRun& first, std::int64_t rows,
                           std::int64_t row_stride) const;
 
-  // dst = clamp(tile + bias) for one run. A task calls finish_stores() after its last one.
+  // dst = tile + bias, finished, for one run. A task calls finish_stores() after its last one.
   void finish_stores() const {
     if (stream_) table_->stream_fence();
   }
@@ -92,7 +93,7 @@ class PanelEngine {
   void store_channels_last(const RunArgs& args, const Panel& panel, const OutputRun& run, float* tile) const;
 
   Problem problem_;
-  Epilogue epilogue_;
+  Finisher finisher_;
   PhaseSet phases_;
   const KernelTable* table_;
   TileKernels kernels_;

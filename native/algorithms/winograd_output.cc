@@ -32,19 +32,19 @@ struct WinogradOutput::Pass {
   Buffers buffers;
   KernelSet* used;
   std::int64_t rd, rh;
+  const RunArgs* args;
+  std::int64_t channel;
   float bias;
+  // Rows are finished where they stand in the result: a residual is there to be added. Otherwise all rows of coefficients
+  // are finished at once; or, with a residual in channels-last order, pixels are.
+  bool in_place;
   float* dst;  // of output (out_first_d, out_first_h, out_first_w) of the block's first image
   std::int64_t stride_image, stride_d, stride_h;  // of dst
 };
 
 WinogradOutput::WinogradOutput(const Problem& problem, const KernelTable& table, const WinogradWeights& form,
                                const WinogradTiles& tiles)
-    : problem_(problem),
-      epilogue_(make_epilogue(problem)),
-      table_(&table),
-      form_(&form),
-      tiles_(&tiles),
-      tile_(form.tile().size) {
+    : problem_(problem), finisher_(problem, table), table_(&table), form_(&form), tiles_(&tiles), tile_(form.tile().size) {
   const LayerSpec& layer = problem_.layer;
   for (int d = 0; d < kSpatialDims; ++d) {
     most_taps_[d] = WinogradWeights::most_taps(layer, d);
@@ -150,6 +150,8 @@ void WinogradOutput::store(const RunArgs& args, std::int64_t group, const TileBo
   const bool last = problem_.call.format == MemoryFormat::kChannelsLast;
 
   Pass pass;
+  pass.args = &args;
+  pass.in_place = !last && args.residual != nullptr;
   pass.box = &box;
   pass.used = used;
   Buffers& b = pass.buffers;
@@ -182,6 +184,7 @@ void WinogradOutput::store(const RunArgs& args, std::int64_t group, const TileBo
   const std::int64_t out_box = box.out_size[0] * box.out_size[1] * box.out_size[2];
   for (std::int64_t i = 0; i < block.channels; ++i) {
     const std::int64_t channel = group * problem_.out_channels_per_group() + block.first + i;
+    pass.channel = channel;
     pass.bias = args.bias == nullptr ? 0.0f : args.bias[channel];
     if (last) {
       pass.stride_h = box.out_size[2];
@@ -359,13 +362,26 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
       if (taps_w > 1) over[rw] = taps_w == 2 ? view.data + (winograd_points(tile_[2], 2) - 1) * view.stride_w : run_over;
     }
   }
-  const RowStoreArgs whole{b.row + begin, s,         phases, (tiles - begin) * phases, b.interleaved + begin * phases,
-                           pass.bias,     &epilogue_};
+  const RowStoreArgs whole{b.row + begin,
+                           s,
+                           phases,
+                           (tiles - begin) * phases,
+                           b.interleaved + begin * phases,
+                           pass.bias,
+                           &finisher_.epilogue(*pass.args)};
   table_->row_store(&whole);
+  const auto finish_at_once = [&](const RowStoreArgs& stored) {
+    if (pass.args->residual == nullptr) finisher_.row(*pass.args, pass.channel, stored.dst, 0, stored.count);
+  };
+  finish_at_once(whole);
 
+  const auto finish = [&](float* outputs, std::int64_t count) {
+    finisher_.row(*pass.args, pass.channel, outputs, outputs - pass.args->dst, count);
+  };
   if (end > skip) {
     for_each_row([&](std::int64_t tile, float* dst) {
       copy_row(dst + ow + skip, b.interleaved + (tile + halo_w) * phases + skip, end - skip);
+      if (pass.in_place) finish(dst + ow + skip, end - skip);
     });
   }
   if (tail == 0) return;
@@ -381,12 +397,14 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
     }
   });
   float* const finished = b.tails + round_up(tiles_->most_tiles() * tail_[2], kFloatsPerLine) + kFloatsPerLine;
-  const RowStoreArgs tails{b.tails, 0, 1, gathered - b.tails, finished, pass.bias, &epilogue_};
+  const RowStoreArgs tails{b.tails, 0, 1, gathered - b.tails, finished, pass.bias, &finisher_.epilogue(*pass.args)};
   table_->row_store(&tails);
+  finish_at_once(tails);
   const float* from = finished;
   const std::int64_t begin_tail = box.out_size[2] - tail;
   for_each_row([&](std::int64_t, float* dst) {
     copy_row(dst + begin_tail, from, tail);
+    if (pass.in_place) finish(dst + begin_tail, tail);
     from += tail;
   });
 }
@@ -410,6 +428,9 @@ void WinogradOutput::transpose_staged(const RunArgs& args, std::int64_t group, c
                                       block.channels,
                                       box.out_size[2]};
         table_->transpose(&transpose);
+        if (args.residual == nullptr) continue;
+        finisher_.pixels(args, group * problem_.out_channels_per_group() + block.first, transpose.dst, channels,
+                         transpose.dst - args.dst, transpose.columns, block.channels);
       }
     }
   }

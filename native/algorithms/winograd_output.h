@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "algorithms/algorithm.h"
+#include "algorithms/finisher.h"
 #include "algorithms/winograd_tiles.h"
 #include "pack/winograd_weights.h"
 
@@ -56,7 +57,7 @@ class WinogradOutput {
   std::int64_t staged_floats() const;
 
   Problem problem_;
-  Epilogue epilogue_;
+  Finisher finisher_;
   const KernelTable* table_;
   const WinogradWeights* form_;
   const WinogradTiles* tiles_;

@@ -30,13 +30,23 @@ bool bind_out(napi_env env, napi_value out, std::int64_t elements, AsyncCall* ca
     return true;
   }
   if (!call->dst.bind(env, out, "out", elements, failure)) return false;
-  for (const Operand* operand : {&call->src, &call->weights, &call->bias}) {
+  for (const Operand* operand : {&call->src, &call->weights, &call->bias, &call->residual}) {
     if (overlap(operand->data(), operand->elements(), call->dst.data(), call->dst.elements())) {
       *failure = overlap_failure(operand->name());
       return false;
     }
   }
   return true;
+}
+
+// Takes note of what a call may bring for its post-operations.
+bool bind_post_operands(napi_env env, const Problem& problem, napi_value residual, napi_value slopes, AsyncCall* call,
+                        Failure* failure) {
+  if (!is_absent(env, residual) && !call->residual.bind(env, residual, "residual", problem.dst_elements(), failure)) {
+    return false;
+  }
+  return problem.call.post_ops.activation != Activation::kPrelu ||
+         call->slopes.bind(env, slopes, "activation.weight", problem.layer.out_channels, failure);
 }
 
 // The ticket, or the failure thrown.
@@ -61,8 +71,8 @@ bool read_layer_call(napi_env env, napi_value layer, napi_value slots, AsyncCall
 }  // namespace
 
 napi_value forward_async(napi_env env, napi_callback_info info) {
-  std::size_t count = 6;
-  napi_value args[6];
+  std::size_t count = 8;
+  napi_value args[8];
   napi_get_cb_info(env, info, &count, args, nullptr, nullptr);
   Failure failure;
   std::unique_ptr<AsyncCall> call = make_call(env, args[5], &failure);
@@ -72,6 +82,7 @@ napi_value forward_async(napi_env env, napi_callback_info info) {
   }
   const Problem problem{call->layer->spec(), call->call};
   if (!call->src.bind(env, args[2], "input", problem.src_elements(), &failure) ||
+      !bind_post_operands(env, problem, args[6], args[7], call.get(), &failure) ||
       !bind_out(env, args[3], problem.dst_elements(), call.get(), &failure)) {
     return throw_failure(env, failure);
   }
@@ -90,8 +101,8 @@ napi_value prepare_async(napi_env env, napi_callback_info info) {
 }
 
 napi_value run_async(napi_env env, napi_callback_info info) {
-  std::size_t count = 8;
-  napi_value args[8];
+  std::size_t count = 10;
+  napi_value args[10];
   napi_get_cb_info(env, info, &count, args, nullptr, nullptr);
   Failure failure;
   std::unique_ptr<AsyncCall> call = make_call(env, args[7], &failure);
@@ -105,6 +116,7 @@ napi_value run_async(napi_env env, napi_callback_info info) {
   if (!call->src.bind(env, args[2], "input", problem.src_elements(), &failure) ||
       !call->weights.bind(env, args[3], "weight", problem.weights_elements(), &failure) ||
       (spec.has_bias && !call->bias.bind(env, args[4], "bias", spec.out_channels, &failure)) ||
+      !bind_post_operands(env, problem, args[8], args[9], call.get(), &failure) ||
       !bind_out(env, args[5], problem.dst_elements(), call.get(), &failure)) {
     return throw_failure(env, failure);
   }

@@ -1,5 +1,6 @@
 #include "binding/async_queue.h"
 
+#include <algorithm>
 #include <span>
 #include <utility>
 
@@ -157,7 +158,9 @@ void AsyncQueue::start_waiting(napi_env env) {
     ++placed_;
     if (!call.is_short) ++placed_long_;
     Failure failure;
-    if (call.src.stage(&failure) && call.weights.stage(&failure) && call.bias.stage(&failure) && call.dst.stage(&failure)) {
+    const auto staged = [&failure](Operand* operand) { return operand->stage(&failure); };
+    const auto inputs = call.inputs();
+    if (std::all_of(inputs.begin(), inputs.end(), staged) && staged(&call.dst)) {
       begin_copying(env, call);
     } else {
       settle_later(call, std::move(failure));
@@ -171,7 +174,7 @@ bool AsyncQueue::advance(napi_env env, AsyncCall& call) {
   std::size_t unlimited = SIZE_MAX;
   std::size_t* const budget = call.is_short ? &unlimited : &budget_;
   const bool in = call.state == AsyncCall::State::kCopyingIn;
-  Operand* const inputs[] = {&call.src, &call.weights, &call.bias};
+  const auto inputs = call.inputs();
   Operand* const outputs[] = {&call.dst};
   for (Operand* const operand : in ? std::span<Operand* const>(inputs) : std::span<Operand* const>(outputs)) {
     if (operand->copied()) continue;
@@ -208,7 +211,8 @@ void AsyncQueue::launch(AsyncCall& call) {
     const std::lock_guard<std::mutex> lock(mutex_);
     ++running_;
   }
-  call.job = Layer::start(call.layer, call.call, call.run, {call.src.data(), call.dst.data()}, call.threads,
+  call.job = Layer::start(call.layer, call.call, call.run,
+                          {call.src.data(), call.dst.data(), call.residual.data(), call.slopes.data()}, call.threads,
                           [this, pointer](const Status& status) { job_finished(pointer, status); });
 }
 

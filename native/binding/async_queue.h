@@ -26,6 +26,7 @@
 
 #include <napi.h>
 
+#include <array>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -64,7 +65,9 @@ struct AsyncCall {
   std::shared_ptr<Layer> layer;                // the functional form makes it when its weights are in place
   LayerHandle* handle = nullptr;               // nullptr in the functional form; kept alive by handle_object
   Napi::Reference<Napi::Value> handle_object;  // so that V8 hears of the weights that the call packs
-  Operand src, weights, bias, dst;
+  Operand src, weights, bias, residual, slopes, dst;
+
+  std::array<Operand*, 5> inputs() { return {&src, &weights, &bias, &residual, &slopes}; }
 
   // How far it has come.
   std::uint64_t ticket = 0;

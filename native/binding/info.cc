@@ -131,6 +131,7 @@ Napi::Value explain(const Napi::CallbackInfo& info) {
                return item;
              }));
   result.Set("precision", plan.precision);
+  result.Set("fused", strings(env, plan.fused));
   result.Set("notes", strings(env, plan.notes));
   result.Set("flops", Napi::Number::New(env, plan.flops));
   result.Set("estimatedSeconds", Napi::Number::New(env, plan.estimated_seconds));

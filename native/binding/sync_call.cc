@@ -1,5 +1,6 @@
 #include "binding/sync_call.h"
 
+#include <initializer_list>
 #include <memory>
 
 #include "binding/instance.h"
@@ -33,19 +34,49 @@ bool read_layer_call(napi_env env, napi_value layer, napi_value slots, napi_valu
 }
 
 // Undefined, or the failure thrown.
-napi_value run_layer(napi_env env, const LayerCall& made, const float* src, float* dst) {
-  const Failure failure = to_failure(made.handle->layer->run(*made.call, src, dst, made.threads));
+napi_value run_layer(napi_env env, const LayerCall& made, const Layer::Pointers& operands) {
+  const Failure failure = to_failure(made.handle->layer->run(*made.call, operands, made.threads));
   if (failure) return throw_failure(env, failure);
   if (made.handle->runs++ % kRunsPerReport == 0) report_memory(env, made.handle);
   return nullptr;
+}
+
+// What a call may bring for its post-operations. `residual` is nullptr where the form of the call has none.
+struct PostOperands {
+  FloatView residual, slopes;
+};
+
+bool view_post_operands(napi_env env, const Problem& problem, napi_value residual, napi_value slopes, PostOperands* operands,
+                        Failure* failure) {
+  if (residual != nullptr && !is_absent(env, residual) &&
+      !view_floats(env, residual, "residual", problem.dst_elements(), false, &operands->residual, failure)) {
+    return false;
+  }
+  return problem.call.post_ops.activation != Activation::kPrelu ||
+         view_floats(env, slopes, "activation.weight", problem.layer.out_channels, false, &operands->slopes, failure);
+}
+
+struct ReadOperand {
+  const char* name;
+  FloatView view;
+  std::int64_t elements;
+};
+
+// A failure if `dst` shares memory with anything that is read.
+Failure check_overlap(const FloatView& dst, std::int64_t elements, std::initializer_list<ReadOperand> read) {
+  for (const ReadOperand& operand : read) {
+    const bool given = operand.view.data != nullptr;
+    if (given && overlap(operand.view.data, operand.elements, dst.data, elements)) return overlap_failure(operand.name);
+  }
+  return {};
 }
 
 }  // namespace
 
 // In both forms no JavaScript runs from the first view to the end of the run, so that the pointers hold.
 napi_value forward(napi_env env, napi_callback_info info) {
-  std::size_t count = 5;
-  napi_value args[5];
+  std::size_t count = 7;
+  napi_value args[7];
   napi_get_cb_info(env, info, &count, args, nullptr, nullptr);
   Failure failure;
   LayerCall made;
@@ -53,19 +84,21 @@ napi_value forward(napi_env env, napi_callback_info info) {
   const Problem problem = made.problem();
   FloatView src;
   FloatView dst;
+  PostOperands post;
   if (!view_floats(env, args[2], "input", problem.src_elements(), false, &src, &failure) ||
-      !view_floats(env, args[3], "out", problem.dst_elements(), false, &dst, &failure)) {
+      !view_floats(env, args[3], "out", problem.dst_elements(), false, &dst, &failure) ||
+      !view_post_operands(env, problem, args[5], args[6], &post, &failure)) {
     return throw_failure(env, failure);
   }
-  if (overlap(src.data, problem.src_elements(), dst.data, problem.dst_elements())) {
-    return throw_failure(env, overlap_failure("input"));
-  }
-  return run_layer(env, made, src.data, dst.data);
+  failure = check_overlap(dst, problem.dst_elements(),
+                          {{"input", src, problem.src_elements()}, {"residual", post.residual, problem.dst_elements()}});
+  if (failure) return throw_failure(env, failure);
+  return run_layer(env, made, {src.data, dst.data, post.residual.data, post.slopes.data});
 }
 
 napi_value forward_joined(napi_env env, napi_callback_info info) {
-  std::size_t count = 10;
-  napi_value args[10];
+  std::size_t count = 11;
+  napi_value args[11];
   napi_get_cb_info(env, info, &count, args, nullptr, nullptr);
   Failure failure;
   LayerCall made;
@@ -73,8 +106,10 @@ napi_value forward_joined(napi_env env, napi_callback_info info) {
   const Problem problem = made.problem();
   JoinViews join;
   FloatView dst;
+  PostOperands post;
   if (!read_join(env, args + 2, problem.src_elements(), &join, &failure) ||
-      !view_floats(env, args[8], "out", problem.dst_elements(), false, &dst, &failure)) {
+      !view_floats(env, args[8], "out", problem.dst_elements(), false, &dst, &failure) ||
+      !view_post_operands(env, problem, /*residual=*/nullptr, args[10], &post, &failure)) {
     return throw_failure(env, failure);
   }
   if (overlap(join.chunk.data, join.rows * join.widths.added, dst.data, problem.dst_elements()) ||
@@ -82,7 +117,7 @@ napi_value forward_joined(napi_env env, napi_callback_info info) {
     return throw_failure(env, overlap_failure("chunk"));
   }
   join_rows(join.widths, join.from.data, join.chunk.data, join.to.data, 0, join.rows);
-  return run_layer(env, made, join.to.data, dst.data);
+  return run_layer(env, made, {join.to.data, dst.data, nullptr, post.slopes.data});
 }
 
 napi_value prepare(napi_env env, napi_callback_info info) {
@@ -100,8 +135,8 @@ napi_value prepare(napi_env env, napi_callback_info info) {
 }
 
 napi_value run(napi_env env, napi_callback_info info) {
-  std::size_t count = 7;
-  napi_value args[7];
+  std::size_t count = 9;
+  napi_value args[9];
   napi_get_cb_info(env, info, &count, args, nullptr, nullptr);
 
   Failure failure;
@@ -118,27 +153,23 @@ napi_value run(napi_env env, napi_callback_info info) {
   FloatView weights;
   FloatView bias;
   FloatView dst;
+  PostOperands post;
   if (!view_floats(env, args[2], "input", problem.src_elements(), false, &src, &failure) ||
       !view_floats(env, args[3], "weight", problem.weights_elements(), false, &weights, &failure) ||
       (spec.has_bias && !view_floats(env, args[4], "bias", spec.out_channels, false, &bias, &failure)) ||
-      !view_floats(env, args[5], "out", problem.dst_elements(), false, &dst, &failure)) {
+      !view_floats(env, args[5], "out", problem.dst_elements(), false, &dst, &failure) ||
+      !view_post_operands(env, problem, args[7], args[8], &post, &failure)) {
     return throw_failure(env, failure);
   }
-  const struct {
-    const char* name;
-    const float* data;
-    std::int64_t elements;
-  } read[] = {{"input", src.data, problem.src_elements()},
-              {"weight", weights.data, problem.weights_elements()},
-              {"bias", bias.data, spec.has_bias ? spec.out_channels : 0}};
-  for (const auto& operand : read) {
-    if (overlap(operand.data, operand.elements, dst.data, problem.dst_elements())) {
-      return throw_failure(env, overlap_failure(operand.name));
-    }
-  }
+  failure = check_overlap(dst, problem.dst_elements(),
+                          {{"input", src, problem.src_elements()},
+                           {"weight", weights, problem.weights_elements()},
+                           {"bias", bias, spec.out_channels},
+                           {"residual", post.residual, problem.dst_elements()}});
+  if (failure) return throw_failure(env, failure);
   std::shared_ptr<Layer> layer;
   failure = to_failure(Layer::borrow(spec, weights.data, bias.data, &layer));
-  if (!failure) failure = to_failure(layer->run(call, src.data, dst.data, threads));
+  if (!failure) failure = to_failure(layer->run(call, {src.data, dst.data, post.residual.data, post.slopes.data}, threads));
   return failure ? throw_failure(env, failure) : nullptr;
 }
 

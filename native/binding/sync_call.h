@@ -7,8 +7,8 @@ namespace convtranspose::binding {
 
 // forward(layer, call, input, out, threads): void
 napi_value forward(napi_env env, napi_callback_info info);
-// forwardJoined(layer, call, held, kept, added, from, chunk, to, out, threads): void; joins all rows as joinRows() does, and
-// takes them as the input
+// forwardJoined(layer, call, held, kept, added, from, chunk, to, out, threads, slopes): void; joins all rows as joinRows()
+// does, and takes them as the input
 napi_value forward_joined(napi_env env, napi_callback_info info);
 // prepare(layer, call): void
 napi_value prepare(napi_env env, napi_callback_info info);

@@ -5,7 +5,7 @@
 //   std::shared_ptr<Layer> layer;
 //   Status status = Layer::create(spec, weights, nullptr, &layer);
 //   CallSpec call;  call.in = {1, 16, 16}; call.pad_begin = {0, 1, 1}; call.out = {1, 32, 32};
-//   status = layer->run(call, src, dst, 0);
+//   status = layer->run(call, {src, dst}, 0);
 #pragma once
 
 #include "kernels/registry.h"

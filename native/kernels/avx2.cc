@@ -8,6 +8,7 @@ namespace convtranspose {
 namespace avx2 {
 namespace {
 
+#include "kernels/finish.inl.h"
 #include "kernels/row.inl.h"
 #include "kernels/store.inl.h"
 #include "kernels/tile.inl.h"
@@ -65,6 +66,7 @@ const KernelTable kAvx2Kernels = {
     avx2::kWinogradOutput,
     sizeof(avx2::kWinogradOutput) / sizeof(WinogradOutputKernel),
     avx2::combine,
+    avx2::kFinish,
 };
 
 }  // namespace convtranspose

@@ -8,6 +8,7 @@ namespace convtranspose {
 namespace avx512 {
 namespace {
 
+#include "kernels/finish.inl.h"
 #include "kernels/row.inl.h"
 #include "kernels/store.inl.h"
 #include "kernels/tile.inl.h"
@@ -75,6 +76,7 @@ const KernelTable kAvx512Kernels = {
     avx512::kWinogradOutput,
     sizeof(avx512::kWinogradOutput) / sizeof(WinogradOutputKernel),
     avx512::combine,
+    avx512::kFinish,
 };
 
 }  // namespace convtranspose

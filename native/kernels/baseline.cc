@@ -8,6 +8,7 @@ namespace convtranspose {
 namespace baseline {
 namespace {
 
+#include "kernels/finish.inl.h"
 #include "kernels/row.inl.h"
 #include "kernels/store.inl.h"
 #include "kernels/tile.inl.h"
@@ -64,6 +65,7 @@ const KernelTable kBaselineKernels = {
     baseline::kWinogradOutput,
     sizeof(baseline::kWinogradOutput) / sizeof(WinogradOutputKernel),
     baseline::combine,
+    baseline::kFinish,
 };
 
 }  // namespace convtranspose

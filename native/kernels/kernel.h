@@ -84,6 +84,36 @@ struct PixelStoreArgs {
 };
 typedef void (*PixelStoreFn)(const PixelStoreArgs* args);
 
+// What follows a store where an Epilogue is not enough, while the outputs are in the first-level cache:
+//   dst[i*dst_stride + j] = act(dst[i*dst_stride + j] + residual[i*residual_stride + j])
+// for i in [0, rows), j in [0, columns), without the sum where residual is nullptr. Nothing else is written or read; the
+// bits of an output do not depend on its place. act is, in this order,
+enum class FinishOp {
+  kClamp,      // min(max(x, lower), upper), and NaN stays NaN
+  kLeakyRelu,  // x > 0 ? x : alpha*x
+  kPrelu,      // x > 0 ? x : slopes[j]*x
+  kTanh,
+  kSigmoid,
+  kGelu,      // x * P(a normal variable is below x)
+  kGeluTanh,  // the same by tanh, as torch.nn.functional.gelu(approximate='tanh')
+  kSilu,      // x * sigmoid(x)
+  kElu,       // x < 0 ? alpha*(e^x - 1) : x
+};
+constexpr int kFinishOps = 9;
+// The errors of each are those of docs/fused.md; where PyTorch gives a NaN or an infinity, so do these.
+struct FinishArgs {
+  float* dst;
+  ptrdiff_t dst_stride;
+  const float* residual;
+  ptrdiff_t residual_stride;
+  int64_t rows;
+  int64_t columns;
+  float lower, upper;
+  float alpha;
+  const float* slopes;  // [columns]; kPrelu only
+};
+typedef void (*FinishFn)(const FinishArgs* args);
+
 // dst[j*dst_stride + i] = src[i*src_stride + j]  for i in [0, rows), j in [0, columns). Nothing outside is touched.
 struct TransposeArgs {
   const float* src;
@@ -249,6 +279,7 @@ struct KernelTable {
   const WinogradOutputKernel* winograd_output;
   int winograd_output_count;
   CombineFn combine;
+  const FinishFn* finish;  // [kFinishOps]
 };
 
 }  // namespace convtranspose

@@ -8,6 +8,7 @@ namespace convtranspose {
 namespace neon {
 namespace {
 
+#include "kernels/finish.inl.h"
 #include "kernels/row.inl.h"
 #include "kernels/store.inl.h"
 #include "kernels/tile.inl.h"
@@ -68,6 +69,7 @@ const KernelTable kNeonKernels = {
     neon::kWinogradOutput,
     sizeof(neon::kWinogradOutput) / sizeof(WinogradOutputKernel),
     neon::combine,
+    neon::kFinish,
 };
 
 }  // namespace convtranspose

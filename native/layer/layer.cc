@@ -74,13 +74,14 @@ std::size_t CallSpecHash::operator()(const CallSpec& call) const {
   }
   mix(static_cast<std::uint64_t>(call.format) | static_cast<std::uint64_t>(call.precision) << 8 |
       static_cast<std::uint64_t>(call.algorithm) << 16 | static_cast<std::uint64_t>(call.invariant) << 24 |
-      static_cast<std::uint64_t>(call.weights_reused) << 25);
+      static_cast<std::uint64_t>(call.weights_reused) << 25 | static_cast<std::uint64_t>(call.post_ops.activation) << 32);
   // Equal specs hash alike: -0 equals +0.
-  const float bounds[2] = {call.post_ops.lower + 0.0f, call.post_ops.upper + 0.0f};
-  std::uint32_t lower, upper;
-  std::memcpy(&lower, &bounds[0], sizeof lower);
-  std::memcpy(&upper, &bounds[1], sizeof upper);
-  mix(static_cast<std::uint64_t>(lower) << 32 | upper);
+  for (const float parameter : {call.post_ops.lower, call.post_ops.upper, call.post_ops.alpha}) {
+    const float same = parameter + 0.0f;
+    std::uint32_t bits;
+    std::memcpy(&bits, &same, sizeof bits);
+    mix(bits);
+  }
   mix(static_cast<std::uint64_t>(call.workspace_limit));
   return static_cast<std::size_t>(hash);
 }
@@ -259,6 +260,10 @@ class SyncJob final : public Job {
   JobResult result_ = JobResult::kDone;
 };
 
+PreparedRun::Operands operands(const Layer& layer, const Layer::Pointers& pointers) {
+  return {layer.weights(), layer.bias(), pointers.src, pointers.dst, pointers.residual, pointers.slopes};
+}
+
 // On the calling thread and those that help it. *refused: the input is not for this plan, and the outputs are not made.
 Status run_now(PreparedRun& run, int threads, bool* refused) {
   for (;;) {
@@ -320,8 +325,7 @@ class AsyncLayerJob final : public Job, public std::enable_shared_from_this<Asyn
         status_ = layer_->impl_->get(call_, true, &prepared);
       }
       if (!status_.ok()) return false;
-      run_.emplace(std::move(prepared),
-                   PreparedRun::Operands{layer_->weights(), layer_->bias(), pointers_.src, pointers_.dst}, compute_);
+      run_.emplace(std::move(prepared), operands(*layer_, pointers_), compute_);
       return true;
     } catch (const std::bad_alloc&) {
       fail_out_of_memory();
@@ -392,7 +396,7 @@ Status Layer::prepare(const CallSpec& call) {
   try {
     std::shared_ptr<const Prepared> prepared;
     if (Status status = impl_->get(call, true, &prepared); !status.ok()) return status;
-    PreparedRun run(std::move(prepared), {impl_->weights, impl_->bias, nullptr, nullptr}, false);
+    PreparedRun run(std::move(prepared), operands(*this, {nullptr, nullptr}), false);
     bool refused;
     return run_now(run, 0, &refused);
   } catch (const std::bad_alloc&) {
@@ -400,7 +404,7 @@ Status Layer::prepare(const CallSpec& call) {
   }
 }
 
-Status Layer::run(const CallSpec& call, const float* src, float* dst, int threads) {
+Status Layer::run(const CallSpec& call, const Pointers& pointers, int threads) {
   try {
     CallSpec tried = call;
     for (;;) {
@@ -411,7 +415,7 @@ Status Layer::run(const CallSpec& call, const float* src, float* dst, int thread
         continue;
       }
       if (!status.ok()) return status;
-      PreparedRun run(std::move(prepared), {impl_->weights, impl_->bias, src, dst}, true);
+      PreparedRun run(std::move(prepared), operands(*this, pointers), true);
       bool refused = false;
       status = run_now(run, threads, &refused);
       if (!refused) return status;
@@ -449,6 +453,8 @@ Status Layer::explain(const CallSpec& call, Explanation* explanation) {
     e.reason = plan.reason;
     for (const Rejection& rejection : plan.rejected) e.rejected.push_back({rejection.name, rejection.reason});
     e.precision = precision_word(execution.precision);
+    if (impl_->spec.has_bias) e.fused.push_back("bias");
+    if (std::string activation = activation_text(call.post_ops); !activation.empty()) e.fused.push_back(activation);
     e.notes = plan.notes;
     e.flops = plan.problem.flops();
     e.estimated_seconds = execution.estimated_seconds;

@@ -27,6 +27,7 @@ struct Explanation {
   std::string reason;                       // why this one
   std::vector<RejectedAlgorithm> rejected;  // in the order of the list
   std::string precision;                    // what runs: "highest"
+  std::vector<std::string> fused;           // what is done to the sums before they are stored: "bias", "tanh"
   std::vector<std::string> notes;           // "precision 'high' runs as 'highest': ..."
   double flops = 0;                         // effective
   double estimated_seconds = 0;             // of the planner's model, one thread
@@ -59,22 +60,26 @@ class Layer {
   const float* weights() const;
   const float* bias() const;  // nullptr without bias
 
+  // What one run reads and writes, all with the alignment of a float. src and dst hold exactly the elements that validate()
+  // accepted; dst overlaps nothing that is read.
+  struct Pointers {
+    const float* src;
+    float* dst;
+    const float* residual = nullptr;  // as many elements as dst, or nullptr for none
+    const float* slopes = nullptr;    // [out_channels] for Activation::kPrelu
+  };
+
   // Plans and packs ahead.
   Status prepare(const CallSpec& call);
 
   // Synchronous: plans and packs if need be, then runs with the calling thread and up to threads-1 of the pool (0: default).
-  // src and dst hold exactly the elements that validate() accepted, do not overlap, and have the alignment of a float.
-  Status run(const CallSpec& call, const float* src, float* dst, int threads);
+  Status run(const CallSpec& call, const Pointers& pointers, int threads);
 
   // On pool threads, at most `threads` at once (0: default): plans and packs if need be, then computes; with compute ==
   // false it only plans and packs. The job keeps the layer alive; what the pointers point at must outlive it. `settled` is
   // called once, on the thread that finished the job: a pool thread, or this one if the system refuses to start any. The job
   // that is returned is there to be aborted, which takes effect within about one task, also while weights are packed; it is
   // nullptr, and `settled` has been called, where there is no memory for it.
-  struct Pointers {
-    const float* src;
-    float* dst;
-  };
   static std::shared_ptr<Job> start(std::shared_ptr<Layer> layer, const CallSpec& call, bool compute, Pointers pointers,
                                     int threads, std::function<void(const Status&)> settled);
 

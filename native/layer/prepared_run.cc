@@ -23,6 +23,8 @@ PreparedRun::PreparedRun(std::shared_ptr<const Prepared> prepared, const Operand
     : prepared_(std::move(prepared)), id_(next_run_id()), compute_(compute) {
   args_.src = operands.src;
   args_.dst = operands.dst;
+  args_.residual = operands.residual;
+  args_.slopes = operands.slopes;
   args_.bias = operands.bias;
   args_.raw_weights = operands.raw_weights;
   args_.weights = prepared_->packed == nullptr ? operands.raw_weights : prepared_->packed->data();

@@ -40,6 +40,8 @@ class PreparedRun {
     const float* bias;
     const float* src;
     float* dst;
+    const float* residual;
+    const float* slopes;
   };
 
   // With `compute` false it ends when the weights are packed.

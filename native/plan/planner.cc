@@ -1,7 +1,9 @@
 #include "plan/planner.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
+#include <initializer_list>
 #include <utility>
 
 #include "algorithms/cost_model.h"
@@ -96,6 +98,41 @@ const char* precision_word(Precision precision) {
       return "high";
     case Precision::kMedium:
       return "medium";
+  }
+  return "";
+}
+
+std::string activation_text(const PostOps& post_ops) {
+  const auto with = [](const char* name, std::initializer_list<float> parameters) {
+    std::string text = name;
+    for (const float parameter : parameters) {
+      char digits[32];
+      std::snprintf(digits, sizeof digits, " %.6g", static_cast<double>(parameter));
+      text += digits;
+    }
+    return text;
+  };
+  switch (post_ops.activation) {
+    case Activation::kClamp:
+      if (post_ops.lower == 0.0f && std::isinf(post_ops.upper)) return "relu";
+      if (std::isinf(post_ops.lower) && std::isinf(post_ops.upper)) return "";
+      return with("clamp", {post_ops.lower, post_ops.upper});
+    case Activation::kLeakyRelu:
+      return with("leakyRelu", {post_ops.alpha});
+    case Activation::kPrelu:
+      return "prelu";
+    case Activation::kTanh:
+      return "tanh";
+    case Activation::kSigmoid:
+      return "sigmoid";
+    case Activation::kGelu:
+      return "gelu";
+    case Activation::kGeluTanh:
+      return "gelu tanh";
+    case Activation::kSilu:
+      return "silu";
+    case Activation::kElu:
+      return with("elu", {post_ops.alpha});
   }
   return "";
 }

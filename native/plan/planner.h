@@ -33,6 +33,9 @@ const char* choice_word(AlgorithmChoice choice);
 // The word of the `precision` option.
 const char* precision_word(Precision precision);
 
+// The activation in words, with its parameters: "leakyRelu 0.1"; "" where it changes nothing.
+std::string activation_text(const PostOps& post_ops);
+
 // The list, best first, reference last.
 const std::vector<const Algorithm*>& algorithm_list();
 

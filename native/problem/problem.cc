@@ -1,5 +1,7 @@
 #include "problem/problem.h"
 
+#include <cmath>
+
 #include "problem/checked.h"
 
 namespace convtranspose {
@@ -92,6 +94,7 @@ Status validate(const LayerSpec& layer, const CallSpec& call) {
   if (!(call.post_ops.lower <= call.post_ops.upper)) {
     return Status::invalid("activation", "expected min <= max and neither of them NaN");
   }
+  if (!std::isfinite(call.post_ops.alpha)) return Status::invalid("activation", "expected a finite slope or alpha");
   return {};
 }
 

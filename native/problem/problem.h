@@ -42,10 +42,26 @@ struct LayerSpec {
   bool operator==(const LayerSpec&) const = default;
 };
 
-// Fused work before the store: y = min(max(y, lower), upper); NaN passes through. The defaults change nothing.
+// Activations, as the functions of torch.nn.functional.
+enum class Activation : std::uint8_t {
+  kClamp,      // min(max(y, lower), upper); NaN passes through
+  kLeakyRelu,  // y > 0 ? y : alpha*y
+  kPrelu,      // y > 0 ? y : slope of the channel * y
+  kTanh,
+  kSigmoid,
+  kGelu,
+  kGeluTanh,
+  kSilu,
+  kElu,  // y < 0 ? alpha*(e^y - 1) : y
+};
+
+// Fused work before the store: the bias and, if a call brings one, a residual are added, then comes the activation. The
+// defaults change nothing.
 struct PostOps {
+  Activation activation = Activation::kClamp;
   float lower = -std::numeric_limits<float>::infinity();
   float upper = std::numeric_limits<float>::infinity();
+  float alpha = 0.0f;
   bool operator==(const PostOps&) const = default;
 };
 

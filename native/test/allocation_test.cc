@@ -125,7 +125,7 @@ TEST_CASE("no memory: layers, plans, runs and jobs of every algorithm") {
       std::shared_ptr<Layer> whole;
       REQUIRE(make_layer(&whole).ok());
       std::vector<float> expected(static_cast<std::size_t>(p.dst_elements()));
-      REQUIRE(whole->run(p.call, v.x.data(), expected.data(), 1).ok());
+      REQUIRE(whole->run(p.call, {v.x.data(), expected.data()}, 1).ok());
       std::vector<float> y(expected.size());
       const auto right = [&] { return std::memcmp(y.data(), expected.data(), y.size() * sizeof(float)) == 0; };
 
@@ -142,12 +142,13 @@ TEST_CASE("no memory: layers, plans, runs and jobs of every algorithm") {
             if (!done_or_out_of_memory(layer->explain(p.call, &explanation))) return false;
             if (!done_or_out_of_memory(layer->prepare(p.call))) return false;
             std::fill(y.begin(), y.end(), -7.0f);
-            return done_or_out_of_memory(layer->run(p.call, v.x.data(), y.data(), threads)) && right();
+            return done_or_out_of_memory(layer->run(p.call, {v.x.data(), y.data()}, threads)) && right();
           });
           REQUIRE(make_layer(&layer).ok());
-          failures += at_every_allocation(
-              mode, [&] { return done_or_out_of_memory(layer->run(p.call, v.x.data(), y.data(), threads)); });
-          REQUIRE(layer->run(p.call, v.x.data(), y.data(), threads).ok());
+          failures += at_every_allocation(mode, [&] {
+            return done_or_out_of_memory(layer->run(p.call, {v.x.data(), y.data()}, threads));
+          });
+          REQUIRE(layer->run(p.call, {v.x.data(), y.data()}, threads).ok());
           REQUIRE(right());
         }
 
@@ -161,7 +162,7 @@ TEST_CASE("no memory: layers, plans, runs and jobs of every algorithm") {
                                                         [&settled](const Status& status) { settled.set(status); });
           return done_or_out_of_memory(settled.wait()) && right();
         });
-        REQUIRE(layer->run(p.call, v.x.data(), y.data(), 2).ok());
+        REQUIRE(layer->run(p.call, {v.x.data(), y.data()}, 2).ok());
         REQUIRE(right());
       }
     }

@@ -105,10 +105,9 @@ class WinogradBound {
   std::vector<double> largest_;  // [image][channel][tile]
 };
 
-}  // namespace
-
-std::vector<double> error_bounds(const Algorithm& algorithm, const Problem& problem, const Values& values,
-                                 const Expected& expected, DataKind kind) {
+// Of the sums, before residual and activation.
+std::vector<double> sum_bounds(const Algorithm& algorithm, const Problem& problem, const Values& values,
+                               const Expected& expected, DataKind kind) {
   std::vector<double> bounds(expected.y.size());
   if (algorithm.choice() != AlgorithmChoice::kWinograd) {
     for (std::size_t i = 0; i < bounds.size(); ++i) {
@@ -131,6 +130,67 @@ std::vector<double> error_bounds(const Algorithm& algorithm, const Problem& prob
         }
       }
     }
+  }
+  return bounds;
+}
+
+// The most that an activation multiplies a difference of sums by.
+double steepest(const PostOps& post_ops, float slope) {
+  switch (post_ops.activation) {
+    case Activation::kLeakyRelu:
+    case Activation::kElu:
+      return std::max(1.0, std::fabs(static_cast<double>(post_ops.alpha)));
+    case Activation::kPrelu:
+      return std::max(1.0, std::fabs(static_cast<double>(slope)));
+    case Activation::kGelu:
+    case Activation::kGeluTanh:
+    case Activation::kSilu:
+      return 1.13;
+    default:
+      return 1.0;
+  }
+}
+
+}  // namespace
+
+double ulp(double y) {
+  int exponent;
+  std::frexp(y, &exponent);
+  return std::ldexp(1.0, std::max(exponent - 24, -149));
+}
+
+double activation_error(Activation activation, double y) {
+  switch (activation) {
+    case Activation::kClamp:
+      return 0.0;
+    case Activation::kLeakyRelu:
+    case Activation::kPrelu:
+      return 0.5 * ulp(y);
+    case Activation::kTanh:
+    case Activation::kElu:
+      return 3.0 * ulp(y);
+    // These are 0 where a result would be smaller than about 2^-118.
+    case Activation::kSigmoid:
+    case Activation::kSilu:
+      return std::max(3.0 * ulp(y), 0x1p-118);
+    case Activation::kGelu:
+      return std::max(8.0 * ulp(y), 0x1p-118);
+    case Activation::kGeluTanh:
+      return std::max(4.0 * ulp(y), 0x1p-118);
+  }
+  return 0.0;
+}
+
+std::vector<double> error_bounds(const Algorithm& algorithm, const Problem& problem, const Values& values,
+                                 const Expected& expected, DataKind kind) {
+  std::vector<double> bounds = sum_bounds(algorithm, problem, values, expected, kind);
+  const PostOps& post_ops = problem.call.post_ops;
+  for (std::size_t i = 0; i < bounds.size(); ++i) {
+    // The sum of a residual is rounded once more, and both may be as large as the error of the first.
+    if (!values.residual.empty()) bounds[i] += 0.5 * ulp(std::fabs(expected.sum[i]) + bounds[i]);
+    const float slope = values.slopes.empty() ? 0.0f : values.slopes[static_cast<std::size_t>(channel_at(problem, i))];
+    bounds[i] = bounds[i] * steepest(post_ops, slope);
+    bounds[i] += activation_error(post_ops.activation, std::fabs(expected.y[i]) + bounds[i]);
   }
   return bounds;
 }

@@ -18,6 +18,12 @@ enum class DataKind {
 std::vector<double> error_bounds(const Algorithm& algorithm, const Problem& problem, const Values& values,
                                  const Expected& expected, DataKind kind);
 
+// The most that the kernel of an activation may differ from it where the result is y: what docs/fused.md states.
+double activation_error(Activation activation, double y);
+
+// The distance of the floats around y.
+double ulp(double y);
+
 // The first output that is further from the definition's than its bound allows, or that is not the same infinity or NaN, in
 // words; "" if there is none.
 std::string first_wrong_output(const std::vector<float>& y, const Expected& expected, const std::vector<double>& bounds);

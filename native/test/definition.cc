@@ -53,11 +53,45 @@ Expected definition(const Problem& p, const Values& v) {
                   }
                 }
           }
-  for (double& y : e.y) {
-    y = std::max(y, static_cast<double>(c.post_ops.lower));
-    y = std::min(y, static_cast<double>(c.post_ops.upper));
+  for (std::size_t i = 0; i < count && !v.residual.empty(); ++i) e.y[i] += static_cast<double>(v.residual[i]);
+  e.sum = e.y;
+  for (std::size_t i = 0; i < count; ++i) {
+    const float slope = v.slopes.empty() ? 0.0f : v.slopes[static_cast<std::size_t>(channel_at(p, i))];
+    e.y[i] = activated(c.post_ops, slope, e.sum[i]);
   }
   return e;
+}
+
+double activated(const PostOps& post_ops, float slope, double x) {
+  const double alpha = static_cast<double>(post_ops.alpha);
+  const auto logistic = [](double w) { return w < 0 ? std::exp(w) / (1 + std::exp(w)) : 1 / (1 + std::exp(-w)); };
+  switch (post_ops.activation) {
+    case Activation::kClamp:
+      return std::isnan(x) ? x : std::clamp(x, static_cast<double>(post_ops.lower), static_cast<double>(post_ops.upper));
+    case Activation::kLeakyRelu:
+      return x > 0 ? x : alpha * x;
+    case Activation::kPrelu:
+      return x > 0 ? x : static_cast<double>(slope) * x;
+    case Activation::kTanh:
+      return std::tanh(x);
+    case Activation::kSigmoid:
+      return logistic(x);
+    case Activation::kGelu:
+      return x * 0.5 * std::erfc(-x * 0.70710678118654752440);
+    case Activation::kGeluTanh:
+      return x * logistic(1.5957691216057307118 * (x + 0.044715 * x * x * x));
+    case Activation::kSilu:
+      return x * logistic(x);
+    case Activation::kElu:
+      return x < 0 ? alpha * std::expm1(x) : x;
+  }
+  return x;
+}
+
+std::int64_t channel_at(const Problem& p, std::size_t index) {
+  const std::int64_t i = static_cast<std::int64_t>(index);
+  if (p.call.format == MemoryFormat::kChannelsLast) return i % p.layer.out_channels;
+  return i / p.out_points() % p.layer.out_channels;
 }
 
 bool same_kind(double a, double b) {  // NaN, +inf, -inf or finite

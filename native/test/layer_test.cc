@@ -50,6 +50,7 @@ Problem random_problem(Random& random) {
   }
   c.format = pick(random, 0, 1) == 0 ? MemoryFormat::kContiguous : MemoryFormat::kChannelsLast;
   if (pick(random, 0, 3) == 0) c.post_ops.lower = 0.0f;
+  if (pick(random, 0, 1) == 0) c.post_ops = {static_cast<Activation>(pick(random, 1, 8)), -INFINITY, INFINITY, 0.25f};
   return p;
 }
 
@@ -59,7 +60,9 @@ Values random_values(Random& random, const Problem& p) {
   v.x.resize(static_cast<std::size_t>(p.src_elements()));
   v.w.resize(static_cast<std::size_t>(p.weights_elements()));
   v.b.resize(static_cast<std::size_t>(p.layer.out_channels));
-  for (auto* values : {&v.x, &v.w, &v.b}) {
+  if (p.call.post_ops.activation == Activation::kPrelu) v.slopes.resize(static_cast<std::size_t>(p.layer.out_channels));
+  if (pick(random, 0, 2) == 0) v.residual.resize(static_cast<std::size_t>(p.dst_elements()));
+  for (auto* values : {&v.x, &v.w, &v.b, &v.slopes, &v.residual}) {
     for (float& value : *values) value = normal(random);
   }
   return v;
@@ -84,6 +87,8 @@ void run_plan(const Plan& plan, const Values& v, std::vector<float>* y) {
                plan.problem.layer.has_bias ? v.b.data() : nullptr,
                form == nullptr ? v.w.data() : packed.data(),
                v.w.data(),
+               v.residual.empty() ? nullptr : v.residual.data(),
+               v.slopes.empty() ? nullptr : v.slopes.data(),
                reinterpret_cast<std::byte*>(shared.data()),
                &refused};
   KernelSet used;
@@ -138,7 +143,8 @@ std::vector<float> run_layer(const Problem& p, const Values& v, int threads = 1)
   std::shared_ptr<Layer> layer;
   REQUIRE(Layer::create(p.layer, v.w.data(), p.layer.has_bias ? v.b.data() : nullptr, &layer).ok());
   std::vector<float> y(static_cast<std::size_t>(p.dst_elements()), -7.0f);
-  const Status status = layer->run(p.call, v.x.data(), y.data(), threads);
+  const float* const residual = v.residual.empty() ? nullptr : v.residual.data();
+  const Status status = layer->run(p.call, {v.x.data(), y.data(), residual, v.slopes.data()}, threads);
   REQUIRE_MESSAGE(status.ok(), status.message);
   return y;
 }
@@ -249,7 +255,7 @@ TEST_CASE("packed forms of a layer stay within two and a half times its weights"
           p.call.in = {1, height, width};
           p.call.out = {1, 2 * height, 2 * width};
           p.call.format = format;
-          REQUIRE(layer->run(p.call, v.x.data(), y.data(), 2).ok());
+          REQUIRE(layer->run(p.call, {v.x.data(), y.data()}, 2).ok());
           CHECK(layer->packed_bytes() <= p.weights_elements() * 10);
         }
       }

@@ -41,7 +41,7 @@ TEST_CASE("subnormal numbers, infinities and NaN pass through as they are, whate
         REQUIRE(Layer::create(p.layer, w.data(), nullptr, &layer).ok());
         for (const int threads : {1, 3}) {
           std::vector<float> y(x.size(), -7.0f);
-          const Status status = layer->run(p.call, x.data(), y.data(), threads);
+          const Status status = layer->run(p.call, {x.data(), y.data()}, threads);
           if (status.code == StatusCode::kUnsupported) continue;
           REQUIRE(status.ok());
           INFO(std::string(algorithm->name()) << ", " << channels << " channels");
@@ -54,9 +54,9 @@ TEST_CASE("subnormal numbers, infinities and NaN pass through as they are, whate
           }
         }
         // A clamp passes NaN on and takes infinities to its ends.
-        p.call.post_ops = {0.0f, 2.0f};
+        p.call.post_ops = {Activation::kClamp, 0.0f, 2.0f};
         std::vector<float> y(x.size());
-        if (layer->run(p.call, x.data(), y.data(), 1).ok()) {
+        if (layer->run(p.call, {x.data(), y.data()}, 1).ok()) {
           for (std::size_t i = 0; i < x.size(); ++i) {
             if (std::isnan(x[i])) {
               REQUIRE(std::isnan(y[i]));
@@ -139,9 +139,8 @@ TEST_CASE("beyond 2^31 elements: every algorithm indexes with 64 bits" * doctest
       FloatArray workspace(static_cast<std::int64_t>(execution.workspace_bytes() / sizeof(float)) + 16);
       FloatArray shared(static_cast<std::int64_t>(execution.shared_bytes() / sizeof(float)) + 16);
       std::atomic<bool> refused{false};
-      const RunArgs args{x.data(), y.data(),
-                         nullptr,  form == nullptr ? w.data() : packed.data(),
-                         w.data(), reinterpret_cast<std::byte*>(shared.data()),
+      const RunArgs args{x.data(), y.data(), nullptr, form == nullptr ? w.data() : packed.data(),
+                         w.data(), nullptr,  nullptr, reinterpret_cast<std::byte*>(shared.data()),
                          &refused};
       KernelSet used;
       std::int64_t tag = -1;

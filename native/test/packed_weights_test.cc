@@ -102,7 +102,7 @@ struct LargeLayer {
   void renew() { REQUIRE(Layer::create(spec, weights.data(), nullptr, &layer).ok()); }
   std::vector<float> run(int threads) {
     std::vector<float> dst(256 * 16);
-    REQUIRE(layer->run(call, src.data(), dst.data(), threads).ok());
+    REQUIRE(layer->run(call, {src.data(), dst.data()}, threads).ok());
     return dst;
   }
 };

@@ -101,7 +101,7 @@ describe('descriptions', () => {
   const wrongNumbers = [NaN, Infinity, -Infinity, 0.5, 2 ** 53, -(2 ** 53), 1e300];
 
   test.each(native.callFields.map((name, slot) => [name, slot] as const))('the slot %s of a call', (name, slot) => {
-    const isReal = name === 'lower' || name === 'upper';
+    const isReal = ['lower', 'upper', 'alpha'].includes(name);
     for (const value of isReal ? [NaN] : wrongNumbers) {
       const call = p.call.slice();
       call[slot] = value;

@@ -129,12 +129,61 @@ export function wrongCalls(): WrongCall[] {
   for (const name of ['memoryFormat', 'precision', 'algorithm']) rows(name, name, words, option(name));
   rows('invariant', 'invariant', [['1', 1, 'INVALID_TYPE'], ['"true"', 'true', 'INVALID_TYPE'], ['null', null, 'INVALID_TYPE'], ['an object', {}, 'INVALID_TYPE']], option('invariant'));
   rows('activation', 'activation', [
-    ['an unknown word', 'gelu', 'INVALID_VALUE'], ['a number', 1, 'INVALID_TYPE'], ['null', null, 'INVALID_TYPE'], ['a list', ['relu'], 'INVALID_TYPE'],
-    ['an unknown key', { type: 'clamp', low: 0 }, 'UNKNOWN_OPTION'],
+    ['an unknown word', 'relu6', 'INVALID_VALUE'], ['prelu without its weight', 'prelu', 'INVALID_VALUE'], ['a number', 1, 'INVALID_TYPE'], ['null', null, 'INVALID_TYPE'], ['a list', ['relu'], 'INVALID_TYPE'],
+    ['an unknown key', { type: 'clamp', low: 0 }, 'UNKNOWN_OPTION'], ['a key of another type', { type: 'tanh', alpha: 1 }, 'UNKNOWN_OPTION'],
   ], option('activation'));
   rows('activation', 'activation.type', [['no type', {}, 'INVALID_TYPE'], ['another type', { type: 'relu6' }, 'INVALID_VALUE']], option('activation'));
   rows('activation', 'activation.min', [['a NaN', { type: 'clamp', min: NaN }, 'INVALID_VALUE'], ['a string', { type: 'clamp', min: '0' }, 'INVALID_TYPE']], option('activation'));
   rows('activation', 'activation.max', [['max below min', { type: 'clamp', min: 1, max: 0 }, 'INVALID_VALUE']], option('activation'));
+
+  for (const [type, key] of [['leakyRelu', 'negativeSlope'], ['elu', 'alpha']] as const) {
+    rows('activation', `activation.${key}`, [
+      ['a NaN', { type, [key]: NaN }, 'INVALID_VALUE'], ['an infinity', { type, [key]: Infinity }, 'INVALID_VALUE'],
+      ['no float32', { type, [key]: 1e39 }, 'INVALID_VALUE'], ['a string', { type, [key]: '1' }, 'INVALID_TYPE'],
+    ], option('activation'));
+  }
+  rows('activation', 'activation.approximate', [['another', { type: 'gelu', approximate: 'erf' }, 'INVALID_VALUE'], ['a number', { type: 'gelu', approximate: 1 }, 'INVALID_TYPE']], option('activation'));
+  rows('activation', 'activation.weight', [
+    ['none', { type: 'prelu' }, 'INVALID_TYPE'], ['a number', { type: 'prelu', weight: 0.1 }, 'INVALID_TYPE'],
+    ['three of two', { type: 'prelu', weight: zeros([3]) }, 'SHAPE'], ['two dimensions', { type: 'prelu', weight: zeros([1, 2]) }, 'SHAPE'],
+    ['a detached one', { type: 'prelu', weight: { data: detached(2), shape: [2] } }, 'DETACHED'],
+  ], option('activation'));
+
+  // A residual has the shape of the result, here [1, 2, 5, 5]
+  const result = [1, 2, 5, 5];
+  const up = new ConvTranspose2d(4, 2, 3, { weight, bias });
+  const sharedFloats = new Float32Array(new SharedArrayBuffer(4 * 100));
+  const residuals: Row[] = [
+    ['a number', 1, 'INVALID_TYPE'], ['a list', [1], 'INVALID_TYPE'], ['another shape', zeros([1, 2, 5, 4]), 'SHAPE'], ['without batch', zeros([2, 5, 5]), 'SHAPE'],
+    ['too short', { data: new Float32Array(49), shape: result }, 'SHAPE'], ['detached', { data: detached(50), shape: result }, 'DETACHED'],
+    ['shrunk', { data: shrunk(50, false), shape: result }, 'DETACHED'], ['float64', { data: new Float64Array(50), shape: result }, 'UNSUPPORTED'],
+  ];
+  rows('residual', 'residual', residuals, option('residual'));
+  rows('residual, asynchronously', 'residual', residuals, (value) => convTranspose2dAsync(input, weight, bias, { residual: value as Tensor }));
+  rows('residual of a module', 'residual', residuals, (value) => up.forward(input, { residual: value as Tensor }));
+  rows('residual of a module, asynchronously', 'residual', residuals, (value) => up.forwardAsync(input, { residual: value as Tensor }));
+  for (const [what, memory] of [['an array', new Float32Array(100)], ['a SharedArrayBuffer', sharedFloats]] as const) {
+    for (const offset of [0, 10, 49]) {
+      const residual = { data: memory.subarray(0, 50), shape: result };
+      const out = { data: memory.subarray(offset, offset + 50), shape: result };
+      const name = `out ${offset} floats into the residual, in ${what}`;
+      add(name, 'OVERLAP', 'out', () => convTranspose2d(input, weight, bias, { residual, out }));
+      add(`${name}, asynchronously`, 'OVERLAP', 'out', () => convTranspose2dAsync(input, weight, bias, { residual, out }));
+      add(`${name}, of a module`, 'OVERLAP', 'out', () => up.forward(input, { residual, out }));
+      add(`${name}, of a module, asynchronously`, 'OVERLAP', 'out', () => up.forwardAsync(input, { residual, out }));
+    }
+  }
+
+  // BatchNorm
+  const norm = { runningMean: zeros([2]), runningVar: zeros([2]) };
+  const withNorm = (value: unknown) => new ConvTranspose2d(4, 2, 3, { weight, batchNorm: value as never });
+  rows('batchNorm', 'batchNorm', [['a number', 1, 'INVALID_TYPE'], ['null', null, 'INVALID_TYPE']], withNorm);
+  rows('batchNorm', 'batchNorm.runningMean', [['none', { runningVar: zeros([2]) }, 'INVALID_TYPE'], ['three of two', { ...norm, runningMean: zeros([3]) }, 'SHAPE']], withNorm);
+  rows('batchNorm', 'batchNorm.runningVar', [['none', { runningMean: zeros([2]) }, 'INVALID_TYPE'], ['a matrix', { ...norm, runningVar: zeros([1, 2]) }, 'SHAPE']], withNorm);
+  rows('batchNorm', 'batchNorm.weight', [['one of two', { ...norm, weight: zeros([1]) }, 'SHAPE']], withNorm);
+  rows('batchNorm', 'batchNorm.bias', [['detached', { ...norm, bias: { data: detached(2), shape: [2] } }, 'DETACHED']], withNorm);
+  rows('batchNorm', 'batchNorm.eps', [['negative', { ...norm, eps: -1 }, 'INVALID_VALUE'], ['a NaN', { ...norm, eps: NaN }, 'INVALID_VALUE'], ['a string', { ...norm, eps: '1' }, 'INVALID_TYPE']], withNorm);
+  add('batchNorm: a misspelt key', 'UNKNOWN_OPTION', 'running_mean', () => withNorm({ running_mean: zeros([2]), runningVar: zeros([2]) }));
 
   // The options object itself
   rows('options', 'options', [['a number', 2, 'INVALID_TYPE'], ['null', null, 'INVALID_TYPE'], ['a string', 'stride', 'INVALID_TYPE'], ['a list', [2], 'INVALID_TYPE'], ['a function', () => 1, 'INVALID_TYPE']],

@@ -45,8 +45,8 @@ describe('functional forms', () => {
         dilation1: 1, dilation2: 2, hasBias: 1,
       },
       call: {
-        batch: 2, in0: 1, in1: 5, in2: 6, padBegin0: 0, padBegin1: 1, padBegin2: 2, out0: 1, out1: 10, out2: 19, format: 0, lower: -1, upper: 1,
-        precision: 2, algorithm: 5, invariant: 1, weightsReused: 0, workspaceLimit: 4096,
+        batch: 2, in0: 1, in1: 5, in2: 6, padBegin0: 0, padBegin1: 1, padBegin2: 2, out0: 1, out1: 10, out2: 19, format: 0,
+        activation: 0, lower: -1, upper: 1, alpha: 0, precision: 2, algorithm: 5, invariant: 1, weightsReused: 0, workspaceLimit: 4096,
       },
       threads: 3,
     }]);
@@ -102,7 +102,7 @@ describe('modules', () => {
     const layer = new ConvTranspose2d(4, 6, [2, 3], { stride: 2, padding: [[1, 0], [0, 0]], outputPadding: [1, 0], groups: 2, memoryFormat: 'channelsLast' });
     expect({ ...layer }).toEqual({
       inChannels: 4, outChannels: 6, kernelSize: [2, 3], stride: [2, 2], padding: [[1, 0], [0, 0]], outputPadding: [1, 0], dilation: [1, 1], groups: 2,
-      memoryFormat: 'channelsLast', precision: 'highest', algorithm: 'auto', invariant: false,
+      memoryFormat: 'channelsLast', precision: 'highest', algorithm: 'auto', invariant: false, activation: null,
     });
     expect(new ConvTranspose1d(1, 1, 3, { padding: 1 }).padding).toEqual([1]);
   });

@@ -10,7 +10,8 @@ import { at, product, toChannelsLast, toContiguous, type Problem } from '../supp
 
 const layerFields = ['rank', 'groups', 'inChannels', 'outChannels', ...dims('kernel'), ...dims('stride'), ...dims('dilation'), 'hasBias'];
 const callFields = [
-  'batch', ...dims('in'), ...dims('padBegin'), ...dims('out'), 'format', 'lower', 'upper', 'precision', 'algorithm', 'invariant',
+  'batch', ...dims('in'), ...dims('padBegin'), ...dims('out'), 'format', 'activation', 'lower', 'upper', 'alpha', 'precision',
+  'algorithm', 'invariant',
   'weightsReused', 'workspaceLimit',
 ];
 
@@ -124,7 +125,7 @@ function later(work: () => Float32Array | undefined, done: NativeCallback): numb
 
 const explanation: NativeExplanation = {
   algorithm: 'direct-wide', choice: 'direct', isa: 'fake', kernels: ['fake/1x1'], reason: 'there is no other',
-  rejected: [{ name: 'gemm', reason: 'kernel differs from stride' }], precision: 'highest', notes: ['a remark'], flops: 1, estimatedSeconds: 2,
+  rejected: [{ name: 'gemm', reason: 'kernel differs from stride' }], precision: 'highest', fused: ['bias'], notes: ['a remark'], flops: 1, estimatedSeconds: 2,
   phases: 3, tasks: 4, workspaceBytes: 5, packedWeights: { panels: 6 }, blocking: { rows: 7 },
 };
 

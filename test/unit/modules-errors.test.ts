@@ -77,7 +77,7 @@ const rows: Row[] = [
   ['weights that no machine holds', () => new ConvTranspose1d(2 ** 24, 2 ** 24, 1), 'OUT_OF_MEMORY', ''],
   ['outputSize of a constructor', () => new ConvTranspose2d(4, 2, 3, { outputSize: 5 } as never), 'UNKNOWN_OPTION', ''],
   ['stride of a forward', () => layer.forward(input, { stride: 2 } as never), 'UNKNOWN_OPTION',
-    'stride: expected one of outputSize, out, numThreads, got the unknown option "stride"'],
+    'stride: expected one of outputSize, residual, out, numThreads, got the unknown option "stride"'],
   ['out of a forward without batch', () => layer.forward(input, { out: Tensor.zeros([2, 5, 5]) }), 'SHAPE', 'out: expected shape [1, 2, 5, 5], got [2, 5, 5]'],
   ['a shape that is no list', () => layer.outputShape(3 as never), 'INVALID_TYPE', 'inputShape: expected an array of sizes, got 3'],
   ['a shape with a fraction', () => layer.prepare([1, 4, 3, 2.5]), 'INVALID_VALUE', 'inputShape: expected an integer of at least 0 in dimension 3, got 2.5'],

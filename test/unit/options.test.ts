@@ -1,7 +1,7 @@
 import { describe, expect, it, jest } from '@jest/globals';
 
 import * as options from '../../lib/options';
-import { nearestName, readActivation, readOptions, readPadding, readPerDimension, readShape, readSignal, toInteger, toWord } from '../../lib/options';
+import { nearestName, readOptions, readPadding, readPerDimension, readShape, readSignal, toInteger, toWord } from '../../lib/options';
 
 interface Refusal {
   name: string;
@@ -132,24 +132,6 @@ describe('words', () => {
     expect(refusal(() => toWord('wino', 'algorithm', options.algorithms)).message).toBe(
       "algorithm: expected one of 'auto', 'direct', 'gemm', 'winograd', 'depthwise', 'reference' (did you mean 'winograd'?), got \"wino\"");
     expect(refusal(() => toWord(Object('gemm'), 'algorithm', options.algorithms)).code).toBe('ERR_CONVTRANSPOSE_INVALID_TYPE');
-  });
-});
-
-describe('activation', () => {
-  it('is relu or a clamp, in float32', () => {
-    expect(readActivation('relu')).toEqual({ lower: 0, upper: Infinity });
-    expect(readActivation({ type: 'clamp', min: -1, max: 0.1 })).toEqual({ lower: -1, upper: Math.fround(0.1) });
-    expect(readActivation({ type: 'clamp', max: 6 })).toEqual({ lower: -Infinity, upper: 6 });
-    expect(readActivation({ type: 'clamp', min: 2, max: 2 })).toEqual({ lower: 2, upper: 2 });
-  });
-
-  it.each([
-    ['gelu', 'activation', 'INVALID_VALUE'], [null, 'activation', 'INVALID_TYPE'], [{ type: 'relu' }, 'activation.type', 'INVALID_VALUE'],
-    [{}, 'activation.type', 'INVALID_TYPE'], [{ type: 'clamp', min: NaN }, 'activation.min', 'INVALID_VALUE'],
-    [{ type: 'clamp', min: 1, max: 0 }, 'activation.max', 'INVALID_VALUE'], [{ type: 'clamp', max: '1' }, 'activation.max', 'INVALID_TYPE'],
-    [{ type: 'clamp', low: 1 }, 'activation', 'UNKNOWN_OPTION'],
-  ])('refuses %j', (value, argument, code) => {
-    expect(refusal(() => readActivation(value))).toMatchObject({ code: `ERR_CONVTRANSPOSE_${code}`, argument });
   });
 });
 

@@ -43,6 +43,20 @@ CONVTRANSPOSE_INLINE void store_partial(float* p, Vec v, int64_t count) {
 
 CONVTRANSPOSE_INLINE Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
 CONVTRANSPOSE_INLINE Vec subtract(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
+CONVTRANSPOSE_INLINE Vec multiply(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
+CONVTRANSPOSE_INLINE Vec quotient(Vec a, Vec b) { return _mm256_div_ps(a, b); }
+CONVTRANSPOSE_INLINE Vec product_error(Vec a, Vec b, Vec product) { return _mm256_fmsub_ps(a, b, product); }
+CONVTRANSPOSE_INLINE Vec absolute(Vec v) { return _mm256_andnot_ps(broadcast(-0.0f), v); }
+CONVTRANSPOSE_INLINE Vec copy_sign(Vec magnitude, Vec sign) {
+  return _mm256_or_ps(magnitude, _mm256_and_ps(broadcast(-0.0f), sign));
+}
+CONVTRANSPOSE_INLINE Vec choose_less(Vec a, Vec b, Vec yes, Vec no) {
+  return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+}
+constexpr float kRounder = 12582912.0f;
+CONVTRANSPOSE_INLINE Vec power_of_two(Vec t) {
+  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_slli_epi32(_mm256_castps_si256(t), 23), _mm256_set1_epi32(0x3f800000)));
+}
 CONVTRANSPOSE_INLINE Vec masked(Vec v, const uint32_t* mask) {
   return _mm256_and_ps(v, _mm256_loadu_ps(reinterpret_cast<const float*>(mask)));
 }

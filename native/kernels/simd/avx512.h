@@ -29,6 +29,25 @@ CONVTRANSPOSE_INLINE void store_partial(float* p, Vec v, int64_t count) { _mm512
 
 CONVTRANSPOSE_INLINE Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
 CONVTRANSPOSE_INLINE Vec subtract(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
+CONVTRANSPOSE_INLINE Vec multiply(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
+CONVTRANSPOSE_INLINE Vec quotient(Vec a, Vec b) {
+  // A step of Newton's: dividing would keep one of the two units busy for 16 cycles.
+  const Vec first = _mm512_rcp14_ps(b);
+  const Vec reciprocal = _mm512_fmadd_ps(first, _mm512_fnmadd_ps(b, first, _mm512_set1_ps(1.0f)), first);
+  return _mm512_mul_ps(a, reciprocal);
+}
+CONVTRANSPOSE_INLINE Vec product_error(Vec a, Vec b, Vec product) { return _mm512_fmsub_ps(a, b, product); }
+CONVTRANSPOSE_INLINE Vec absolute(Vec v) { return _mm512_andnot_ps(broadcast(-0.0f), v); }
+CONVTRANSPOSE_INLINE Vec copy_sign(Vec magnitude, Vec sign) {
+  return _mm512_or_ps(magnitude, _mm512_and_ps(broadcast(-0.0f), sign));
+}
+CONVTRANSPOSE_INLINE Vec choose_less(Vec a, Vec b, Vec yes, Vec no) {
+  return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
+}
+constexpr float kRounder = 12582912.0f;
+CONVTRANSPOSE_INLINE Vec power_of_two(Vec t) {
+  return _mm512_castsi512_ps(_mm512_add_epi32(_mm512_slli_epi32(_mm512_castps_si512(t), 23), _mm512_set1_epi32(0x3f800000)));
+}
 CONVTRANSPOSE_INLINE Vec masked(Vec v, const uint32_t* mask) {
   return _mm512_and_ps(v, _mm512_loadu_ps(reinterpret_cast<const float*>(mask)));
 }

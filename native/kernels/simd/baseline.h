@@ -45,6 +45,34 @@ CONVTRANSPOSE_INLINE void store_partial(float* p, Vec v, int64_t count) {
 
 CONVTRANSPOSE_INLINE Vec add(Vec a, Vec b) { return a + b; }
 CONVTRANSPOSE_INLINE Vec subtract(Vec a, Vec b) { return a - b; }
+CONVTRANSPOSE_INLINE Vec multiply(Vec a, Vec b) { return a * b; }
+// a / b for b from 1 to 2^31: correctly rounded, or within two units in the last place where division is slow.
+CONVTRANSPOSE_INLINE Vec quotient(Vec a, Vec b) { return a / b; }
+
+// a*b - product, where product is a*b as rounded, to within 2^-34 of it; exactly where multiplication and addition are one
+// instruction. Magnitudes of a and b are below 2^60, and what is lost where the difference is subnormal is lost. (Here the
+// factors are split in halves of 12 bits, of which all products are exact.)
+CONVTRANSPOSE_INLINE Vec product_error(Vec a, Vec b, Vec product) {
+  const Vec high_a = reinterpret_cast<Vec>(reinterpret_cast<LaneMask>(a) & -4096);
+  const Vec high_b = reinterpret_cast<Vec>(reinterpret_cast<LaneMask>(b) & -4096);
+  const Vec low_a = a - high_a, low_b = b - high_b;
+  return ((high_a * high_b - product) + high_a * low_b + low_a * high_b) + low_a * low_b;
+}
+
+// The magnitude of v; `magnitude` (not negative) with the sign of `sign`. A NaN stays a NaN.
+CONVTRANSPOSE_INLINE Vec absolute(Vec v) { return reinterpret_cast<Vec>(reinterpret_cast<LaneMask>(v) & 0x7fffffff); }
+CONVTRANSPOSE_INLINE Vec copy_sign(Vec magnitude, Vec sign) {
+  return reinterpret_cast<Vec>(reinterpret_cast<LaneMask>(magnitude) | (reinterpret_cast<LaneMask>(sign) & INT32_MIN));
+}
+
+// a < b ? yes : no, in each lane; no where one is a NaN.
+CONVTRANSPOSE_INLINE Vec choose_less(Vec a, Vec b, Vec yes, Vec no) { return a < b ? yes : no; }
+
+// 2^n for t = n + kRounder, n an integer from -126 to 127. Adding kRounder to a small value rounds it to an integer.
+constexpr float kRounder = 12582912.0f;  // 1.5 * 2^23
+CONVTRANSPOSE_INLINE Vec power_of_two(Vec t) {
+  return reinterpret_cast<Vec>((reinterpret_cast<LaneMask>(t) << 23) + 0x3f800000);
+}
 
 // v in the lanes whose mask is all ones, zero where it is 0, whatever v holds there.
 CONVTRANSPOSE_INLINE Vec masked(Vec v, const uint32_t* mask) {

@@ -41,6 +41,16 @@ CONVTRANSPOSE_INLINE void store_partial(float* p, Vec v, int64_t count) {
 
 CONVTRANSPOSE_INLINE Vec add(Vec a, Vec b) { return vaddq_f32(a, b); }
 CONVTRANSPOSE_INLINE Vec subtract(Vec a, Vec b) { return vsubq_f32(a, b); }
+CONVTRANSPOSE_INLINE Vec multiply(Vec a, Vec b) { return vmulq_f32(a, b); }
+CONVTRANSPOSE_INLINE Vec quotient(Vec a, Vec b) { return vdivq_f32(a, b); }
+CONVTRANSPOSE_INLINE Vec product_error(Vec a, Vec b, Vec product) { return vfmaq_f32(vnegq_f32(product), a, b); }
+CONVTRANSPOSE_INLINE Vec absolute(Vec v) { return vabsq_f32(v); }
+CONVTRANSPOSE_INLINE Vec copy_sign(Vec magnitude, Vec sign) { return vbslq_f32(vdupq_n_u32(0x80000000u), sign, magnitude); }
+CONVTRANSPOSE_INLINE Vec choose_less(Vec a, Vec b, Vec yes, Vec no) { return vbslq_f32(vcltq_f32(a, b), yes, no); }
+constexpr float kRounder = 12582912.0f;
+CONVTRANSPOSE_INLINE Vec power_of_two(Vec t) {
+  return vreinterpretq_f32_s32(vaddq_s32(vshlq_n_s32(vreinterpretq_s32_f32(t), 23), vdupq_n_s32(0x3f800000)));
+}
 CONVTRANSPOSE_INLINE Vec masked(Vec v, const uint32_t* mask) {
   return vreinterpretq_f32_u32(vandq_u32(vreinterpretq_u32_f32(v), vld1q_u32(mask)));
 }

@@ -56,6 +56,8 @@ std::vector<float> run_plan(const Plan& plan, const Values& v, Bytes schedule, s
                      plan.problem.layer.has_bias ? v.b.data() : nullptr,
                      form == nullptr ? v.w.data() : reinterpret_cast<const float*>(packed.data()),
                      v.w.data(),
+                     v.residual.empty() ? nullptr : v.residual.data(),
+                     v.slopes.empty() ? nullptr : v.slopes.data(),
                      shared.data(),
                      &refusal};
   std::unique_ptr<Block> workspaces[kThreads];

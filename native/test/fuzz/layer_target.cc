@@ -66,6 +66,7 @@ std::string fuzz_layer(const std::uint8_t* data, std::size_t size) {
   const SmallValues made = small_values(bytes, problem);
   if (!made.finite) return "";
   const float* const bias = problem.layer.has_bias ? made.values.b.data() : nullptr;
+  const float* const slopes = made.values.slopes.data();
   const bool borrow = bytes.chance(4);
   std::shared_ptr<Layer> layer;
   const Status created = borrow ? Layer::borrow(problem.layer, made.values.w.data(), bias, &layer)
@@ -80,6 +81,7 @@ std::string fuzz_layer(const std::uint8_t* data, std::size_t size) {
     // Of those that may run anything: what is forced may decline.
     call.problem.call.algorithm = bytes.chance(4) ? AlgorithmChoice::kDirect : AlgorithmChoice::kAuto;
     Values values{made.values};
+    values.residual.clear();  // calls differ in size
     values.x.resize(static_cast<std::size_t>(call.problem.src_elements()));
     for (std::size_t j = 0; j < values.x.size(); ++j) values.x[j] = made.values.x[j % made.values.x.size()];
     call.expected = definition(call.problem, values);
@@ -124,14 +126,14 @@ std::string fuzz_layer(const std::uint8_t* data, std::size_t size) {
           p.changed.notify_one();
         };
         const std::shared_ptr<Job> job =
-            Layer::start(layer, call.problem.call, true, {call.x.data(), p.y.data()}, threads, settled);
+            Layer::start(layer, call.problem.call, true, {call.x.data(), p.y.data(), nullptr, slopes}, threads, settled);
         if (abort) job->abort();
         pending.push_back(std::move(started));
         break;
       }
       default: {
         std::vector<float> y(outputs, -7.0f);
-        const Status status = layer->run(call.problem.call, call.x.data(), y.data(), threads);
+        const Status status = layer->run(call.problem.call, {call.x.data(), y.data(), nullptr, slopes}, threads);
         failure = status.ok() ? check_output(call, y) : "a run fails: " + status.message;
       }
     }

@@ -102,6 +102,11 @@ CallSpec small_call(Bytes& bytes, const LayerSpec& layer, std::int64_t most_prod
   if (bytes.chance(4)) c.weights_reused = false;
   if (bytes.chance(3)) c.workspace_limit = std::int64_t{1} << bytes.pick(8, 20);
   c.precision = static_cast<Precision>(bytes.pick(0, 2));
+  if (bytes.chance(3)) {
+    c.post_ops = {};
+    c.post_ops.activation = static_cast<Activation>(bytes.pick(1, 8));
+    c.post_ops.alpha = static_cast<float>(bytes.pick(0, 16)) / 8.0f - 1.0f;
+  }
   return c;
 }
 
@@ -174,6 +179,12 @@ SmallValues small_values(Bytes& bytes, const Problem& problem) {
     }
     if (made.kind == DataKind::kMixedSigns) made.kind = DataKind::kAny;
   }
+  if (bytes.chance(4)) {
+    v.residual.resize(static_cast<std::size_t>(problem.dst_elements()));
+    for (float& value : v.residual) value = random.uniform();
+  }
+  v.slopes.resize(v.b.size());
+  for (float& value : v.slopes) value = random.uniform();
   return made;
 }
 
