@@ -101,8 +101,9 @@ const char* precision_word(Precision precision) {
 }
 
 const std::vector<const Algorithm*>& algorithm_list() {
-  static const std::vector<const Algorithm*> list{&gemm(),        &winograd(),        &depthwise(), &direct_few(),
-                                                  &direct_wide(), &direct_channels(), &reference()};
+  static const std::vector<const Algorithm*> list{
+      &gemm(),        &winograd(),        &depthwise(), &direct_few(), &direct_residues(),
+      &direct_wide(), &direct_channels(), &reference()};
   return list;
 }
 
