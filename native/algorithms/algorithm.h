@@ -109,6 +109,7 @@ class Algorithm {
 // The algorithms, best first where estimates tie, reference last.
 const Algorithm& depthwise();
 const Algorithm& direct_few();
+const Algorithm& direct_residues();
 const Algorithm& direct_wide();
 const Algorithm& direct_channels();
 const Algorithm& gemm();

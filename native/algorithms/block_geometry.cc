@@ -69,13 +69,21 @@ BlockGeometry largest(const BlockDomain& domain, const TileKernels& kernels, con
     ++rows;
   }
   // Even blocks over the image.
-  b.rows = ceil_div(height, ceil_div(height, rows));
-  b.columns = ceil_div(width, ceil_div(width, b.columns));
-  derive(domain, kernels, &b);
-  return b;
+  return block_geometry(domain, kernels, flat, ceil_div(height, ceil_div(height, rows)),
+                        ceil_div(width, ceil_div(width, b.columns)));
 }
 
 }  // namespace
+
+BlockGeometry block_geometry(const BlockDomain& domain, const TileKernels& kernels, bool flat, std::int64_t rows,
+                             std::int64_t columns) {
+  BlockGeometry b;
+  b.flat = flat;
+  b.rows = rows;
+  b.columns = columns;
+  derive(domain, kernels, &b);
+  return b;
+}
 
 BlockGeometry cheapest_geometry(const BlockDomain& domain, const TileKernels& kernels, const CacheInfo& caches,
                                 const std::function<double(const BlockGeometry&)>& run_cycles) {

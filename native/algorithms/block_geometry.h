@@ -44,6 +44,10 @@ struct BlockGeometry {
   }
 };
 
+// The block of `rows` x `columns` positions. Whether it fits anywhere is not asked; `cycles` is left at 0.
+BlockGeometry block_geometry(const BlockDomain& domain, const TileKernels& kernels, bool flat, std::int64_t rows,
+                             std::int64_t columns);
+
 // The cheaper of the two layouts by `run_cycles`, each with the largest block that the caches hold.
 BlockGeometry cheapest_geometry(const BlockDomain& domain, const TileKernels& kernels, const CacheInfo& caches,
                                 const std::function<double(const BlockGeometry&)>& run_cycles);

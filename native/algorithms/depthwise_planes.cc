@@ -212,7 +212,7 @@ class DepthwisePlanesExecution final : public Execution {
     box.size[1] = block.rows + phases_.dim[1].halo();
     InputView view = input_view(problem_, args.src, block.image, block.group);
     view.channels *= block.groups;
-    pack_planes(view, box, geometry_.stride_d, geometry_.stride_h, geometry_.stride_c, table_->transpose, packed);
+    pack_planes(view, box, geometry_.stride_d, geometry_.stride_h, geometry_.stride_c, *table_, packed);
     // Kernels read whole vectors: what follows the last row is zeroed, since stale denormals would cost time.
     float* const end = packed + view.channels * geometry_.stride_c;
     std::memset(end, 0, static_cast<std::size_t>(packed + geometry_.block_floats - end) * sizeof(float));

@@ -1,10 +1,13 @@
 // Direct, for few output channels: all phases of all output channels of a group are rows of one tile, so that every input
 // vector that is loaded serves all of them (with one output channel, a tile per phase would load a vector for each
 // multiplication).
+// A chunk of channels is computed for a whole block before the next: its rows are packed where they stay in the first cache,
+// or read from the input itself, and those of the next chunk are fetched meanwhile.
 // Positions, residues and strips are those of pack/strip_weights.h.
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <limits>
 
 #include "algorithms/algorithm.h"
 #include "algorithms/block_geometry.h"
@@ -22,15 +25,32 @@ namespace {
 constexpr std::int64_t kMaxOutputChannels = 4;  // per group: more rows than that fill a tile by themselves
 constexpr std::int64_t kMaxTileRows = 64;
 constexpr std::int64_t kMaxFewKernelPoints = 65536;  // their positions are listed
-constexpr std::int64_t kMinChannelChunk = 64;
 constexpr std::int64_t kFloatsPerLine = 16;
-// What it saves that tiles pass over a block beyond the first cache once: those of other algorithms do for each phase.
+constexpr std::int64_t kFloatsPerAlias = 512;  // planes a multiple of this apart share few sets of the caches
+// Products that are summed in registers before they are added to the tile: more of them, and the block of so many channels
+// leaves the first-level cache; fewer, and adding takes its share.
+constexpr std::int64_t kChunkProducts = 128;
+constexpr std::int64_t kChunkGranule = 8;
+constexpr std::int64_t kMaxColumns = 2048;  // of a block
+constexpr std::int64_t kSlackBytes = 2048;  // scratch of the epilogues, and room behind the tile
+// Cycles, and factors of them.
 constexpr double kStorePerFloat = 2.0 * cost::kStorePerFloat;  // rows of a tile are short
-constexpr double kOnePass = 0.8;
+constexpr double kBeyondFirst = 1.15;                          // tiles over a block in the second-level cache
+constexpr double kInPlace = 1.1;                               // tiles over planes far apart
+// Input is fetched while tiles are computed, which other algorithms wait for; with few channels there is nothing to wait
+// for.
+constexpr double kFetchedAhead = 0.78;
+constexpr std::int64_t kChannelsToFetch = 9;
+constexpr double kBlockOverhead = 200.0;
+constexpr double kAccumulate = 2.0;  // for a vector of the tile that is added to
 
-// Channels per chunk: short strips want longer sums than other algorithms' chunks give them. With one tap to a phase the
-// order of the products is gemm's, and so is the chunk.
-std::int64_t channel_chunk(const PlanRequest& request) { return std::max(request.channel_chunk, kMinChannelChunk); }
+// Channels per chunk, by the layer alone. With one tap to a phase the order of the products is gemm's, and so is the chunk.
+std::int64_t channel_chunk(const PlanRequest& request, const StripWeights& form) {
+  std::int64_t taps = 0;
+  for (const Strip& strip : form.strips()) taps = std::max(taps, static_cast<std::int64_t>(strip.taps.size()));
+  if (taps <= 1) return request.channel_chunk;
+  return std::max(kChunkGranule, kChunkProducts / taps / kChunkGranule * kChunkGranule);
+}
 
 // The positions q of a dimension that hold an output; or outputs of a row.
 struct Range {
@@ -44,80 +64,145 @@ Range positions(const Problem& problem, int d) {
   return {first, last - first + 1};
 }
 
+// What all plans of a request share.
+struct Setting {
+  const PlanRequest& request;
+  const TileKernels& kernels;
+  const StripWeights& form;
+  std::int64_t chunk;
+  BlockDomain domain;
+};
+
+// Columns of positions [first, first + count) that blocks span.
+struct Span {
+  std::int64_t first, count;
+};
+
+struct Geometry {
+  BlockGeometry block;
+  std::vector<Span> spans;
+  bool in_place = false;  // blocks whose halo lies inside the input are read where they are
+};
+
 class DirectFewExecution final : public Execution {
  public:
-  DirectFewExecution(const PlanRequest& request, TileKernels tile_kernels, StripWeights form, const BlockGeometry& geometry)
+  DirectFewExecution(const PlanRequest& request, TileKernels tile_kernels, StripWeights form, std::int64_t chunk,
+                     const Geometry& geometry)
       : problem_(request.problem),
         finisher_(request.problem, *request.kernels),
         table_(request.kernels),
         kernels_(std::move(tile_kernels)),
         form_(std::move(form)),
-        geometry_(geometry),
-        chunk_(channel_chunk(request)) {
+        geometry_(geometry.block),
+        spans_(geometry.spans),
+        in_place_(geometry.in_place),
+        chunk_(chunk) {
     for (int d = 0; d < kSpatialDims; ++d) range_[d] = positions(problem_, d);
-    blocks_h_ = ceil_div(range_[1].size, geometry.rows);
-    blocks_w_ = ceil_div(range_[2].size, geometry.columns);
-    for (const Strip& strip : form_.strips()) {
-      std::vector<std::ptrdiff_t> offsets;
-      for (const auto& tap : strip.taps) {
-        offsets.push_back((tap[0] - form_.offsets(0).min_offset) * geometry.stride_d +
-                          (tap[1] - form_.offsets(1).min_offset) * geometry.stride_h + tap[2] - form_.offsets(2).min_offset);
-      }
-      tap_offsets_.push_back(std::move(offsets));
-    }
-    estimated_seconds = geometry.cycles / cost::kClock;
+    blocks_h_ = ceil_div(range_[1].size, geometry_.rows);
+    blocks_w_ = static_cast<std::int64_t>(spans_.size());
+    blocks_ = problem_.call.batch * problem_.layer.groups * range_[0].size * blocks_h_ * blocks_w_;
+    tasks_ = std::min(blocks_, parts_per_block(1, geometry_.cycles, blocks_));
+    packed_taps_ = tap_offsets(geometry_.stride_d, geometry_.stride_h);
+    if (in_place_) plane_taps_ = tap_offsets(problem_.call.in[1] * problem_.call.in[2], problem_.call.in[2]);
+    estimated_seconds = geometry_.cycles / cost::kClock;
     phases = problem_.layer.stride[0] * problem_.layer.stride[1] * problem_.layer.stride[2];
-    blocking = {{"rows", geometry.rows},
-                {"columns", geometry.columns},
-                {"flat", geometry.flat ? 1 : 0},
+    blocking = {{"rows", geometry_.rows},
+                {"columns", geometry_.columns},
+                {"flat", geometry_.flat ? 1 : 0},
+                {"inPlace", in_place_ ? 1 : 0},
+                {"channelChunk", chunk_},
                 {"tileRows", form_.rows()},
                 {"strips", static_cast<std::int64_t>(form_.strips().size())}};
     list_kernels();
   }
 
   const PackedForm* packed_form() const override { return &form_; }
-  std::int64_t tasks(int) const override {
-    return problem_.call.batch * problem_.layer.groups * range_[0].size * blocks_h_ * blocks_w_;
-  }
+  std::int64_t tasks(int) const override { return tasks_; }
   std::size_t workspace_bytes() const override {
     return static_cast<std::size_t>(geometry_.block_floats + tile_floats() + edge_floats()) * sizeof(float);
   }
 
   void run_task(const RunArgs& args, int, std::int64_t task, Workspace workspace) const noexcept override {
-    std::int64_t rest = task;
-    Block block;
-    block.w = rest % blocks_w_ * geometry_.columns;
-    rest /= blocks_w_;
-    block.h = rest % blocks_h_ * geometry_.rows;
-    rest /= blocks_h_;
-    block.d = rest % range_[0].size;
-    rest /= range_[0].size;
-    block.group = rest % problem_.layer.groups;
-    block.image = rest / problem_.layer.groups;
-    block.rows = std::min(geometry_.rows, range_[1].size - block.h);
-    block.columns = std::min(geometry_.columns, range_[2].size - block.w);
-
     float* const packed = reinterpret_cast<float*>(workspace.data);
     float* const tile = packed + geometry_.block_floats;
-    InputBox box;
-    box.first = {range_[0].first + block.d + form_.offsets(0).min_offset,
-                 range_[1].first + block.h + form_.offsets(1).min_offset,
-                 range_[2].first + block.w + form_.offsets(2).min_offset};
-    box.size = geometry_.box;
-    pack_planes(input_view(problem_, args.src, block.image, block.group), box, geometry_.stride_d, geometry_.stride_h,
-                geometry_.stride_c, table_->transpose, packed);
-    // Tiles read whole vectors: what follows the last position is zeroed, since stale denormals would cost time.
-    const std::int64_t slack = kernels_.max_columns();
-    std::memset(tile - slack, 0, static_cast<std::size_t>(slack) * sizeof(float));
-
-    const std::int64_t tile_row = compute(args, block, packed, tile, workspace.used);
-    for (std::int64_t r = 0; r < block.rows; ++r) store_row(args, block, r, tile + r * tile_row, tile + tile_floats());
+    const std::int64_t end = first_block(task + 1);
+    for (std::int64_t index = first_block(task); index < end; ++index) {
+      const Block block = block_at(index);
+      InputAhead next;
+      if (index + 1 < end) next = input_ahead(args, block_at(index + 1));
+      const std::int64_t tile_row = compute(args, block, packed, tile, next, workspace.used);
+      for (std::int64_t r = 0; r < block.rows; ++r) store_row(args, block, r, tile + r * tile_row, tile + tile_floats());
+    }
   }
 
  private:
   struct Block {
     std::int64_t image, group, d, h, w, rows, columns;
   };
+
+  std::vector<std::vector<std::ptrdiff_t>> tap_offsets(std::int64_t stride_d, std::int64_t stride_h) const {
+    std::vector<std::vector<std::ptrdiff_t>> all;
+    for (const Strip& strip : form_.strips()) {
+      std::vector<std::ptrdiff_t> offsets;
+      for (const auto& tap : strip.taps) {
+        offsets.push_back((tap[0] - form_.offsets(0).min_offset) * stride_d +
+                          (tap[1] - form_.offsets(1).min_offset) * stride_h + tap[2] - form_.offsets(2).min_offset);
+      }
+      all.push_back(std::move(offsets));
+    }
+    return all;
+  }
+
+  std::int64_t first_block(std::int64_t task) const { return blocks_ * task / tasks_; }
+  Block block_at(std::int64_t index) const {
+    Block block;
+    const Span& span = spans_[static_cast<std::size_t>(index % blocks_w_)];
+    block.w = span.first;
+    block.columns = span.count;
+    index /= blocks_w_;
+    block.h = index % blocks_h_ * geometry_.rows;
+    index /= blocks_h_;
+    block.d = index % range_[0].size;
+    index /= range_[0].size;
+    block.group = index % problem_.layer.groups;
+    block.image = index / problem_.layer.groups;
+    block.rows = std::min(geometry_.rows, range_[1].size - block.h);
+    return block;
+  }
+
+  InputBox input_box(const Block& block) const {
+    InputBox box;
+    box.first = {range_[0].first + block.d + form_.offsets(0).min_offset,
+                 range_[1].first + block.h + form_.offsets(1).min_offset,
+                 range_[2].first + block.w + form_.offsets(2).min_offset};
+    box.size = geometry_.box;
+    box.size[2] -= geometry_.columns - block.columns;
+    return box;
+  }
+
+  // Where the first input position of a block's box stands in src, if the tiles of the block may read the input there: all
+  // of the box lies inside, and whole vectors end before the end of src. Otherwise nullptr: it is to be packed.
+  const float* readable(const RunArgs& args, const Block& block) const {
+    if (!in_place_) return nullptr;
+    InputBox box = input_box(block);
+    box.size[1] -= geometry_.rows - block.rows;
+    for (int d = 0; d < kSpatialDims; ++d) {
+      if (box.first[d] < 0 || box.first[d] + box.size[d] > problem_.call.in[d]) return nullptr;
+    }
+    const InputView view = input_view(problem_, args.src, block.image, block.group);
+    const Dims& in = problem_.call.in;
+    const float* const first = view.data + (box.first[0] * in[1] + box.first[1]) * in[2] + box.first[2];
+    const std::int64_t to_last_row =
+        ((view.channels - 1) * in[0] + box.size[0] - 1) * in[1] * in[2] + (box.size[1] - 1) * in[2];
+    const std::int64_t vectors = covered(block.columns) + box.size[2] - block.columns;
+    return first - args.src + to_last_row + vectors <= problem_.src_elements() ? first : nullptr;
+  }
+
+  std::int64_t covered(std::int64_t columns) const {
+    std::int64_t most = 0;
+    for (const Strip& strip : form_.strips()) most = std::max(most, kernels_.covered(strip.rows, columns));
+    return most;
+  }
 
   // Room behind the tile, since row stores read up to one vector beyond a phase.
   std::int64_t tile_floats() const {
@@ -134,22 +219,47 @@ class DirectFewExecution final : public Execution {
       return std::array<std::int64_t, 2>{std::min(extent, block), (extent - 1) % block + 1};
     };
     for (const Strip& strip : form_.strips()) {
-      for (const std::int64_t columns : ends(range_[2].size, geometry_.columns)) {
+      for (const Span& span : spans_) {
         for (const std::int64_t rows : ends(range_[1].size, geometry_.rows)) {
-          kernels |= kernels_.set_for(strip.rows, geometry_.flat ? geometry_.flat_pixels(rows, columns) : columns);
+          kernels |= kernels_.set_for(strip.rows, geometry_.flat ? geometry_.flat_pixels(rows, span.count) : span.count);
         }
       }
     }
   }
 
+  // What is read next: while a chunk of channels is computed, the next chunk's input is fetched into the second-level cache,
+  // since whoever reads it would wait for each line. (No more than that: planes a power of two apart share few sets.)
+  struct InputAhead {
+    const float* data = nullptr;
+    std::int64_t rows = 0;
+    std::int64_t row_lines = 0;  // of the caches
+    std::int64_t lines() const { return rows * row_lines; }
+  };
+
+  InputAhead input_ahead(const RunArgs& args, const Block& block) const {
+    InputAhead ahead;
+    const Dims& in = problem_.call.in;
+    if (problem_.call.format != MemoryFormat::kContiguous || in[0] != 1) return ahead;
+    const InputBox box = input_box(block);
+    const std::int64_t first_row = std::max<std::int64_t>(0, box.first[1]);
+    const std::int64_t first_column = std::clamp<std::int64_t>(box.first[2], 0, in[2]);
+    ahead.rows = std::max<std::int64_t>(0, std::min(in[1], box.first[1] + box.size[1]) - first_row);
+    ahead.row_lines = ceil_div(std::clamp(box.first[2] + box.size[2], first_column, in[2]) - first_column, kFloatsPerLine);
+    ahead.data = input_view(problem_, args.src, block.image, block.group).data + first_row * in[2] + first_column;
+    return ahead;
+  }
+
   // Fills the tile; returns the distance of its rows of pixels.
-  std::int64_t compute(const RunArgs& args, const Block& block, const float* packed, float* tile, KernelSet* used) const {
+  std::int64_t compute(const RunArgs& args, const Block& block, float* packed, float* tile, const InputAhead& next,
+                       KernelSet* used) const {
+    const InputAhead here = input_ahead(args, block);
+    const float* const planes = readable(args, block);
+    const std::int64_t stride_h = planes != nullptr ? problem_.call.in[2] : geometry_.stride_h;
     std::int64_t tile_row = geometry_.stride_h;
     std::int64_t segments = 1;
     std::int64_t pixels = geometry_.flat_pixels(block.rows, block.columns);
     if (!geometry_.flat) {
-      tile_row = 0;
-      for (const Strip& strip : form_.strips()) tile_row = std::max(tile_row, kernels_.covered(strip.rows, block.columns));
+      tile_row = covered(block.columns);
       segments = block.rows;
       pixels = block.columns;
     }
@@ -158,25 +268,43 @@ class DirectFewExecution final : public Execution {
     }
     const std::int64_t channels = problem_.in_channels_per_group();
     const float* const weights = args.weights + block.group * form_.group_elements();
+    const std::int64_t plane = problem_.in_points();
     TileArgs call;
     call.row_offset = nullptr;
-    call.src_channel_stride = geometry_.stride_c;
+    call.src_channel_stride = planes != nullptr ? plane : geometry_.stride_c;
     call.tile_stride = geometry_.pixel_stride;
+    call.prefetch_stride = plane;
     for (std::int64_t c = 0; c < channels; c += chunk_) {
       call.channels = std::min(chunk_, channels - c);
+      const float* const src = planes != nullptr ? planes + c * plane : pack(args, block, c, call.channels, packed);
       for (std::size_t s = 0; s < form_.strips().size(); ++s) {
         const Strip& strip = form_.strips()[s];
-        call.tap_offset = tap_offsets_[s].data();
-        call.taps = static_cast<std::int64_t>(strip.taps.size());
-        call.weights = weights + strip.packed_offset + c * call.taps * strip.rows;
+        const auto& offsets = planes != nullptr ? plane_taps_[s] : packed_taps_[s];
+        call.tap_offset = offsets.data();
+        call.taps = static_cast<std::int64_t>(offsets.size());
+        if (strip.mixed) {
+          call.subset_taps = strip.subset_taps.data();
+          for (const std::int64_t taps : strip.subset_taps) call.taps -= taps;
+        }
+        call.weights = weights + strip.packed_offset + c * static_cast<std::int64_t>(strip.weight_positions.size());
         call.accumulate = strip.accumulate || c > 0;
+        const bool last_chunk = c + chunk_ >= channels;
+        const InputAhead& ahead = last_chunk ? next : here;
+        const std::int64_t lines = s == 0 ? ahead.lines() : 0;
+        call.prefetch_lines = 0;
         for (std::int64_t segment = 0; segment < segments; ++segment) {
-          const float* const src = packed + c * geometry_.stride_c + segment * geometry_.stride_h;
           float* const to = tile + strip.first_row * geometry_.pixel_stride + segment * tile_row;
           for (std::int64_t pixel = 0; pixel < pixels;) {
             const TileKernel& kernel = kernels_.pick(strip.rows, pixels - pixel);
-            call.src = src + pixel;
+            call.src = src + segment * stride_h + pixel;
             call.tile = to + pixel;
+            if (lines > 0) {
+              const std::int64_t total = segments * pixels;
+              const std::int64_t first = lines * (segment * pixels + pixel) / total;
+              call.prefetch = ahead.data + (last_chunk ? 0 : c + chunk_) * plane +
+                              first / ahead.row_lines * problem_.call.in[2] + first % ahead.row_lines * kFloatsPerLine;
+              call.prefetch_lines = lines * (segment * pixels + std::min(pixel + kernel.nr, pixels)) / total - first;
+            }
             kernel.fn(&call);
             used->set(kernels_.number(kernel));
             pixel += kernel.nr;
@@ -185,6 +313,18 @@ class DirectFewExecution final : public Execution {
       }
     }
     return tile_row;
+  }
+
+  // Packs channels [first, first + count) of a group.
+  const float* pack(const RunArgs& args, const Block& block, std::int64_t first, std::int64_t count, float* packed) const {
+    InputView view = input_view(problem_, args.src, block.image, block.group);
+    view.data += first * (problem_.call.format == MemoryFormat::kContiguous ? problem_.in_points() : 1);
+    view.channels = count;
+    pack_planes(view, input_box(block), geometry_.stride_d, geometry_.stride_h, geometry_.stride_c, *table_, packed);
+    // Tiles read whole vectors: what follows the last position is zeroed, since stale denormals would cost time.
+    const std::int64_t slack = kernels_.max_columns();
+    std::memset(packed + geometry_.block_floats - slack, 0, static_cast<std::size_t>(slack) * sizeof(float));
+    return packed;
   }
 
   // The outputs of one row of positions, for all residues and channels. `tile` points at its first position.
@@ -292,35 +432,128 @@ class DirectFewExecution final : public Execution {
   TileKernels kernels_;
   StripWeights form_;
   BlockGeometry geometry_;
+  std::vector<Span> spans_;
+  bool in_place_;
   std::int64_t chunk_;
   Range range_[kSpatialDims];
-  std::int64_t blocks_h_, blocks_w_;
-  std::vector<std::vector<std::ptrdiff_t>> tap_offsets_;  // [strip]
+  std::int64_t blocks_h_, blocks_w_, blocks_;
+  std::int64_t tasks_;                                    // runs of neighbouring blocks
+  std::vector<std::vector<std::ptrdiff_t>> packed_taps_;  // [strip], in a packed block
+  std::vector<std::vector<std::ptrdiff_t>> plane_taps_;   // [strip], in src
 };
 
-double run_cycles(const PlanRequest& request, const TileKernels& kernels, const StripWeights& form,
-                  const BlockDomain& domain, const BlockGeometry& b) {
-  const Problem& p = request.problem;
-  const double blocks = static_cast<double>(p.call.batch) * static_cast<double>(p.layer.groups) *
-                        static_cast<double>(domain.size[0]) * static_cast<double>(ceil_div(domain.size[1], b.rows)) *
-                        static_cast<double>(ceil_div(domain.size[2], b.columns));
-  const std::int64_t chunks = ceil_div(domain.channels, channel_chunk(request));
-  const double channels = static_cast<double>(std::min(domain.channels, channel_chunk(request)));
-  double compute = 0.0;
-  for (const Strip& strip : form.strips()) {
-    const double steps = channels * static_cast<double>(strip.taps.size());
-    compute += b.flat ? cost::kFlatPenalty * kernels.cycles(strip.rows, b.flat_pixels(b.rows, b.columns), steps)
-                      : static_cast<double>(b.rows) * kernels.cycles(strip.rows, b.columns, steps);
-  }
-  if (b.block_floats * 4 > static_cast<std::int64_t>(request.caches.l1d)) compute *= kOnePass;
+// Cycles of a whole run.
+double run_cycles(const Setting& s, const Geometry& geometry) {
+  const Problem& p = s.request.problem;
+  const BlockGeometry& b = geometry.block;
+  const double rows_of_blocks = static_cast<double>(p.call.batch) * static_cast<double>(p.layer.groups) *
+                                static_cast<double>(s.domain.size[0]) *
+                                static_cast<double>(ceil_div(s.domain.size[1], b.rows));
+  const std::int64_t all_channels = p.in_channels_per_group();
+  const double chunks = static_cast<double>(ceil_div(all_channels, s.chunk));
+  const double channels = static_cast<double>(std::min(all_channels, s.chunk));
   const bool last = p.call.format == MemoryFormat::kChannelsLast;
-  const double pack = static_cast<double>(b.block_floats) * (last ? cost::kTransposePerFloat : cost::kCopyPerFloat);
+  double cycles = 0.0;
+  for (std::size_t i = 0; i < geometry.spans.size(); ++i) {
+    const std::int64_t columns = geometry.spans[i].count;
+    const std::int64_t pixels = b.flat ? b.flat_pixels(b.rows, columns) : columns;
+    const double times = b.flat ? 1.0 : static_cast<double>(b.rows);
+    double compute = 0.0;
+    for (const Strip& strip : s.form.strips()) {
+      const double rows = static_cast<double>(strip.rows);
+      const double steps = channels * static_cast<double>(strip.weight_positions.size()) / rows;
+      compute += times * s.kernels.cycles(strip.rows, pixels, steps);
+      const double vectors = times * static_cast<double>(pixels) / static_cast<double>(s.kernels.lanes());
+      if (chunks > 1.0 || strip.accumulate) compute += rows * vectors * kAccumulate;
+    }
+    const std::int64_t bytes = (b.block_floats + s.form.rows() * b.pixel_stride) * 4;
+    // In place, the blocks at the sides are packed; those above and below are few.
+    const bool in_place = geometry.in_place && i > 0 && i + 1 < geometry.spans.size();
+    if (in_place) {
+      compute *= kInPlace;
+    } else if (bytes > static_cast<std::int64_t>(s.request.caches.l1d)) {
+      compute *= kBeyondFirst;
+    }
+    const double packed = static_cast<double>(s.domain.channels * b.box[0] * b.box[1] * (columns + s.domain.halo[2]));
+    const double pack = in_place ? 0.0 : packed * (last ? cost::kTransposePerFloat : cost::kCopyPerFloat);
+    cycles += chunks * (compute + pack) + kBlockOverhead;
+  }
   const double store =
       static_cast<double>(p.dst_elements()) * (last ? cost::kTransposePerFloat + kStorePerFloat : kStorePerFloat);
   const double pixels = last ? static_cast<double>(p.call.batch) * static_cast<double>(p.layer.groups) *
                                    static_cast<double>(p.out_points()) * cost::kPixelStore
                              : 0.0;
-  return blocks * (static_cast<double>(chunks) * compute + pack) + store + pixels;
+  return (all_channels >= kChannelsToFetch ? kFetchedAhead : 1.0) * (rows_of_blocks * cycles + store + pixels);
+}
+
+// Spans of as many columns, `columns`, and what is left.
+std::vector<Span> even_spans(std::int64_t width, std::int64_t columns) {
+  std::vector<Span> spans;
+  for (std::int64_t first = 0; first < width; first += columns) spans.push_back({first, std::min(columns, width - first)});
+  return spans;
+}
+
+// One span for tiles that reach over each side of the input, as narrow as a tile is wide, and one between them, whose tiles
+// can read the input where it is. Empty if there are none.
+std::vector<Span> inner_spans(const Setting& s, std::int64_t tile) {
+  const Problem& p = s.request.problem;
+  if (p.call.format != MemoryFormat::kContiguous || p.in_points() % kFloatsPerAlias == 0) return {};
+  const std::int64_t width = s.domain.size[2];
+  const std::int64_t first = positions(p, 2).first;
+  const std::int64_t inside = std::min(p.call.in[2] - first, width);  // columns before it read nothing beyond the right side
+  const std::int64_t left = first < s.domain.halo[2] ? tile : 0;
+  const std::int64_t middle = (inside - left) / tile * tile;
+  if (left > 0 && left < s.domain.halo[2] - first) return {};
+  if (middle < tile || middle > kMaxColumns) return {};
+  std::vector<Span> spans;
+  spans.push_back({0, left});
+  spans.push_back({left, middle});
+  if (left + middle < width) spans.push_back({left + middle, width - left - middle});
+  if (left == 0) spans.erase(spans.begin());
+  return spans;
+}
+
+Geometry cheapest(const Setting& s) {
+  static constexpr std::int64_t kRows[] = {1, 2, 4, 8, 12, 17, 33};
+  static constexpr std::int64_t kParts[] = {1, 2, 4};
+  const std::int64_t width = s.domain.size[2];
+  std::int64_t tile = 0;  // columns of the widest tile
+  for (const Strip& strip : s.form.strips()) {
+    tile = std::max<std::int64_t>(tile, s.kernels.pick(strip.rows, s.kernels.max_columns()).nr);
+  }
+  Geometry best;
+  const auto consider = [&](bool in_place, bool flat, std::int64_t rows, std::vector<Span> spans, std::int64_t limit) {
+    Geometry g;
+    std::int64_t columns = 0;
+    for (const Span& span : spans) columns = std::max(columns, span.count);
+    g.block = block_geometry(s.domain, s.kernels, flat, rows, columns);
+    g.spans = std::move(spans);
+    g.in_place = in_place;
+    if ((g.block.block_floats + s.form.rows() * g.block.pixel_stride) * 4 > limit) return;
+    g.block.cycles = run_cycles(s, g);
+    if (best.spans.empty() || g.block.cycles < best.block.cycles) best = std::move(g);
+  };
+  const std::int64_t limit =
+      std::min(static_cast<std::int64_t>(s.request.caches.l2) / 4, s.domain.workspace_limit - kSlackBytes);
+  const std::vector<Span> inner = inner_spans(s, tile);
+  const std::int64_t least_parts = ceil_div(width, kMaxColumns);
+  for (const std::int64_t rows : kRows) {
+    if (rows > s.domain.size[1]) break;
+    if (!inner.empty()) consider(true, false, rows, inner, limit);
+    std::int64_t tried = 0;
+    for (const std::int64_t parts : kParts) {
+      const std::int64_t columns = std::min(width, round_up(ceil_div(width, parts * least_parts), tile));
+      if (columns == tried) continue;
+      tried = columns;
+      consider(false, false, rows, even_spans(width, columns), limit);
+      if (rows > 1) consider(false, true, rows, even_spans(width, columns), limit);
+    }
+  }
+  // The smallest there is, whether or not it fits.
+  if (best.spans.empty()) {
+    consider(false, false, 1, even_spans(width, std::min(width, tile)), std::numeric_limits<std::int64_t>::max());
+  }
+  return best;
 }
 
 class DirectFew final : public Algorithm {
@@ -339,21 +572,24 @@ class DirectFew final : public Algorithm {
       return nullptr;
     }
     const KernelTable& table = *request.kernels;
+    const LayerSpec& layer = request.problem.layer;
     TileKernels kernels(table, TileKernels::Family::kWide);
-    StripWeights form(request.problem.layer, kernels.max_rows());
-    BlockDomain domain;
+    const TileKernels mixed(table, TileKernels::Family::kMixed);
+    StripWeights form(layer, kernels.max_rows(), mixed.has_rows(4 * (layer.out_channels / layer.groups)));
+    if (form.strips().front().mixed) kernels = mixed;
+    const std::int64_t chunk = channel_chunk(request, form);
+    Setting setting{request, kernels, form, chunk, {}};
+    BlockDomain& domain = setting.domain;
     for (int d = 0; d < kSpatialDims; ++d) {
       domain.size[d] = positions(request.problem, d).size;
       domain.halo[d] = -form.offsets(d).min_offset;
     }
-    domain.channels = request.problem.in_channels_per_group();
+    domain.channels = std::min(chunk, request.problem.in_channels_per_group());
     domain.workspace_limit = request.workspace_limit;
     domain.tile_rows = form.rows();
     for (const Strip& strip : form.strips()) domain.call_rows.push_back(strip.rows);
-    const BlockGeometry geometry = cheapest_geometry(domain, kernels, request.caches, [&](const BlockGeometry& b) {
-      return run_cycles(request, kernels, form, domain, b);
-    });
-    auto execution = std::make_unique<DirectFewExecution>(request, kernels, std::move(form), geometry);
+    const Geometry geometry = cheapest(setting);
+    auto execution = std::make_unique<DirectFewExecution>(request, kernels, std::move(form), chunk, geometry);
     if (execution->workspace_bytes() > static_cast<std::size_t>(request.workspace_limit)) {
       decline->for_workspace = true;
       decline->reason = "one row of all input channels needs " + std::to_string(execution->workspace_bytes()) +

@@ -83,7 +83,7 @@ class DirectWideExecution final : public Execution {
     box.first = {jd + phases.dim[0].min_offset, jh + phases.dim[1].min_offset, jw + phases.dim[2].min_offset};
     box.size = blocking_.box;
     pack_planes(input_view(problem_, args.src, image, group), box, blocking_.stride_d, blocking_.stride_h,
-                blocking_.stride_c, table_->transpose, packed);
+                blocking_.stride_c, *table_, packed);
     // Tiles read whole vectors: what follows the last position is zeroed, since stale denormals would cost time.
     const std::int64_t slack = engine_.kernels().max_columns();
     std::memset(packed + blocking_.block_floats - slack, 0, static_cast<std::size_t>(slack) * sizeof(float));
@@ -131,6 +131,10 @@ class DirectWideExecution final : public Execution {
     OutputRun run{
         image,   group, depth.first + problem_.layer.stride[0] * jd, height.first + problem_.layer.stride[1] * jh, jw,
         columns, 0};
+    if (problem_.call.format == MemoryFormat::kContiguous && (depth.taps.empty() || height.taps.empty())) {
+      for (std::int64_t r = 0; r < rows; ++r, run.oh += problem_.layer.stride[1]) engine_.store_bias(args, panel, run, tile);
+      return;
+    }
     Ahead ahead;
     ahead.add(engine_.weights_ahead(args.weights, group, unit + 1));
     ahead.add(engine_.outputs_ahead(args, panel, run, rows, problem_.layer.stride[1] * problem_.call.out[2]));

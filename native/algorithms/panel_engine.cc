@@ -15,6 +15,20 @@ namespace {
 constexpr std::int64_t kTransposePixels = 64;  // pixels transposed at a time for channels-last output
 constexpr std::int64_t kTileSlack = 64;        // row stores read up to one vector beyond a phase
 constexpr std::int64_t kFloatsPerLine = 16;
+constexpr std::int64_t kStreamedRow = 1024;  // outputs of a row that go past the caches by way of scratch, at most
+
+// Whether outputs pass by the caches. Where some of them have no product there is little to compute between the stores, and
+// rows that do not begin on lines are worth their way through scratch.
+bool streams_rows(const PlanRequest& request, const PhaseSet& phases) {
+  const Problem& problem = request.problem;
+  if (problem.call.format != MemoryFormat::kContiguous) return false;
+  bool gaps = false;
+  for (const PhaseSet1d& dim : phases.dim) {
+    for (const Phase1d& phase : dim.phases) gaps = gaps || phase.taps.empty();
+  }
+  if (gaps) return streams(problem, *request.kernels, request.caches, kStreamDense);
+  return problem.call.out[2] % kFloatsPerLine == 0 && streams(problem, *request.kernels, request.caches, kStreamSparse);
+}
 
 }  // namespace
 
@@ -26,9 +40,7 @@ PanelEngine::PanelEngine(const PlanRequest& request, const PhaseSet& phases, Til
       kernels_(std::move(kernels)),
       layout_(std::move(layout)),
       channels_(request.problem.in_channels_per_group()),
-      stream_(request.problem.call.format == MemoryFormat::kContiguous &&
-              request.problem.call.out[2] % kFloatsPerLine == 0 &&
-              streams(request.problem, *request.kernels, request.caches, kStreamSparse)),
+      stream_(streams_rows(request, phases)),
       stream_weights_(layout_.elements() / request.problem.layer.groups * static_cast<std::int64_t>(sizeof(float)) >
                       static_cast<std::int64_t>(request.caches.l2 / 2)) {}
 
@@ -55,7 +67,7 @@ void PanelEngine::set_source_strides(std::int64_t stride_d, std::int64_t stride_
 
 std::int64_t PanelEngine::tile_floats() const {
   const std::int64_t rows = layout_.widest_panel();
-  return phases_.dim[2].count() * rows * pixel_stride_ + kTileSlack + rows * kTransposePixels;
+  return phases_.dim[2].count() * rows * pixel_stride_ + kTileSlack + std::max(kStreamedRow, rows * kTransposePixels);
 }
 
 PanelEngine::Unit PanelEngine::unit(std::int64_t index) const {
@@ -163,9 +175,39 @@ void PanelEngine::store(const RunArgs& args, const Panel& panel, const OutputRun
     row.dst = dst + i * plane;
     row.bias = args.bias == nullptr ? 0.0f : args.bias[first_channel + i];
     const bool past = stream_ && is_line(row.dst) && !finisher_.follows(args);
-    (past ? table_->row_store_past : table_->row_store)(&row);
-    finisher_.row(args, first_channel + i, row.dst, row.dst - args.dst, row.count);
+    const std::ptrdiff_t index = row.dst - args.dst;
+    if (stream_ && !past && row.count <= kStreamedRow) {
+      row.dst = scratch(panel, tile);
+      table_->row_store(&row);
+      finisher_.row(args, first_channel + i, row.dst, index, row.count);
+      stream_row(*table_, row.dst, row.count, args.dst + index);
+    } else {
+      (past ? table_->row_store_past : table_->row_store)(&row);
+      finisher_.row(args, first_channel + i, row.dst, index, row.count);
+    }
   }
+}
+
+void PanelEngine::store_bias(const RunArgs& args, const Panel& panel, const OutputRun& run, float* tile) const {
+  const std::int64_t stride_w = problem_.layer.stride[2];
+  const std::int64_t first_channel = run.group * problem_.out_channels_per_group() + panel.first;
+  const std::int64_t count = std::min(run.pixels * stride_w, problem_.call.out[2] - run.j0 * stride_w);
+  const bool streamed = stream_ && count <= kStreamedRow;
+  float* dst = first_output(args, panel, run);
+  for (std::int64_t i = 0; i < panel.rows; ++i, dst += problem_.out_points()) {
+    const Epilogue& bounds = finisher_.epilogue(args);
+    float value = 0.0f + (args.bias == nullptr ? 0.0f : args.bias[first_channel + i]);  // as a sum without products gives it
+    if (value < bounds.lower) value = bounds.lower;
+    if (value > bounds.upper) value = bounds.upper;
+    float* const row = streamed ? scratch(panel, tile) : dst;
+    std::fill(row, row + count, value);
+    finisher_.row(args, first_channel + i, row, dst - args.dst, count);
+    if (streamed) stream_row(*table_, row, count, dst);
+  }
+}
+
+float* PanelEngine::scratch(const Panel& panel, float* tile) const {
+  return tile + phases_.dim[2].count() * panel.rows * pixel_stride_ + kTileSlack;
 }
 
 void PanelEngine::store_channels_last(const RunArgs& args, const Panel& panel, const OutputRun& run, float* tile) const {
@@ -173,10 +215,10 @@ void PanelEngine::store_channels_last(const RunArgs& args, const Panel& panel, c
   const std::int64_t stride_w = problem_.layer.stride[2];
   const std::int64_t first_channel = run.group * problem_.out_channels_per_group() + panel.first;
   const std::int64_t out_channels = problem_.layer.out_channels;
-  float* const scratch = tile + phases_.dim[2].count() * panel.rows * pixel_stride_ + kTileSlack;
+  float* const some_pixels = scratch(panel, tile);
   float zeros[64] = {};
   PixelStoreArgs store;
-  store.tile = scratch;
+  store.tile = some_pixels;
   store.tile_stride = panel.rows;
   store.columns = panel.rows;
   store.dst_stride = stride_w * out_channels;
@@ -187,8 +229,12 @@ void PanelEngine::store_channels_last(const RunArgs& args, const Panel& panel, c
     const std::int64_t pixels = std::min(run.pixels, phases_.dim[2].phases[fw].size - run.j0);
     for (std::int64_t j = 0; j < pixels; j += kTransposePixels) {
       store.rows = std::min(kTransposePixels, pixels - j);
-      const TransposeArgs transpose{
-          tile + fw * panel.rows * pixel_stride_ + run.tile + j, pixel_stride_, scratch, panel.rows, panel.rows, store.rows};
+      const TransposeArgs transpose{tile + fw * panel.rows * pixel_stride_ + run.tile + j,
+                                    pixel_stride_,
+                                    some_pixels,
+                                    panel.rows,
+                                    panel.rows,
+                                    store.rows};
       table_->transpose(&transpose);
       store.dst = row + ((run.j0 + j) * stride_w + fw) * out_channels;
       table_->pixel_store(&store);

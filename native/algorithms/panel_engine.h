@@ -73,6 +73,9 @@ class PanelEngine {
   AheadRuns outputs_ahead(const RunArgs& args, const Panel& panel, const OutputRun& first, std::int64_t rows,
                           std::int64_t row_stride) const;
 
+  // For a row that no tap reaches: as store() with sums of zero, whatever the tile holds. Contiguous output only.
+  void store_bias(const RunArgs& args, const Panel& panel, const OutputRun& run, float* tile) const;
+
   // dst = tile + bias, finished, for one run. A task calls finish_stores() after its last one.
   void finish_stores() const {
     if (stream_) table_->stream_fence();
@@ -90,6 +93,7 @@ class PanelEngine {
     return tap_offsets_[static_cast<std::size_t>((fd * phases_.dim[1].count() + fh) * phases_.dim[2].count() + fw)];
   }
   float* first_output(const RunArgs& args, const Panel& panel, const OutputRun& run) const;  // contiguous format
+  float* scratch(const Panel& panel, float* tile) const;                                     // behind the tile
   void store_channels_last(const RunArgs& args, const Panel& panel, const OutputRun& run, float* tile) const;
 
   Problem problem_;

@@ -28,4 +28,9 @@ std::int64_t stream_lines(const KernelTable& table, const float* src, std::int64
   return head + lines;
 }
 
+void stream_row(const KernelTable& table, const float* src, std::int64_t count, float* dst) {
+  const std::int64_t stored = stream_lines(table, src, count, dst);
+  std::memcpy(dst + stored, src + stored, static_cast<std::size_t>(count - stored) * sizeof(float));
+}
+
 }  // namespace convtranspose

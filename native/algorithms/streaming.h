@@ -26,4 +26,7 @@ bool is_line(const float* p);
 // before the first line's start (dst need not be aligned) are copied, less than a line is left over.
 std::int64_t stream_lines(const KernelTable& table, const float* src, std::int64_t count, float* dst);
 
+// The same, and what is left over is copied.
+void stream_row(const KernelTable& table, const float* src, std::int64_t count, float* dst);
+
 }  // namespace convtranspose

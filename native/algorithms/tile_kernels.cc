@@ -7,16 +7,32 @@
 namespace convtranspose {
 
 TileKernels::TileKernels(const KernelTable& table, Family family)
-    : first_(family == Family::kChannels ? table.channels : table.wide),
-      first_number_(family == Family::kChannels ? channels_number(table, 0) : wide_number(table, 0)),
-      lanes_(table.lanes),
+    : lanes_(table.lanes),
       load_(family == Family::kChannels      ? cost::kWeightVectors
             : family == Family::kWideAligned ? cost::kAlignedPixels
                                              : cost::kUnalignedPixels) {
   // Pixels come from further away than weights do: a vector of them counts two.
   const double vector_weight = family == Family::kChannels ? 1.0 : 2.0;
+  int count = 0;
+  switch (family) {
+    case Family::kWide:
+    case Family::kWideAligned:
+      first_ = table.wide;
+      first_number_ = wide_number(table, 0);
+      count = table.wide_count;
+      break;
+    case Family::kChannels:
+      first_ = table.channels;
+      first_number_ = channels_number(table, 0);
+      count = table.channels_count;
+      break;
+    case Family::kMixed:
+      first_ = table.mixed;
+      first_number_ = mixed_number(table, 0);
+      count = table.mixed_count;
+      break;
+  }
   double best = 0.0;
-  const int count = family == Family::kChannels ? table.channels_count : table.wide_count;
   for (int i = 0; i < count; ++i) {
     const TileKernel& kernel = first_[i];
     if (static_cast<int>(by_rows_.size()) <= kernel.mr) by_rows_.resize(kernel.mr + 1);
@@ -34,11 +50,16 @@ TileKernels::TileKernels(const KernelTable& table, Family family)
   }
 }
 
+bool TileKernels::has_rows(std::int64_t rows) const {
+  return rows >= 1 && rows <= max_rows() && !by_rows_[static_cast<std::size_t>(rows)].empty();
+}
+
 const TileKernel& TileKernels::pick(std::int64_t rows, std::int64_t columns) const {
   const auto& kernels = by_rows_[static_cast<std::size_t>(rows)];
   const std::int64_t widest = kernels.back()->nr;
   if (columns >= 2 * widest) return *kernels.back();
-  const std::int64_t share = ceil_div(columns, ceil_div(columns, widest));
+  // Short calls notice a division.
+  const std::int64_t share = columns <= widest ? columns : ceil_div(columns, 2);
   for (const TileKernel* kernel : kernels) {
     if (kernel->nr >= share) return *kernel;
   }

@@ -1,5 +1,5 @@
-// Picks tile kernels from a table: the rows are given by a panel (wide) or by what is left of the pixels (channels), the
-// columns are covered by the fewest, most even kernels.
+// Picks tile kernels from a table: the rows are given by a panel (wide, mixed) or by what is left of the pixels (channels),
+// the columns are covered by the fewest, most even kernels.
 #pragma once
 
 #include <cstddef>
@@ -14,8 +14,9 @@ namespace convtranspose {
 
 class TileKernels {
  public:
-  // Wide kernels, which read rows of pixels at any offset, or of strips that begin on whole lines; channels kernels.
-  enum class Family { kWide, kWideAligned, kChannels };
+  // Wide kernels, which read rows of pixels at any offset, or of strips that begin on whole lines; channels kernels; mixed
+  // ones.
+  enum class Family { kWide, kWideAligned, kChannels, kMixed };
 
   TileKernels(const KernelTable& table, Family family);
 
@@ -24,8 +25,11 @@ class TileKernels {
   int max_columns() const { return max_columns_; }
   int widest(std::int64_t rows) const { return by_rows_[static_cast<std::size_t>(rows)].back()->nr; }  // columns
 
+  // Whether there are kernels with exactly so many rows.
+  bool has_rows(std::int64_t rows) const;
+
   // The kernel with exactly `rows` rows to use next when `columns` columns are left: the smallest one that covers an even
-  // share of them. rows in [1, max_rows()], columns >= 1.
+  // share of them. has_rows(rows), columns >= 1.
   const TileKernel& pick(std::int64_t rows, std::int64_t columns) const;
 
   // Columns that successive picks write for `columns` columns (at least as many).

@@ -35,6 +35,10 @@ constexpr TileKernel kChannels[] = {
     channels<1, 2>(), channels<1, 1>(),
 };
 
+constexpr TileKernel kMixed[] = {
+    mixed<4, 3>(), mixed<4, 2>(), mixed<4, 1>(),
+};
+
 constexpr RowKernel kRows[] = {
     rows<1, 8>(), rows<2, 4>(), rows<3, 2>(), rows<4, 2>(),
     rows<5, 2>(), rows<6, 1>(), rows<7, 1>(), rows<8, 1>(),
@@ -51,6 +55,8 @@ const KernelTable kAvx2Kernels = {
     sizeof(avx2::kWide) / sizeof(TileKernel),
     avx2::kChannels,
     sizeof(avx2::kChannels) / sizeof(TileKernel),
+    avx2::kMixed,
+    sizeof(avx2::kMixed) / sizeof(TileKernel),
     avx2::kRows,
     sizeof(avx2::kRows) / sizeof(RowKernel),
     avx2::pixel_kernel<8>(),
@@ -58,6 +64,7 @@ const KernelTable kAvx2Kernels = {
     avx2::kStoresPast ? avx2::row_store<avx2::StreamStore> : nullptr,
     avx2::pixel_store,
     avx2::transpose,
+    avx2::copy_rows,
     avx2::kStoresPast ? avx2::stream : nullptr,
     avx2::fence_past,
     avx2::row_split,

@@ -45,6 +45,12 @@ constexpr TileKernel kChannels[] = {
     channels<1, 3>(), channels<1, 2>(), channels<1, 1>(),
 };
 
+constexpr TileKernel kMixed[] = {
+    mixed<12, 2>(), mixed<12, 1>(),
+    mixed<8, 3>(), mixed<8, 2>(), mixed<8, 1>(),
+    mixed<4, 6>(), mixed<4, 4>(), mixed<4, 2>(), mixed<4, 1>(),
+};
+
 constexpr RowKernel kRows[] = {
     rows<1, 8>(), rows<2, 4>(), rows<3, 3>(), rows<4, 4>(),
     rows<5, 2>(), rows<6, 2>(), rows<7, 2>(), rows<8, 2>(),
@@ -61,6 +67,8 @@ const KernelTable kAvx512Kernels = {
     sizeof(avx512::kWide) / sizeof(TileKernel),
     avx512::kChannels,
     sizeof(avx512::kChannels) / sizeof(TileKernel),
+    avx512::kMixed,
+    sizeof(avx512::kMixed) / sizeof(TileKernel),
     avx512::kRows,
     sizeof(avx512::kRows) / sizeof(RowKernel),
     avx512::pixel_kernel<8>(),
@@ -68,6 +76,7 @@ const KernelTable kAvx512Kernels = {
     avx512::kStoresPast ? avx512::row_store<avx512::StreamStore> : nullptr,
     avx512::pixel_store,
     avx512::transpose,
+    avx512::copy_rows,
     avx512::kStoresPast ? avx512::stream : nullptr,
     avx512::fence_past,
     avx512::row_split,

@@ -34,6 +34,10 @@ constexpr TileKernel kChannels[] = {
     channels<1, 2>(), channels<1, 1>(),
 };
 
+constexpr TileKernel kMixed[] = {
+    mixed<4, 2>(), mixed<4, 1>(),
+};
+
 constexpr RowKernel kRows[] = {
     rows<1, 4>(), rows<2, 4>(), rows<3, 2>(), rows<4, 2>(),
     rows<5, 1>(), rows<6, 1>(), rows<7, 1>(), rows<8, 1>(),
@@ -50,6 +54,8 @@ const KernelTable kBaselineKernels = {
     sizeof(baseline::kWide) / sizeof(TileKernel),
     baseline::kChannels,
     sizeof(baseline::kChannels) / sizeof(TileKernel),
+    baseline::kMixed,
+    sizeof(baseline::kMixed) / sizeof(TileKernel),
     baseline::kRows,
     sizeof(baseline::kRows) / sizeof(RowKernel),
     baseline::pixel_kernel<4>(),
@@ -57,6 +63,7 @@ const KernelTable kBaselineKernels = {
     baseline::kStoresPast ? baseline::row_store<baseline::StreamStore> : nullptr,
     baseline::pixel_store,
     baseline::transpose,
+    baseline::copy_rows,
     baseline::kStoresPast ? baseline::stream : nullptr,
     baseline::fence_past,
     baseline::row_split,

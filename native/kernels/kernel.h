@@ -15,15 +15,18 @@ namespace convtranspose {
 //   sum[i][j] = sum over c in [0, channels), t in [0, taps), in this order (c outer), of
 //     wide:      weights[(c*taps + t)*mr + i] * src[c*src_channel_stride + tap_offset[t] + j]
 //     channels:  weights[(c*taps + t)*nr + j] * src[row_offset[i] + tap_offset[t] + c]
+//     mixed:     as wide, but some taps belong to some of the rows alone
 //   tile[i*tile_stride + j] = accumulate ? tile[i*tile_stride + j] + sum[i][j] : sum[i][j]
 //
 // for every i in [0, mr), j in [0, nr). Each product is one fused multiply-add where the instruction set has it, so that a
 // result does not depend on which kernel, lane or row computed it (baseline: multiply, then add).
 //
-// "wide": columns are pixels, rows are output channels. "channels": columns are output channels, rows are pixels.
-// The kernel reads all nr columns (wide: of src; channels: of weights) and writes all nr columns of the tile: the caller
-// keeps room. weights (both) and tile rows are 64-byte aligned when mr/nr and tile_stride allow; src has the alignment of a
-// float. channels >= 1, taps >= 1.
+// "wide" and "mixed": columns are pixels, rows are output channels. "channels": columns are output channels, rows are
+// pixels. The kernel reads all nr columns (wide: of src; channels: of weights) and writes all nr columns of the tile: the
+// caller keeps room. "mixed": the rows are four blocks of mr/4; after `taps` taps of all rows follow, for each channel,
+// subset_taps[0] of the first and the third block, subset_taps[1] of the first two and subset_taps[2] of the first, with as
+// many weights for each tap as it has rows. weights (all) and tile rows are 64-byte aligned when mr/nr and tile_stride
+// allow; src has the alignment of a float. channels >= 1, taps >= 1.
 struct TileArgs {
   const float* src;
   const ptrdiff_t* tap_offset;   // [taps]
@@ -35,9 +38,13 @@ struct TileArgs {
   float* tile;
   ptrdiff_t tile_stride;
   bool accumulate;
-  // Wide kernels ask for one cache line of this a channel, into the second-level cache: what a later call reads or a store
-  // writes.
+  // Wide and mixed kernels ask for cache lines into the second-level cache, for what a later call reads or a store writes:
+  // at channel c for those of prefetch + c*prefetch_stride and `prefetch_lines` - 1 more behind it. With one tap it is
+  // always one line.
   const float* prefetch = nullptr;
+  ptrdiff_t prefetch_stride = 16;
+  int64_t prefetch_lines = 1;
+  const int64_t* subset_taps = nullptr;  // [3]; mixed kernels only
 };
 typedef void (*TileFn)(const TileArgs* args);
 
@@ -124,6 +131,22 @@ struct TransposeArgs {
   int64_t columns;
 };
 typedef void (*TransposeFn)(const TransposeArgs* args);
+
+// Copies rows and puts zeros around them:
+//   dst[i*dst_stride + j] = 0                      for j in [0, before) and in [before + count, before + count + after)
+//   dst[i*dst_stride + j] = src[i*src_stride + j - before]   for j in [before, before + count)
+// for i in [0, rows). Nothing outside is touched.
+struct CopyRowsArgs {
+  const float* src;
+  ptrdiff_t src_stride;
+  float* dst;
+  ptrdiff_t dst_stride;
+  int64_t rows;
+  int64_t before;
+  int64_t count;
+  int64_t after;
+};
+typedef void (*CopyRowsFn)(const CopyRowsArgs* args);
 
 // One step of the two kinds of kernels below: what it reads and what it multiplies by, relative to src and weights.
 struct TapStep {
@@ -259,6 +282,9 @@ struct KernelTable {
   // Channels kernels, likewise: every mr from 1 to the largest occurs with every column count that occurs at all.
   const TileKernel* channels;
   int channels_count;
+  // Mixed kernels by descending mr then descending nr, for some multiples of four rows, each with one vector at least.
+  const TileKernel* mixed;
+  int mixed_count;
   // Row kernels: entry i has i + 1 phases.
   const RowKernel* rows;
   int rows_count;
@@ -269,6 +295,7 @@ struct KernelTable {
   RowStoreFn row_store_past;
   PixelStoreFn pixel_store;
   TransposeFn transpose;
+  CopyRowsFn copy_rows;
   // dst[i] = src[i] for i in [0, count), past the caches: dst 64-byte aligned, count a multiple of 16. nullptr where the
   // instruction set has no such stores. Before anybody else may read, the thread that stored calls stream_fence.
   void (*stream)(const float* src, float* dst, int64_t count);

@@ -1,5 +1,6 @@
 // Sets of the kernels of one table, for counting and naming what a run calls. Every kernel of a table that is worth a name
-// has a number: first the wide tile kernels, then the channels tile kernels, the row kernels and the pixel kernel.
+// has a number: first the wide tile kernels, then the channels and the mixed ones, the row kernels, the pixel kernel and
+// Winograd's.
 #pragma once
 
 #include <bitset>
@@ -13,7 +14,8 @@ using KernelSet = std::bitset<kMaxKernels>;
 
 inline int wide_number(const KernelTable&, int row) { return row; }
 inline int channels_number(const KernelTable& table, int row) { return table.wide_count + row; }
-inline int rows_number(const KernelTable& table, int row) { return table.wide_count + table.channels_count + row; }
+inline int mixed_number(const KernelTable& table, int row) { return channels_number(table, table.channels_count) + row; }
+inline int rows_number(const KernelTable& table, int row) { return mixed_number(table, table.mixed_count) + row; }
 inline int pixels_number(const KernelTable& table) { return rows_number(table, table.rows_count); }
 inline int winograd_input_number(const KernelTable& table, int row) { return pixels_number(table) + 1 + row; }
 inline int winograd_output_number(const KernelTable& table, int row) {
@@ -24,7 +26,8 @@ inline int kernel_count(const KernelTable& table) { return winograd_output_numbe
 // Its name: "8x3". number in [0, kernel_count(table)).
 inline const char* kernel_name(const KernelTable& table, int number) {
   if (number < table.wide_count) return table.wide[number].name;
-  if (number < rows_number(table, 0)) return table.channels[number - table.wide_count].name;
+  if (number < mixed_number(table, 0)) return table.channels[number - channels_number(table, 0)].name;
+  if (number < rows_number(table, 0)) return table.mixed[number - mixed_number(table, 0)].name;
   if (number < pixels_number(table)) return table.rows[number - rows_number(table, 0)].name;
   if (number == pixels_number(table)) return table.pixels.name;
   if (number < winograd_output_number(table, 0)) return table.winograd_input[number - winograd_input_number(table, 0)].name;

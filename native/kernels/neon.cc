@@ -38,6 +38,11 @@ constexpr TileKernel kChannels[] = {
     channels<1, 3>(), channels<1, 2>(), channels<1, 1>(),
 };
 
+constexpr TileKernel kMixed[] = {
+    mixed<8, 3>(), mixed<8, 2>(), mixed<8, 1>(),
+    mixed<4, 6>(), mixed<4, 4>(), mixed<4, 2>(), mixed<4, 1>(),
+};
+
 constexpr RowKernel kRows[] = {
     rows<1, 8>(), rows<2, 4>(), rows<3, 3>(), rows<4, 4>(),
     rows<5, 2>(), rows<6, 2>(), rows<7, 2>(), rows<8, 2>(),
@@ -54,6 +59,8 @@ const KernelTable kNeonKernels = {
     sizeof(neon::kWide) / sizeof(TileKernel),
     neon::kChannels,
     sizeof(neon::kChannels) / sizeof(TileKernel),
+    neon::kMixed,
+    sizeof(neon::kMixed) / sizeof(TileKernel),
     neon::kRows,
     sizeof(neon::kRows) / sizeof(RowKernel),
     neon::pixel_kernel<8>(),
@@ -61,6 +68,7 @@ const KernelTable kNeonKernels = {
     neon::kStoresPast ? neon::row_store<neon::StreamStore> : nullptr,
     neon::pixel_store,
     neon::transpose,
+    neon::copy_rows,
     neon::kStoresPast ? neon::stream : nullptr,
     neon::fence_past,
     neon::row_split,

@@ -136,6 +136,14 @@ void pixel_store(const PixelStoreArgs* args) {
   const Finish finish = make_finish(*args->epilogue);
   const float* tile = args->tile;
   float* dst = args->dst;
+  if (args->columns <= kLanes) {
+    const int64_t count = args->columns;
+    const Vec bias = load_partial(args->bias, count);
+    for (int64_t i = 0; i < args->rows; ++i, tile += args->tile_stride, dst += args->dst_stride) {
+      store_partial(dst, apply(finish, add(load_partial(tile, count), bias)), count);
+    }
+    return;
+  }
   for (int64_t i = 0; i < args->rows; ++i, tile += args->tile_stride, dst += args->dst_stride) {
     int64_t j = 0;
     for (; j + kLanes <= args->columns; j += kLanes) {
@@ -146,5 +154,43 @@ void pixel_store(const PixelStoreArgs* args) {
       const Vec v = add(load_partial(tile + j, count), load_partial(args->bias + j, count));
       store_partial(dst + j, apply(finish, v), count);
     }
+  }
+}
+
+// Hides from the compiler what a loop does, or it takes it for memcpy or memset and calls that for each short row.
+CONVTRANSPOSE_INLINE void stay_a_loop() { __asm__ __volatile__("" : : : "memory"); }
+
+CONVTRANSPOSE_INLINE void zero_row(float* dst, int64_t count) {
+  for (; count >= kLanes; count -= kLanes, dst += kLanes) {
+    store(dst, zero());
+    stay_a_loop();
+  }
+  if (count > 0) store_partial(dst, zero(), count);
+}
+
+CONVTRANSPOSE_INLINE void copy_row(const float* src, float* dst, int64_t count) {
+  for (; count >= 2 * kLanes; count -= 2 * kLanes, src += 2 * kLanes, dst += 2 * kLanes) {
+    const Vec first = load(src);
+    const Vec second = load(src + kLanes);
+    store(dst, first);
+    store(dst + kLanes, second);
+    stay_a_loop();
+  }
+  if (count >= kLanes) {
+    store(dst, load(src));
+    count -= kLanes;
+    src += kLanes;
+    dst += kLanes;
+  }
+  if (count > 0) store_partial(dst, load_partial(src, count), count);
+}
+
+void copy_rows(const CopyRowsArgs* args) {
+  const float* src = args->src;
+  float* dst = args->dst;
+  for (int64_t i = 0; i < args->rows; ++i, src += args->src_stride, dst += args->dst_stride) {
+    copy_row(src, dst + args->before, args->count);
+    zero_row(dst, args->before);
+    zero_row(dst + args->before + args->count, args->after);
   }
 }

@@ -26,35 +26,59 @@ CONVTRANSPOSE_INLINE void finish_tile(const TileArgs* args, const Vec (&sum)[kRo
   }
 }
 
-// One channel of one tap of a wide tile: kRows weights times kVectors vectors of pixels. Whichever of the two are fewer wait
-// in registers while the others pass through one: all of them at once would not leave enough for the sums.
-template <int kRows, int kVectors>
-CONVTRANSPOSE_INLINE void wide_step(const float* weights, const float* pixels, Vec (&sum)[kRows][kVectors]) {
-  if constexpr (kRows < kVectors) {
-    Factor weight[kRows];
-    unroll<kRows>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA {
+// Which rows of a tile a step is for: row at(i) for i in [0, kCount).
+template <int kRows>
+struct AllRows {
+  static constexpr int kCount = kRows;
+  static constexpr int at(int i) { return i; }
+};
+// The first kFirst rows, and as many from row kSecond on, if that is not 0.
+template <int kFirst, int kSecond>
+struct SomeRows {
+  static constexpr int kCount = kSecond == 0 ? kFirst : 2 * kFirst;
+  static constexpr int at(int i) { return i < kFirst ? i : kSecond + i - kFirst; }
+};
+
+// One channel of one tap of a wide tile: a weight for each of `Rows` times kVectors vectors of pixels. Whichever of the two
+// are fewer wait in registers while the others pass through one: all of them at once would not leave enough for the sums.
+template <class Rows, int kRows, int kVectors>
+CONVTRANSPOSE_INLINE void rows_step(const float* weights, const float* pixels, Vec (&sum)[kRows][kVectors]) {
+  constexpr int kCount = Rows::kCount;
+  if constexpr (kCount < kVectors) {
+    Factor weight[kCount];
+    unroll<kCount>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA {
       weight[i] = load_factor(weights + i);
       keep(weight[i]);
     });
     unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA {
       Vec pixel = load(pixels + v * kLanes);
-      if constexpr (kRows > 1) keep(pixel);
-      unroll<kRows>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA { sum[i][v] = madd(weight[i], pixel, sum[i][v]); });
+      if constexpr (kCount > 1) keep(pixel);
+      unroll<kCount>([&](auto i)
+                         CONVTRANSPOSE_INLINE_LAMBDA { sum[Rows::at(i)][v] = madd(weight[i], pixel, sum[Rows::at(i)][v]); });
     });
   } else {
     Vec pixel[kVectors];
     unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA {
       pixel[v] = load(pixels + v * kLanes);
-      if constexpr (kRows > 1) keep(pixel[v]);
+      if constexpr (kCount > 1) keep(pixel[v]);
     });
-    const auto weight = load_factors<kRows>(weights);
-    unroll<kRows>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA {
+    const auto weight = load_factors<kCount>(weights);
+    unroll<kCount>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA {
       auto row_weight = factor<i>(weight);
       if constexpr (kVectors > 1) keep(row_weight);
-      unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { sum[i][v] = madd(row_weight, pixel[v], sum[i][v]); });
+      unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA {
+        sum[Rows::at(i)][v] = madd(row_weight, pixel[v], sum[Rows::at(i)][v]);
+      });
     });
   }
 }
+
+template <int kRows, int kVectors>
+CONVTRANSPOSE_INLINE void wide_step(const float* weights, const float* pixels, Vec (&sum)[kRows][kVectors]) {
+  rows_step<AllRows<kRows>>(weights, pixels, sum);
+}
+
+constexpr int kFloatsPerLine = 16;
 
 template <int kRows, int kVectors>
 void tile_wide(const TileArgs* args) {
@@ -63,23 +87,49 @@ void tile_wide(const TileArgs* args) {
   const ptrdiff_t* const taps_end = args->tap_offset + args->taps;
   const float* weights = args->weights;
   const float* src = args->src;
-  constexpr int kFloatsPerLine = 16;
   const float* ahead = args->prefetch == nullptr ? src : args->prefetch;
+  const ptrdiff_t ahead_stride = args->prefetch_stride;
   if (args->taps == 1) {
     src += args->tap_offset[0];
     for (int64_t c = args->channels; c > 0; --c, src += args->src_channel_stride, weights += kRows) {
       __builtin_prefetch(ahead, 0, 2);
-      ahead += kFloatsPerLine;
+      ahead += ahead_stride;
       wide_step(weights, src, sum);
     }
   } else {
-    for (int64_t c = args->channels; c > 0; --c, src += args->src_channel_stride) {
-      __builtin_prefetch(ahead, 0, 2);
-      ahead += kFloatsPerLine;
+    const ptrdiff_t ahead_floats = args->prefetch_lines * kFloatsPerLine;
+    for (int64_t c = args->channels; c > 0; --c, src += args->src_channel_stride, ahead += ahead_stride) {
+      for (ptrdiff_t i = 0; i < ahead_floats; i += kFloatsPerLine) __builtin_prefetch(ahead + i, 0, 2);
       for (const ptrdiff_t* tap = args->tap_offset; tap != taps_end; ++tap, weights += kRows) {
         wide_step(weights, src + *tap, sum);
       }
     }
+  }
+  finish_tile(args, sum);
+}
+
+template <int kRows, int kVectors>
+void tile_mixed(const TileArgs* args) {
+  constexpr int kBlock = kRows / 4;
+  Vec sum[kRows][kVectors];
+  clear(sum);
+  const ptrdiff_t* const first_end = args->tap_offset + args->taps;
+  const ptrdiff_t* const second_end = first_end + args->subset_taps[0];
+  const ptrdiff_t* const third_end = second_end + args->subset_taps[1];
+  const ptrdiff_t* const taps_end = third_end + args->subset_taps[2];
+  const float* weights = args->weights;
+  const float* src = args->src;
+  const float* ahead = args->prefetch == nullptr ? src : args->prefetch;
+  const ptrdiff_t ahead_floats = args->prefetch_lines * kFloatsPerLine;
+  for (int64_t c = args->channels; c > 0; --c, src += args->src_channel_stride, ahead += args->prefetch_stride) {
+    for (ptrdiff_t i = 0; i < ahead_floats; i += kFloatsPerLine) __builtin_prefetch(ahead + i, 0, 2);
+    const ptrdiff_t* tap = args->tap_offset;
+    for (; tap != first_end; ++tap, weights += kRows) wide_step(weights, src + *tap, sum);
+    for (; tap != second_end; ++tap, weights += 2 * kBlock) {
+      rows_step<SomeRows<kBlock, 2 * kBlock>>(weights, src + *tap, sum);
+    }
+    for (; tap != third_end; ++tap, weights += 2 * kBlock) rows_step<SomeRows<2 * kBlock, 0>>(weights, src + *tap, sum);
+    for (; tap != taps_end; ++tap, weights += kBlock) rows_step<SomeRows<kBlock, 0>>(weights, src + *tap, sum);
   }
   finish_tile(args, sum);
 }
@@ -96,7 +146,6 @@ template <int kRows, int kVectors>
 CONVTRANSPOSE_INLINE void channels_step(const float* weights, const float* const (&row)[kRows], ptrdiff_t position,
                                         Vec (&sum)[kRows][kVectors]) {
   if constexpr (kRows <= kMaxRowsToPrefetch) {
-    constexpr int kFloatsPerLine = 16;
     constexpr int kLines = (kVectors * kLanes + kFloatsPerLine - 1) / kFloatsPerLine;
     unroll<kLines>([&](auto line) CONVTRANSPOSE_INLINE_LAMBDA {
       __builtin_prefetch(weights + kWeightsAhead + line * kFloatsPerLine, 0, 2);
@@ -147,6 +196,13 @@ struct TileName {
                                   kTwoDigits ? 'x' : '0' + kVectors, kTwoDigits ? '0' + kVectors : '\0', '\0'};
 };
 
+// "mixed12x2"
+template <int kRows, int kVectors>
+struct MixedName {
+  using Tile = TileName<kRows, kVectors>;
+  static constexpr char text[] = {'m', 'i', 'x', 'e', 'd', Tile::text[0], Tile::text[1], Tile::text[2], Tile::text[3], '\0'};
+};
+
 // Rows of a kernel table.
 template <int kRows, int kVectors>
 constexpr TileKernel wide() {
@@ -155,4 +211,8 @@ constexpr TileKernel wide() {
 template <int kRows, int kVectors>
 constexpr TileKernel channels() {
   return {TileName<kRows, kVectors>::text, kRows, kVectors * kLanes, tile_channels<kRows, kVectors>};
+}
+template <int kRows, int kVectors>
+constexpr TileKernel mixed() {
+  return {MixedName<kRows, kVectors>::text, kRows, kVectors * kLanes, tile_mixed<kRows, kVectors>};
 }

@@ -6,6 +6,8 @@
 namespace convtranspose {
 namespace {
 
+constexpr std::int64_t kLongRow = 256;  // from here on the library's copy, which knows the processor, is worth its call
+
 void zero(float* dst, std::int64_t count) {
   if (count > 0) std::memset(dst, 0, static_cast<std::size_t>(count) * sizeof(float));
 }
@@ -52,41 +54,56 @@ InputView input_view(const Problem& problem, const float* src, std::int64_t imag
 }
 
 void pack_planes(const InputView& input, const InputBox& box, std::int64_t stride_d, std::int64_t stride_h,
-                 std::int64_t stride_c, TransposeFn transpose, float* dst) {
+                 std::int64_t stride_c, const KernelTable& kernels, float* dst) {
   const Inside rows_d = inside(input, box, 0);
   const Inside rows_h = inside(input, box, 1);
   const Inside columns = inside(input, box, 2);
   const std::int64_t width = columns.end - columns.begin;
   const std::int64_t plane = input.in[0] * input.in[1] * input.in[2];
   const bool contiguous = input.format == MemoryFormat::kContiguous;
-  const auto row_is_inside = [&](std::int64_t d, std::int64_t h) {
-    return width > 0 && d >= rows_d.begin && d < rows_d.end && h >= rows_h.begin && h < rows_h.end;
+  const auto zero_rows = [&](float* row, std::int64_t begin, std::int64_t end) {
+    for (std::int64_t h = begin; h < end; ++h) zero(row + h * stride_h, box.size[2]);
   };
+  CopyRowsArgs rows;
+  rows.src_stride = input.in[2];
+  rows.dst_stride = stride_h;
+  rows.rows = rows_h.end - rows_h.begin;
+  rows.before = columns.begin;
+  rows.count = width;
+  rows.after = box.size[2] - columns.end;
   for (std::int64_t c = 0; c < input.channels; ++c) {
     for (std::int64_t d = 0; d < box.size[0]; ++d) {
-      for (std::int64_t h = 0; h < box.size[1]; ++h) {
-        float* row = dst + d * stride_d + h * stride_h + c * stride_c;
-        if (!row_is_inside(d, h)) {
-          zero(row, box.size[2]);
-          continue;
-        }
+      float* const first = dst + d * stride_d + c * stride_c;
+      if (width <= 0 || rows.rows <= 0 || d < rows_d.begin || d >= rows_d.end) {
+        zero_rows(first, 0, box.size[1]);
+        continue;
+      }
+      zero_rows(first, 0, rows_h.begin);
+      zero_rows(first, rows_h.end, box.size[1]);
+      rows.dst = first + rows_h.begin * stride_h;
+      rows.src = contiguous ? at(input, box, d, rows_h.begin, columns.begin) + c * plane : nullptr;
+      if (contiguous && width < kLongRow) {
+        kernels.copy_rows(&rows);
+        continue;
+      }
+      for (std::int64_t h = 0; h < rows.rows; ++h) {
+        float* const row = rows.dst + h * stride_h;
         zero(row, columns.begin);
-        if (contiguous) copy(row + columns.begin, at(input, box, d, h, columns.begin) + c * plane, width);
+        if (contiguous) copy(row + columns.begin, rows.src + h * rows.src_stride, width);
         zero(row + columns.end, box.size[2] - columns.end);
       }
     }
   }
-  if (contiguous) return;
+  if (contiguous || width <= 0) return;
   for (std::int64_t d = rows_d.begin; d < rows_d.end; ++d) {
     for (std::int64_t h = rows_h.begin; h < rows_h.end; ++h) {
-      if (!row_is_inside(d, h)) continue;
       const TransposeArgs args{at(input, box, d, h, columns.begin),
                                input.pixel_stride,
                                dst + d * stride_d + h * stride_h + columns.begin,
                                stride_c,
                                width,
                                input.channels};
-      transpose(&args);
+      kernels.transpose(&args);
     }
   }
 }

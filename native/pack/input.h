@@ -28,7 +28,7 @@ struct InputBox {
 
 // dst[d*stride_d + h*stride_h + c*stride_c + w] for every channel c: pixels are contiguous.
 void pack_planes(const InputView& input, const InputBox& box, std::int64_t stride_d, std::int64_t stride_h,
-                 std::int64_t stride_c, TransposeFn transpose, float* dst);
+                 std::int64_t stride_c, const KernelTable& kernels, float* dst);
 
 // dst[((d*size_h + h)*size_w + w)*stride_pixel + c]: channels are contiguous.
 void pack_pixels(const InputView& input, const InputBox& box, std::int64_t stride_pixel, TransposeFn transpose, float* dst);

@@ -36,23 +36,35 @@ Offsets1d group_offsets(const LayerSpec& layer, int d) {
   return result;
 }
 
+// Whether a dimension has two residues, the first of which has offsets of its own.
+bool has_odd_taps(const Offsets1d& dim) {
+  return dim.groups.size() == 2 && dim.groups[0].residues == std::vector<std::int64_t>{0, 1} &&
+         dim.groups[1].residues == std::vector<std::int64_t>{0};
+}
+
 }  // namespace
 
-StripWeights::StripWeights(const LayerSpec& layer, std::int64_t max_rows) : layer_(layer) {
+StripWeights::StripWeights(const LayerSpec& layer, std::int64_t max_rows, bool mixed) : layer_(layer) {
   const std::int64_t outputs = layer.out_channels / layer.groups;
   rows_ = layer.stride[0] * layer.stride[1] * layer.stride[2] * outputs;
   for (int d = 0; d < kSpatialDims; ++d) dims_[d] = group_offsets(layer, d);
   std::vector<bool> written(static_cast<std::size_t>(rows_), false);
   const std::int64_t channels = layer.in_channels / layer.groups;
-  for (const OffsetGroup& gd : dims_[0].groups) {
-    for (const OffsetGroup& gh : dims_[1].groups) {
-      for (const OffsetGroup& gw : dims_[2].groups) add_segment(gd, gh, gw, max_rows, &written);
+  mixed = mixed && layer.stride[0] == 1 && has_odd_taps(dims_[1]) && has_odd_taps(dims_[2]);
+  if (mixed) {
+    add_mixed();
+    written.assign(written.size(), true);
+  } else {
+    for (const OffsetGroup& gd : dims_[0].groups) {
+      for (const OffsetGroup& gh : dims_[1].groups) {
+        for (const OffsetGroup& gw : dims_[2].groups) add_segment(gd, gh, gw, max_rows, &written);
+      }
     }
   }
   std::int64_t offset = 0;
   for (Strip& strip : strips_) {
     strip.packed_offset = offset;
-    offset += channels * static_cast<std::int64_t>(strip.taps.size()) * strip.rows;
+    offset += channels * static_cast<std::int64_t>(strip.weight_positions.size());
   }
   group_elements_ = offset;
   if (channels > 0) {
@@ -61,15 +73,14 @@ StripWeights::StripWeights(const LayerSpec& layer, std::int64_t max_rows) : laye
   for (std::int64_t row = 0; row < rows_; ++row) {
     if (!written[static_cast<std::size_t>(row)]) empty_rows_.push_back(row);
   }
-  key_ = "few rows" + std::to_string(rows_) + " max" + std::to_string(max_rows);
+  key_ = "few rows" + std::to_string(rows_) + (mixed ? " mixed" : " max" + std::to_string(max_rows));
   for (int d = 0; d < kSpatialDims; ++d) {
     key_.append(d == 0 ? " k" : "x").append(std::to_string(layer.kernel[d]));
     key_.append("s").append(std::to_string(layer.stride[d])).append("d").append(std::to_string(layer.dilation[d]));
   }
 }
 
-void StripWeights::add_segment(const OffsetGroup& gd, const OffsetGroup& gh, const OffsetGroup& gw, std::int64_t max_rows,
-                               std::vector<bool>* written) {
+std::vector<std::int64_t> StripWeights::rows_of(const OffsetGroup& gd, const OffsetGroup& gh, const OffsetGroup& gw) const {
   const std::int64_t outputs = layer_.out_channels / layer_.groups;
   std::vector<std::int64_t> rows;  // ascending
   for (const std::int64_t rd : gd.residues) {
@@ -81,6 +92,12 @@ void StripWeights::add_segment(const OffsetGroup& gd, const OffsetGroup& gh, con
       }
     }
   }
+  return rows;
+}
+
+void StripWeights::add_segment(const OffsetGroup& gd, const OffsetGroup& gh, const OffsetGroup& gw, std::int64_t max_rows,
+                               std::vector<bool>* written) {
+  const std::vector<std::int64_t> rows = rows_of(gd, gh, gw);
   // Runs of neighbouring rows that either all hold something or all do not, cut evenly into strips that a kernel can do.
   for (std::size_t begin = 0; begin < rows.size();) {
     std::size_t end = begin + 1;
@@ -93,7 +110,8 @@ void StripWeights::add_segment(const OffsetGroup& gd, const OffsetGroup& gh, con
       strip.first_row = rows[begin] + count * part / parts;
       strip.rows = rows[begin] + count * (part + 1) / parts - strip.first_row;
       strip.accumulate = is_written(begin);
-      list_taps(gd, gh, gw, &strip);
+      const auto first = rows.begin() + static_cast<std::ptrdiff_t>(begin) + strip.first_row - rows[begin];
+      list_taps(gd, gh, gw, {first, first + strip.rows}, &strip);
       strips_.push_back(std::move(strip));
     }
     for (std::size_t i = begin; i < end; ++i) (*written)[static_cast<std::size_t>(rows[i])] = true;
@@ -101,14 +119,33 @@ void StripWeights::add_segment(const OffsetGroup& gd, const OffsetGroup& gh, con
   }
 }
 
-void StripWeights::list_taps(const OffsetGroup& gd, const OffsetGroup& gh, const OffsetGroup& gw, Strip* strip) const {
+void StripWeights::add_mixed() {
+  Strip strip;
+  strip.first_row = 0;
+  strip.rows = rows_;
+  strip.mixed = true;
+  const OffsetGroup& gd = dims_[0].groups.front();
+  std::size_t segment = 0;
+  for (const OffsetGroup& gh : dims_[1].groups) {
+    for (const OffsetGroup& gw : dims_[2].groups) {
+      const std::size_t before = strip.taps.size();
+      list_taps(gd, gh, gw, rows_of(gd, gh, gw), &strip);
+      if (segment > 0) strip.subset_taps[segment - 1] = static_cast<std::int64_t>(strip.taps.size() - before);
+      ++segment;
+    }
+  }
+  strips_.push_back(std::move(strip));
+}
+
+void StripWeights::list_taps(const OffsetGroup& gd, const OffsetGroup& gh, const OffsetGroup& gw,
+                             const std::vector<std::int64_t>& rows, Strip* strip) const {
   const std::int64_t outputs = layer_.out_channels / layer_.groups;
   const std::int64_t kernel_points = layer_.kernel[0] * layer_.kernel[1] * layer_.kernel[2];
   for (const std::int64_t ud : gd.offsets) {
     for (const std::int64_t uh : gh.offsets) {
       for (const std::int64_t uw : gw.offsets) {
         strip->taps.push_back({ud, uh, uw});
-        for (std::int64_t row = strip->first_row; row < strip->first_row + strip->rows; ++row) {
+        for (const std::int64_t row : rows) {
           const std::int64_t phase = row / outputs;
           const std::int64_t kw = tap_at(layer_, 2, phase % layer_.stride[2], uw);
           const std::int64_t kh = tap_at(layer_, 1, phase / layer_.stride[2] % layer_.stride[1], uh);

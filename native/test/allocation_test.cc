@@ -39,7 +39,7 @@ std::vector<Problem> problems_for_all_algorithms() {
   std::vector<Problem> problems;
   for (const Algorithm* algorithm : algorithm_list()) {
     for (Problem p : {problem_2d(16, 16, 9, 2, 2), problem_2d(8, 1, 20, 4, 2), problem_2d(12, 24, 12, 3, 1),
-                      problem_2d(20, 24, 3, 4, 2), problem_2d(32, 32, 16, 3, 1)}) {
+                      problem_2d(20, 24, 3, 4, 2), problem_2d(32, 32, 16, 3, 1), problem_2d(4, 4, 3, 32, 16)}) {
       p.call.algorithm = algorithm->choice();
       std::shared_ptr<const Plan> plan;
       const bool planned =

@@ -120,10 +120,40 @@ const TileCase kTileCases[] = {{1, 1, 0, false},  {1, 1, 3, true},    {2, 1, 5, 
                                {33, 1, 7, false}, {1, 2, 2, false},   {3, 3, 1, true},  {5, 4, 9, false},
                                {16, 4, 0, true},  {17, 5, 11, false}, {2, 27, 13, true}};
 
-void check_tile(const KernelTable& table, const TileKernel& kernel, bool wide, const TileCase& shape, Random& random) {
+enum class Family { kWide, kChannels, kMixed };
+
+// Whether a row takes part in tap t: mixed kernels have subsets of the rows for their last taps.
+bool has_tap(const TileKernel& kernel, const TileCase& shape, const std::int64_t (&subset_taps)[3], int row, int t) {
+  const int block = row / (kernel.mr / 4);
+  std::int64_t first = shape.taps;
+  for (const std::int64_t taps : subset_taps) first -= taps;
+  if (t < first) return true;
+  if (t < first + subset_taps[0]) return block == 0 || block == 2;
+  if (t < first + subset_taps[0] + subset_taps[1]) return block <= 1;
+  return block == 0;
+}
+
+void check_tile(const KernelTable& table, const TileKernel& kernel, Family family, const TileCase& shape, Random& random) {
+  const bool wide = family != Family::kChannels;
   const std::int64_t weights_width = wide ? kernel.mr : kernel.nr;
   const std::int64_t steps = std::int64_t{shape.channels} * shape.taps;
-  Source weights(steps * weights_width);  // aligned to 64 bytes if the width is
+  // Of the last taps of a mixed kernel, one in five each belongs to some of the rows.
+  std::int64_t subset_taps[3] = {};
+  if (family == Family::kMixed) {
+    subset_taps[0] = (shape.taps + 3) / 5;
+    subset_taps[1] = (shape.taps + 2) / 5;
+    subset_taps[2] = (shape.taps + 1) / 5;
+  }
+  // Place of the weight of a row (or column) in those of a channel, by tap.
+  std::vector<std::vector<std::int64_t>> place(shape.taps);
+  std::int64_t channel_weights = 0;
+  for (int t = 0; t < shape.taps; ++t) {
+    for (std::int64_t i = 0; i < weights_width; ++i) {
+      const bool present = family != Family::kMixed || has_tap(kernel, shape, subset_taps, static_cast<int>(i), t);
+      place[t].push_back(present ? channel_weights++ : -1);
+    }
+  }
+  Source weights(shape.channels * channel_weights);  // aligned to 64 bytes if the width is
   randomize(weights, random);
 
   // Offsets in any order, two of them equal, and beginning below zero: src points into the middle of its buffer.
@@ -165,7 +195,8 @@ void check_tile(const KernelTable& table, const TileKernel& kernel, bool wide, c
   args.src_channel_stride = wide ? channel_stride : 0;
   args.weights = weights.data();
   args.channels = shape.channels;
-  args.taps = shape.taps;
+  args.taps = shape.taps - subset_taps[0] - subset_taps[1] - subset_taps[2];
+  args.subset_taps = subset_taps;
   args.tile = tile.data();
   args.tile_stride = tile_stride;
   args.accumulate = shape.accumulate;
@@ -178,8 +209,9 @@ void check_tile(const KernelTable& table, const TileKernel& kernel, bool wide, c
       double precise = 0.0, magnitude = 0.0;
       for (int c = 0; c < shape.channels; ++c) {
         for (int t = 0; t < shape.taps; ++t) {
-          const std::int64_t step = std::int64_t{c} * shape.taps + t;
-          const float w = weights[step * weights_width + (wide ? i : j)];
+          const std::int64_t at = place[t][wide ? i : j];
+          if (at < 0) continue;
+          const float w = weights[c * channel_weights + at];
           const float x = origin[wide ? c * channel_stride + tap_offset[t] + j : row_offset[i] + tap_offset[t] + c];
           sum = add_product(table, w, x, sum);
           precise += double{w} * double{x};
@@ -274,6 +306,17 @@ TEST_CASE("tables keep their order and have a kernel for every number of rows") 
     };
     ordered(table.wide, table.wide_count);
     for (int mr = 1; mr <= table.wide[0].mr; ++mr) CHECK(has(table.wide, table.wide_count, mr, table.lanes));
+    for (int i = 0; i < table.mixed_count; ++i) {
+      const TileKernel& kernel = table.mixed[i];
+      INFO("kernel " << kernel.name);
+      CHECK(kernel.mr % 4 == 0);
+      CHECK(kernel.name == "mixed" + std::to_string(kernel.mr) + "x" + std::to_string(kernel.nr / table.lanes));
+      CHECK(has(table.mixed, table.mixed_count, kernel.mr, table.lanes));
+      if (i > 0) {
+        const TileKernel& before = table.mixed[i - 1];
+        CHECK((before.mr > kernel.mr || (before.mr == kernel.mr && before.nr > kernel.nr)));
+      }
+    }
     ordered(table.channels, table.channels_count);
     for (int i = 0; i < table.channels_count; ++i) {
       for (int mr = 1; mr <= table.channels[0].mr; ++mr) {
@@ -286,13 +329,47 @@ TEST_CASE("tables keep their order and have a kernel for every number of rows") 
 TEST_CASE("tile kernels give the bits of one sum in order of channels and taps") {
   Random random(1);
   for_each_table([&](const KernelTable& table) {
-    for (bool wide : {true, false}) {
-      const TileKernel* kernels = wide ? table.wide : table.channels;
-      for (int k = 0; k < (wide ? table.wide_count : table.channels_count); ++k) {
+    const auto check = [&](Family family, const TileKernel* kernels, int count) {
+      for (int k = 0; k < count; ++k) {
         for (const TileCase& shape : kTileCases) {
-          INFO((wide ? "wide " : "channels ")
-               << kernels[k].name << " channels " << shape.channels << " taps " << shape.taps);
-          check_tile(table, kernels[k], wide, shape, random);
+          INFO("family " << static_cast<int>(family) << " " << kernels[k].name << " channels " << shape.channels << " taps "
+                         << shape.taps);
+          check_tile(table, kernels[k], family, shape, random);
+        }
+      }
+    };
+    check(Family::kWide, table.wide, table.wide_count);
+    check(Family::kChannels, table.channels, table.channels_count);
+    check(Family::kMixed, table.mixed, table.mixed_count);
+  });
+}
+
+TEST_CASE("copy_rows copies, puts zeros around and touches nothing else") {
+  Random random(5);
+  for_each_table([&](const KernelTable& table) {
+    for (const int rows : {0, 1, 3}) {
+      for (const int before : {0, 1, 5, 19}) {
+        for (const int after : {0, 2, 33}) {
+          for (int count = 0; count <= 70; count += count < 40 ? 1 : 9) {
+            const ptrdiff_t src_stride = count + 3, dst_stride = before + count + after + 2;
+            Source src(rows == 0 ? 0 : (rows - 1) * src_stride + count);
+            randomize(src, random);
+            Guarded dst(rows == 0 ? 0 : (rows - 1) * dst_stride + before + count + after, count % 16);
+            dst.fill(7.0f);
+            const CopyRowsArgs args{src.data(), src_stride, dst.data(), dst_stride, rows, before, count, after};
+            table.copy_rows(&args);
+            int wrong = 0;
+            for (std::size_t at = 0; at < dst.size(); ++at) {
+              const ptrdiff_t row = static_cast<ptrdiff_t>(at) / dst_stride;
+              const ptrdiff_t j = static_cast<ptrdiff_t>(at) % dst_stride - before;
+              const bool between = j >= count + after;
+              const float expected = between ? 7.0f : j >= 0 && j < count ? src[row * src_stride + j] : 0.0f;
+              wrong += !same_bits(dst[at], expected);
+            }
+            INFO("rows " << rows << " before " << before << " count " << count << " after " << after);
+            CHECK(wrong == 0);
+            CHECK(dst.guards_intact());
+          }
         }
       }
     }

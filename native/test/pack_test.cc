@@ -12,6 +12,7 @@
 #include "pack/input.h"
 #include "pack/join.h"
 #include "pack/pixel_weights.h"
+#include "pack/residue_weights.h"
 #include "pack/row_weights.h"
 #include "pack/strip_weights.h"
 #include "pack/weights.h"
@@ -131,7 +132,7 @@ TEST_CASE("panel weights stand where offset() says, padding is zero, every weigh
 
 TEST_CASE("strips: tasks write all floats, whatever their order") {
   const LayerSpec layer = layer_of(2, 3000, 3, {1, 5, 5}, {1, 2, 2}, {1, 1, 1});
-  const StripWeights form(layer, 6);
+  const StripWeights form(layer, 6, false);
   REQUIRE(form.tasks() >= 4);
   const std::vector<float> raw = numbered(2 * 3000 * 3 * 25);
   std::vector<float> packed(static_cast<std::size_t>(form.elements()));
@@ -157,7 +158,7 @@ TEST_CASE("strips cover every tap of every row exactly once") {
     for (const std::int64_t stride : {2, 3}) {
       for (const std::int64_t dilation : {1, 2, 3}) {
         const LayerSpec layer = layer_of(1, 2, 2, kernel, {1, stride, stride}, {1, dilation, dilation});
-        const StripWeights form(layer, 6);
+        const StripWeights form(layer, 6, false);
         REQUIRE(form.rows() == stride * stride * 2);
         const std::int64_t points = kernel[0] * kernel[1] * kernel[2];
         std::vector<int> uses(static_cast<std::size_t>(2 * points));
@@ -197,6 +198,101 @@ TEST_CASE("strips cover every tap of every row exactly once") {
   }
 }
 
+TEST_CASE("mixed strips cover every tap of every row exactly once, by segments") {
+  for (const Dims& kernel : {Dims{1, 3, 3}, Dims{1, 9, 5}, Dims{3, 3, 7}}) {
+    for (const std::int64_t outputs : {1, 3}) {
+      const LayerSpec layer = layer_of(1, 2, outputs, kernel, {1, 2, 2}, {1, 1, 1});
+      const StripWeights form(layer, 6, true);
+      REQUIRE(form.strips().size() == 1);
+      const Strip& strip = form.strips().front();
+      CHECK(strip.mixed);
+      CHECK(!strip.accumulate);
+      CHECK(strip.first_row == 0);
+      CHECK(strip.rows == 4 * outputs);
+      CHECK(form.empty_rows().empty());
+      const std::int64_t points = kernel[0] * kernel[1] * kernel[2];
+      std::vector<int> uses(static_cast<std::size_t>(outputs * points));
+      std::int64_t left = static_cast<std::int64_t>(strip.taps.size());
+      for (const std::int64_t taps : strip.subset_taps) left -= taps;
+      const std::int64_t segment_taps[] = {left, strip.subset_taps[0], strip.subset_taps[1], strip.subset_taps[2]};
+      const std::vector<std::int64_t> phases[] = {{0, 1, 2, 3}, {0, 2}, {0, 1}, {0}};
+      std::size_t tap = 0, at = 0;
+      for (int segment = 0; segment < 4; ++segment) {
+        for (std::int64_t t = 0; t < segment_taps[segment]; ++t, ++tap) {
+          for (const std::int64_t phase : phases[segment]) {
+            for (std::int64_t co = 0; co < outputs; ++co, ++at) {
+              const std::int64_t position = strip.weight_positions[at];
+              ++uses[static_cast<std::size_t>(position)];
+              const std::int64_t k = position % points;
+              REQUIRE(position / points == co);
+              const Dims residue{0, phase / 2, phase % 2};
+              const Dims index{k / (kernel[1] * kernel[2]), k / kernel[2] % kernel[1], k % kernel[2]};
+              for (int d = 0; d < kSpatialDims; ++d) {
+                REQUIRE(index[d] == residue[d] - strip.taps[tap][d] * layer.stride[d]);
+              }
+            }
+          }
+        }
+      }
+      CHECK(tap == strip.taps.size());
+      CHECK(at == strip.weight_positions.size());
+      for (const int count : uses) REQUIRE(count == 1);
+    }
+  }
+  // Where sizes or dilation make other segments, strips are as without mixed kernels.
+  for (const LayerSpec& layer :
+       {layer_of(1, 2, 1, {1, 3, 4}, {1, 2, 2}, {1, 1, 1}), layer_of(1, 2, 1, {1, 3, 3}, {1, 2, 2}, {1, 3, 3}),
+        layer_of(1, 2, 1, {1, 3, 3}, {1, 3, 3}, {1, 1, 1})}) {
+    const StripWeights form(layer, 6, true);
+    for (const Strip& strip : form.strips()) CHECK(!strip.mixed);
+  }
+}
+
+TEST_CASE("residue weights: every weight once, in columns of channel and residue") {
+  for (const std::int64_t stride : {4, 8, 40}) {  // panels of several channels, and of some residues of one
+    const LayerSpec layer = layer_of(2, 700, 5, {1, 3, 2 * stride}, {1, 2, stride}, {1, 1, 1});
+    const ResidueWeights form(layer, 32, 16);
+    const std::int64_t points = 3 * 2 * stride;
+    const std::vector<float> raw = numbered(2 * 700 * 5 * points);
+    std::vector<float> packed(static_cast<std::size_t>(form.elements()));
+    pack_all(form, raw.data(), packed.data());
+    CHECK(same_bits(pack_by_tasks(form, raw), packed));
+    std::size_t wrong = 0, weights = 0, padding = 0;
+    for (std::int64_t g = 0; g < 2; ++g) {
+      for (std::int64_t rh = 0; rh < 2; ++rh) {
+        const std::int64_t taps_h = rh == 0 ? 2 : 1;
+        REQUIRE(form.taps(0, rh) == taps_h * 2);
+        for (const ResiduePanel& panel : form.panels()) {
+          REQUIRE(panel.width % 16 == 0);
+          REQUIRE(panel.width <= 32);
+          const float* at = packed.data() + form.offset(g, 0, rh, panel);
+          for (std::int64_t c = 0; c < 700; ++c) {
+            for (std::int64_t th = 0; th < taps_h; ++th) {
+              for (std::int64_t tw = 0; tw < 2; ++tw) {
+                for (std::int64_t j = 0; j < panel.width; ++j, ++at) {
+                  if (j >= panel.columns()) {
+                    wrong += *at != 0.0f;
+                    ++padding;
+                    continue;
+                  }
+                  const std::int64_t co = panel.first_channel + j / panel.residues;
+                  const std::int64_t kw = panel.first_residue + j % panel.residues + stride * tw;
+                  const std::int64_t position = (rh + 2 * th) * 2 * stride + kw;
+                  wrong += *at != raw[static_cast<std::size_t>(((g * 700 + c) * 5 + co) * points + position)];
+                  ++weights;
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+    CHECK(wrong == 0);
+    CHECK(weights == raw.size());
+    CHECK(weights + padding == packed.size());
+  }
+}
+
 TEST_CASE("packed input: both orders, both memory formats, halos are zero") {
   for (const Isa isa : cpu_info().supported) {
     const TransposeFn transpose = kernel_table(isa)->transpose;
@@ -219,7 +315,7 @@ TEST_CASE("packed input: both orders, both memory formats, halos are zero") {
         const InputBox box{first, {3, 4, 9}};
         const InputView view = input_view(p, src.data(), 1, 1);
         std::vector<float> planes(5 * 120, -1.0f), pixels(3 * 4 * 9 * 7, -1.0f);
-        pack_planes(view, box, 40, 10, 120, transpose, planes.data());
+        pack_planes(view, box, 40, 10, 120, *kernel_table(isa), planes.data());
         pack_pixels(view, box, 7, transpose, pixels.data());
         for (std::int64_t c = 0; c < 5; ++c) {
           for (std::int64_t d = 0; d < 3; ++d) {
