@@ -63,19 +63,19 @@ void tile_wide(const TileArgs* args) {
   const ptrdiff_t* const taps_end = args->tap_offset + args->taps;
   const float* weights = args->weights;
   const float* src = args->src;
-  constexpr int kFloatsPerLine = 16;
   const float* ahead = args->prefetch == nullptr ? src : args->prefetch;
+  const ptrdiff_t ahead_stride = args->prefetch_stride;
   if (args->taps == 1) {
     src += args->tap_offset[0];
     for (int64_t c = args->channels; c > 0; --c, src += args->src_channel_stride, weights += kRows) {
       __builtin_prefetch(ahead, 0, 2);
-      ahead += kFloatsPerLine;
+      ahead += ahead_stride;
       wide_step(weights, src, sum);
     }
   } else {
     for (int64_t c = args->channels; c > 0; --c, src += args->src_channel_stride) {
       __builtin_prefetch(ahead, 0, 2);
-      ahead += kFloatsPerLine;
+      ahead += ahead_stride;
       for (const ptrdiff_t* tap = args->tap_offset; tap != taps_end; ++tap, weights += kRows) {
         wide_step(weights, src + *tap, sum);
       }
