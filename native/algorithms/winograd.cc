@@ -11,6 +11,8 @@
 #include <array>
 #include <atomic>
 #include <cmath>
+#include <cstdio>   //PROF
+#include <cstdlib>  //PROF
 #include <cstring>
 
 #include "algorithms/algorithm.h"
@@ -47,24 +49,32 @@ constexpr std::int64_t kMinShare = 8;  // channels of such a block
 constexpr int kMaxPanelVectors = 3;    // a chunk of channels of a panel of tiles stays in the first-level cache
 
 // Channels summed in registers before they are added to the rest. Values are larger than the inputs and weights that they
-// are made of, the more so the more dimensions are transformed; with these chunks the RMS error of tiles of two is no worse
-// than that of the direct kernels, which sum 512 products.
-std::int64_t channel_chunk(const WinogradWeights::Tile& tile, std::int64_t channels) {
-  constexpr std::int64_t kChunk[kSpatialDims + 1] = {512, 64, 64, 32};
-  constexpr std::int64_t kChunkOfLargeTiles = 128;
-  constexpr std::int64_t kFewChannels = 64;  // of which the direct kernels' sums are shorter, too
-  int transformed = 0;
-  for (const int size : tile.size) {
-    if (size > 2) return kChunkOfLargeTiles;
-    transformed += size > 1 ? 1 : 0;
+// are made of, the more so the more dimensions are transformed: sums are so much shorter than those of the direct kernels,
+// of `products` products, that the RMS error of tiles of two is no worse than theirs.
+std::int64_t channel_chunk(const LayerSpec& layer, const WinogradWeights::Tile& tile) {
+  constexpr double kShare[kSpatialDims + 1] = {1.0, 0.375, 0.1875, 0.0625};  // [transformed dimensions]
+  constexpr std::int64_t kProducts = 512;                                    // that the direct kernels sum at most
+  constexpr std::int64_t kOfLargeTiles = 128;
+  constexpr std::int64_t kGranule = 8;
+  const std::int64_t channels = std::max<std::int64_t>(1, layer.in_channels / layer.groups);
+  std::int64_t products = channels, transformed = 0;
+  bool large = false;
+  for (int d = 0; d < kSpatialDims; ++d) {
+    products *= WinogradWeights::most_taps(layer, d);
+    transformed += tile.size[d] > 1 ? 1 : 0;
+    large = large || tile.size[d] > 2;
   }
-  return channels > kFewChannels ? kChunk[transformed] : kChunk[transformed] / 2;
+  const double share = kShare[transformed] * static_cast<double>(std::min(products, kProducts));
+  const std::int64_t most = large ? kOfLargeTiles : std::max<std::int64_t>(kGranule, std::llround(share));
+  return std::min(channels, round_up(ceil_div(channels, ceil_div(channels, most)), kGranule));
 }
 
 // Cycles, fitted to the native bench.
 constexpr double kCombinePerVector = 3.0;    // of weights
 constexpr double kInputPerVector = 6.0;      // of tiles, per point
 constexpr double kOutputPerVector = 8.0;     // of tiles, per value
+constexpr double kGridPerFloat = 1.0;        // gathered from inputs, or spread to outputs, of a dilated layer
+constexpr double kTask = 3000.0;             // a block of tiles and of output channels, its share of a stage
 constexpr double kInputCall = 100.0;         // a channel of a block of tiles
 constexpr double kOutputCall = 200.0;        // a channel's row of phases of a block of tiles
 constexpr double kRowCost = 25.0;            // a row of tiles that is split or stored
@@ -79,7 +89,7 @@ class WinogradExecution final : public Execution {
         table_(request.kernels),
         form_(std::move(form)),
         kernels_(std::move(tile_kernels)),
-        chunk_(channel_chunk(form_.tile(), request.problem.in_channels_per_group())),
+        chunk_(channel_chunk(request.problem.layer, form_.tile())),
         tiles_(tiles),
         output_(request.problem, *request.kernels, form_, tiles_,
                 streams(request.problem, *request.kernels, request.caches)),
@@ -142,8 +152,12 @@ class WinogradExecution final : public Execution {
 
   // A row of tiles in scratch, with room for what kernels write beyond it.
   std::int64_t scratch_row() const { return tiles_.row_floats + kFloatsPerLine; }
-  std::int64_t planes_floats() const {  // transposed channels-last input
-    return last() ? round_up(kTransposedChannels * tiles_.most_positions, kFloatsPerLine) : 0;
+  std::int64_t planes_floats() const {  // transposed channels-last input, or the grids of one channel
+    const std::int64_t channels = last() ? kTransposedChannels : tiles_.dilated() ? 1 : 0;
+    if (!tiles_.dilated()) return round_up(channels * tiles_.most_positions, kFloatsPerLine);
+    // With room behind each image, and for images that are gathered and not wanted.
+    const std::int64_t grid = tiles_.most_positions / tiles_.images + 2 * kFloatsPerLine;
+    return channels * round_up(grid, kFloatsPerLine) * (tiles_.images + problem_.layer.dilation[2]);
   }
   std::int64_t input_floats() const {
     const auto& m = form_.tile().size;
@@ -168,7 +182,9 @@ class WinogradExecution final : public Execution {
       if (last() && (c - task * slice_) % kTransposedChannels == 0) {
         transpose_planes(args, group, box, c, std::min(end, c + kTransposedChannels), planes);
       }
-      const std::int64_t transposed = (c - task * slice_) % kTransposedChannels * box.images * plane_floats(box);
+      if (tiles_.dilated()) gather_planes(args, group, box, c, planes, check);
+      const std::int64_t transposed =
+          last() ? (c - task * slice_) % kTransposedChannels * box.images * plane_floats(box) : 0;
       split_channel(input_planes(args, group, box, c, planes + transposed), box, split, check);
       evaluate_channel(split, reinterpret_cast<float*>(args.shared) + c * columns(), used);
     }
@@ -180,7 +196,7 @@ class WinogradExecution final : public Execution {
   // Input positions that a box of tiles covers, as far as they exist.
   std::int64_t rows_of(const TileBox& box, int d) const {
     const std::int64_t m = form_.tile().size[d];
-    return std::min(problem_.call.in[d] - box.first[d] * m, box.size[d] * m);
+    return std::min(tiles_.in_size(d) - box.first[d] * m, box.size[d] * m);
   }
   std::int64_t plane_floats(const TileBox& box) const { return rows_of(box, 0) * rows_of(box, 1) * rows_of(box, 2); }
 
@@ -191,6 +207,9 @@ class WinogradExecution final : public Execution {
   };
   Planes input_planes(const RunArgs& args, std::int64_t group, const TileBox& box, std::int64_t channel,
                       const float* transposed) const {
+    if (tiles_.dilated()) {
+      return {transposed, grid_floats(box), rows_of(box, 1) * rows_of(box, 2), rows_of(box, 2)};
+    }
     if (last()) return {transposed, plane_floats(box), rows_of(box, 1) * rows_of(box, 2), rows_of(box, 2)};
     const Dims& in = problem_.call.in;
     const auto& m = form_.tile().size;
@@ -199,6 +218,57 @@ class WinogradExecution final : public Execution {
     const std::int64_t position = (box.first[0] * m[0] * in[1] + box.first[1] * m[1]) * in[2] + box.first[2] * m[2];
     return {args.src + plane * problem_.in_points() + position, problem_.layer.in_channels * problem_.in_points(),
             in[1] * in[2], in[2]};
+  }
+
+  // A grid of one channel, and room for what kernels write beyond its rows.
+  std::int64_t grid_floats(const TileBox& box) const { return round_up(plane_floats(box), kFloatsPerLine) + kFloatsPerLine; }
+
+  // planes[image][position], images grid_floats() apart: one channel's grids.
+  void gather_planes(const RunArgs& args, std::int64_t group, const TileBox& box, std::int64_t channel, float* planes,
+                     float* check) const {
+    const Dims& in = problem_.call.in;
+    const Dims& dilation = problem_.layer.dilation;
+    const auto& m = form_.tile().size;
+    const std::int64_t columns = rows_of(box, 2);
+    const bool together = box.first_image % dilation[2] == 0 && box.images % dilation[2] == 0;
+    const bool split = dilation[2] == 2 || dilation[2] == 4;
+    const std::int64_t grids = together ? dilation[2] : 1;  // of which the rows are gathered at once
+    for (std::int64_t i = 0; i < box.images; i += grids) {
+      const WinogradTiles::Source source = tiles_.source(box.first_image + i);
+      const float* const plane =
+          args.src + (source.n * problem_.layer.in_channels + group * problem_.in_channels_per_group() + channel) *
+                         problem_.in_points();
+      // Input positions along each dimension, and how many of so many rows exist.
+      const auto position = [&](int d, std::int64_t at) {
+        return dilation[d] * (box.first[d] * m[d] + at) + source.grid[d];
+      };
+      const auto existing = [&](int d, std::int64_t first) {
+        return std::clamp<std::int64_t>(ceil_div(in[d] - first, dilation[d]), 0, rows_of(box, d));
+      };
+      const std::int64_t first_h = position(1, 0), rows = existing(1, first_h), first_w = position(2, 0);
+      for (std::int64_t d = 0; d < rows_of(box, 0); ++d) {
+        float* const to = planes + i * grid_floats(box) + d * rows_of(box, 1) * columns;
+        const std::int64_t present = position(0, d) < in[0] ? rows : 0;
+        const float* const from = plane + (position(0, d) * in[1] + first_h) * in[2] + first_w;
+        const std::int64_t from_row = dilation[1] * in[2];
+        if (split) {
+          // All grids from this one on; those that are not wanted are overwritten, or stand behind the last one.
+          const RowSplitArgs call{from,        from_row, present,          std::min(in[2] - first_w, columns * dilation[2]),
+                                  dilation[2], to,       grid_floats(box), columns,
+                                  scale_,      check};
+          table_->row_split(&call);
+        }
+        for (std::int64_t r = 0; r < grids; ++r) {
+          float* const grid = to + r * grid_floats(box);
+          const std::int64_t count = split ? columns : existing(2, first_w + r);
+          for (std::int64_t h = 0; h < present && !split; ++h) {
+            for (std::int64_t w = 0; w < count; ++w) grid[h * columns + w] = from[h * from_row + w * dilation[2] + r];
+            std::fill(grid + h * columns + count, grid + (h + 1) * columns, 0.0f);
+          }
+          std::fill(grid + present * columns, grid + rows_of(box, 1) * columns, 0.0f);
+        }
+      }
+    }
   }
 
   // planes[channel][image][position]: some channels of channels-last input.
@@ -671,7 +741,7 @@ std::array<int, kSpatialDims> all_taps(const LayerSpec& layer) {
 double choose_panel(const PlanRequest& request, const TileKernels& kernels, std::int64_t tiles, Design* design) {
   const Problem& p = request.problem;
   const std::int64_t channels = p.in_channels_per_group();
-  const std::int64_t chunks = ceil_div(channels, channel_chunk(design->tile, channels));
+  const std::int64_t chunks = ceil_div(channels, channel_chunk(p.layer, design->tile));
   const double steps = static_cast<double>(channels) / static_cast<double>(chunks);
   const std::int64_t blocks = ceil_div(p.out_channels_per_group(), design->block_channels);
   double least = 0.0;
@@ -752,8 +822,10 @@ void estimate(const PlanRequest& request, const TileKernels& kernels, const Chan
                         (kOutputCall * static_cast<double>(layer.stride[0] * layer.stride[1]) +
                          vectors * static_cast<double>(counts.rows) * kOutputPerVector +
                          tile_rows * positions * static_cast<double>(layer.stride[0] * layer.stride[1]) * kRowCost);
-  design->cycles = blocks * (multiply + combine + streamed / cost::kStreamBytesPerCycle + input + output) +
+  design->cycles = blocks * (kTask * (channel_blocks + 1.0) + multiply + combine + streamed / cost::kStreamBytesPerCycle +
+                             input + output) +
                    static_cast<double>(p.dst_elements()) * cost::kStorePerFloat;
+  if (tiles.dilated()) design->cycles += static_cast<double>(p.src_elements() + p.dst_elements()) * kGridPerFloat;
 }
 
 // Fills in everything but the tile.
@@ -775,6 +847,8 @@ void design_blocks(const PlanRequest& request, const TileKernels& kernels, Desig
     trial.tiles = std::max<std::int64_t>(kernels.lanes(), bytes / per_tile);
     if (trial.tiles == before) continue;
     before = trial.tiles;
+    if (getenv("WC")) trial.block_channels = std::min<std::int64_t>(outputs, atoi(getenv("WC")));  // PROF
+    if (getenv("WT")) trial.tiles = atoi(getenv("WT"));                                            // PROF
     estimate(request, kernels, counts, &trial);
     if (design->cycles == 0.0 || trial.cycles < design->cycles) *design = trial;
   }
@@ -790,21 +864,42 @@ double packed_multiple(const LayerSpec& layer, const WinogradWeights::Tile& tile
   return static_cast<double>(values) / static_cast<double>(taps_in_all);
 }
 
+// Whether each output along a dilated dimension is one of a grid's products (see winograd_tiles.h), even if of zeros.
+bool grids_reach(const Problem& p, int d) {
+  const std::int64_t stride = p.layer.stride[d], dilation = p.layer.dilation[d];
+  if (dilation == 1) return true;
+  const std::int64_t step = stride * dilation;
+  const std::int64_t positions = ceil_div(p.call.in[d], dilation);
+  for (std::int64_t r = 0; r < dilation; ++r) {
+    for (std::int64_t k = 0; k < stride; ++k) {
+      const std::int64_t taps = ceil_div(p.layer.kernel[d] - k, stride);
+      const std::int64_t first = stride * r + dilation * k - p.call.pad_begin[d];
+      if (first - step >= 0 || first + step * (positions + taps - 1) < p.call.out[d]) return false;
+    }
+  }
+  return true;
+}
+
 // Why no Winograd should run the problem, or "".
 std::string decline_winograd(const PlanRequest& request) {
   const Problem& p = request.problem;
   if (p.call.invariant) return "its results depend on the cut into tiles, and 'invariant' was asked for";
   if (!WinogradWeights::can_use(p.layer)) {
-    return "it is for dilation 1 and two or three taps to a phase, in one dimension at least";
+    return "it is for two or three taps to a phase, in one dimension at least, and dilation that shares no factor with "
+           "stride";
   }
+  bool dilated = false;
   if (p.layer.stride[2] > WinogradOutput::kMaxPhasesAlongWidth) return "there are more than 64 phases along the width";
   for (int d = 0; d < kSpatialDims; ++d) {
-    const std::int64_t reached = p.layer.stride[d] * (p.call.in[d] - 1) + p.layer.kernel[d];
+    const std::int64_t reached = p.layer.stride[d] * (p.call.in[d] - 1) + p.layer.dilation[d] * (p.layer.kernel[d] - 1) + 1;
     if (p.call.pad_begin[d] < 0 || p.call.out[d] + p.call.pad_begin[d] > reached) {
       return "there are outputs beyond the reach of the input";
     }
     if (p.call.pad_begin[d] >= p.layer.stride[d] * p.call.in[d]) return "the padding cuts away whole inputs";
+    if (!grids_reach(p, d)) return "there are outputs that no tap of a dilated phase reaches";
+    dilated = dilated || p.layer.dilation[d] > 1;
   }
+  if (dilated && p.call.format == MemoryFormat::kChannelsLast) return "of dilated layers it computes contiguous ones";
   if (!request.weights.finite) return "the weights hold an infinity or a NaN";
   if (request.weights.exponent > kMaxWeightExponent || request.weights.exponent < kMinWeightExponent) {
     return "the largest weight is near 2^" + std::to_string(request.weights.exponent) +
@@ -850,6 +945,13 @@ class Winograd final : public Algorithm {
       return nullptr;
     }
     tiles.set_columns(best.panel.columns);
+    if (getenv("WP")) {
+      const auto pp = input_points(request.problem.layer, best.tile.size);
+      double v = 4.0 * pp[0] * pp[1] * pp[2] * request.problem.in_channels_per_group() * tiles.most_tiles() / 1024;
+      fprintf(stderr, "T=%d of %d blocks=%d cb=%d panel %dx%d V=%.0fK m%d comb=%d est %.3f ms\n", (int)tiles.most_tiles(),
+              (int)best.tiles, (int)tiles.block_count(), (int)best.block_channels, (int)best.panel.rows,
+              (int)best.panel.columns, v, best.tile.size[2], best.tile.combined, best.cycles / 3e6);
+    }  // PROF
     WinogradWeights form(request.problem.layer, best.tile, best.block_channels, best.panel.rows);
     auto execution =
         std::make_unique<WinogradExecution>(request, std::move(form), kernels, tiles, input_limit(request, best.tile.size));
@@ -881,6 +983,7 @@ class Winograd final : public Algorithm {
       }
       if (!sensible) continue;
       for (const bool combined : {false, true}) {
+        if (getenv("WB") && combined != (atoi(getenv("WB")) != 0)) continue;  // PROF
         design.tile.combined = combined;
         design.cycles = 0.0;
         if (packed_multiple(layer, design.tile) > most_packed) continue;

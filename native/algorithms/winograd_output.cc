@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "pack/winograd_points.h"
 #include "problem/checked.h"
@@ -31,6 +32,7 @@ struct WinogradOutput::Pass {
   std::int64_t tiles;     // of a channel
   const float* bias;      // of the first channel, or nullptr
   float* dst;  // of output (out_first_d, out_first_h, out_first_w) of the block's first image and the first channel
+  std::int64_t first_n;                                           // image that dst points at, as given
   std::int64_t stride_channel, stride_image, stride_d, stride_h;  // of dst
   float* carry;                                                   // of the first channel
 };
@@ -50,6 +52,7 @@ WinogradOutput::WinogradOutput(const Problem& problem, const KernelTable& table,
     extra_[d] = layer.kernel[d] - layer.stride[d] * (most_taps_[d] - 1);
     tail_[d] = std::max<std::int64_t>(0, problem_.call.out[d] + problem_.call.pad_begin[d] -
                                              layer.stride[d] * tile_[d] * ceil_div(problem_.call.in[d], tile_[d]));
+    if (tiles.dilated()) tail_[d] = layer.stride[d] * (most_taps_[d] - 1);  // as far as they are outputs
     for (int taps = 0; taps <= kMaxWinogradTaps; ++taps) {
       kernel_[d][taps] = -1;
       for (int i = 0; i < table.winograd_output_count; ++i) {
@@ -124,7 +127,13 @@ std::int64_t WinogradOutput::floats() const {
   arrays += phases * kOver;         // over
   arrays += 2 * phases * tile_[2];  // row, interleaved
   arrays += kSpatialDims;           // masks
-  return arrays * stride() + 2 * tails_floats() + staged_floats();
+  return arrays * stride() + 2 * tails_floats() + whole_floats() + staged_floats();
+}
+
+std::int64_t WinogradOutput::whole_floats() const {
+  if (!tiles_->dilated()) return 0;
+  const std::int64_t step = problem_.layer.stride[2] * problem_.layer.dilation[2];
+  return round_up(step * (tiles_->block(0).size[2] * tile_[2] + kOver + 2), kFloatsPerLine);
 }
 
 std::int64_t WinogradOutput::tails_floats() const {
@@ -203,6 +212,7 @@ void WinogradOutput::store(const RunArgs& args, std::int64_t group, const TileBo
   pass.box = &box;
   pass.used = used;
   pass.tiles = box.tiles();
+  pass.first_n = tiles_->source(box.first_image).n;
   Buffers& b = pass.buffers;
   std::uint32_t* const masks = reinterpret_cast<std::uint32_t*>(scratch);
   fill_masks(box, masks);
@@ -220,6 +230,7 @@ void WinogradOutput::store(const RunArgs& args, std::int64_t group, const TileBo
   b.interleaved = take(phases_w * tile_[2] * s);
   b.tails = take(tails_floats());
   b.finished = take(tails_floats());
+  b.whole = take(whole_floats());
   b.staged = next;
 
   // Floats from the products of one class to the next.
@@ -249,7 +260,7 @@ void WinogradOutput::store(const RunArgs& args, std::int64_t group, const TileBo
       pass.stride_d = out[1] * out[2];
       pass.stride_channel = out[0] * pass.stride_d;
       pass.stride_image = layer.out_channels * pass.stride_channel;
-      pass.dst = args.dst + (box.first_image * layer.out_channels + channel) * pass.stride_channel +
+      pass.dst = args.dst + (pass.first_n * layer.out_channels + channel) * pass.stride_channel +
                  box.out_first[0] * pass.stride_d + box.out_first[1] * pass.stride_h + box.out_first[2];
     }
     for (std::int64_t rd = 0; rd < layer.stride[0]; ++rd) {
@@ -370,35 +381,49 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
   struct Range {
     std::int64_t first, end, origin, step;
   };
-  const auto range = [&](int d, std::int64_t j, std::int64_t residue) {
-    const std::int64_t step = layer.stride[d] * tile_[d];
-    const std::int64_t origin =
-        step * box.first[d] + layer.stride[d] * j + residue - problem_.call.pad_begin[d] - box.out_first[d];
+  const auto range = [&](int d, std::int64_t j, std::int64_t residue, std::int64_t grid) {
+    const std::int64_t dilation = layer.dilation[d];
+    const std::int64_t step = layer.stride[d] * dilation * tile_[d];
+    const std::int64_t origin = step * box.first[d] + layer.stride[d] * (dilation * j + grid) + dilation * residue -
+                                problem_.call.pad_begin[d] - box.out_first[d];
     const std::int64_t wanted = j < tile_[d] ? (box.halo[d] ? 1 : 0) : box.size[d] - 1;
     return Range{std::max(wanted, ceil_div(-origin, step)), std::min(box.size[d], ceil_div(box.out_size[d] - origin, step)),
                  origin, step};
   };
-  const Range depth = range(0, jd, pass.rd), height = range(1, jh, pass.rh);
-  if (depth.first >= depth.end || height.first >= height.end) return;
-
-  const std::int64_t halo_w = box.halo[2] ? 1 : 0;
-  const std::int64_t ow = range(2, 0, 0).origin + halo_w * phases;
-  const std::int64_t skip = std::max<std::int64_t>(0, -ow);
-  const std::int64_t end = std::min((box.size[2] - halo_w) * phases, box.out_size[2] - ow);
-  // Calls visit(first tile, dst of its row) for each run of rows of tiles along the height.
-  const std::int64_t rows = height.end - height.first;
+  // Calls visit for each run of rows of tiles along the height.
+  struct Run {
+    std::int64_t tile;  // first
+    float* dst;         // of its row
+    std::int64_t rows;
+    std::ptrdiff_t stride;  // of dst, from row to row
+    std::int64_t of_image;  // rows of this image and channel
+    std::int64_t grid;      // along the width
+  };
   const auto for_each_run = [&](const auto& visit) {
     for (std::int64_t c = 0; c < pass.channels; ++c) {
       for (std::int64_t i = 0; i < box.images; ++i) {
+        const WinogradTiles::Source source = tiles_->source(box.first_image + i);
+        const Range depth = range(0, jd, pass.rd, source.grid[0]), height = range(1, jh, pass.rh, source.grid[1]);
+        if (height.first >= height.end) continue;
+        float* const image = pass.dst + c * pass.stride_channel + (source.n - pass.first_n) * pass.stride_image;
         for (std::int64_t d = depth.first; d < depth.end; ++d) {
-          visit(c * tiles_->product_floats + ((i * box.size[0] + d) * box.size[1] + height.first) * box.size[2],
-                pass.dst + c * pass.stride_channel + i * pass.stride_image +
-                    (depth.origin + depth.step * d) * pass.stride_d +
-                    (height.origin + height.step * height.first) * pass.stride_h);
+          const std::int64_t rows = height.end - height.first;
+          visit(Run{c * tiles_->product_floats + ((i * box.size[0] + d) * box.size[1] + height.first) * box.size[2],
+                    image + (depth.origin + depth.step * d) * pass.stride_d +
+                        (height.origin + height.step * height.first) * pass.stride_h,
+                    rows, height.step * pass.stride_h, (depth.end - depth.first) * rows, source.grid[2]});
         }
       }
     }
   };
+  bool any = false;
+  for_each_run([&](const Run&) { any = true; });
+  if (!any) return;
+
+  const std::int64_t halo_w = box.halo[2] ? 1 : 0;
+  const std::int64_t ow = range(2, 0, 0, 0).origin + halo_w * phases;
+  const std::int64_t skip = std::max<std::int64_t>(0, -ow);
+  const std::int64_t end = std::min((box.size[2] - halo_w) * phases, box.out_size[2] - ow);
   const float* over[kMaxPhasesAlongWidth];
   std::int64_t over_stride[kMaxPhasesAlongWidth];
   for (std::int64_t rw = 0; rw < phases_w; ++rw) {
@@ -432,17 +457,16 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
   }
 
   // What runs over the last tile of each row, gathered and finished.
-  const std::int64_t row_tails = rows * tail;
   if (tail > 0) {
     float* gathered = b.tails;
-    for_each_run([&](std::int64_t tile, float*) {
+    for_each_run([&](const Run& run) {
       for (std::int64_t e = 0; e < tail; ++e) {
         const std::int64_t rw = e % phases_w, j = e / phases_w;
         const bool reached = over[rw] != nullptr && j < taps(2, rw) - 1;
-        const float* const from = over[rw] + j * over_stride[rw] + tile + box.size[2] - 1;
-        for (std::int64_t r = 0; r < rows; ++r) gathered[r * tail + e] = reached ? from[r * box.size[2]] : 0.0f;
+        const float* const from = over[rw] + j * over_stride[rw] + run.tile + box.size[2] - 1;
+        for (std::int64_t r = 0; r < run.rows; ++r) gathered[r * tail + e] = reached ? from[r * box.size[2]] : 0.0f;
       }
-      gathered += row_tails;
+      gathered += run.rows * tail;
     });
     const std::int64_t of_channel = (gathered - b.tails) / pass.channels;
     for (std::int64_t c = 0; c < pass.channels; ++c) {
@@ -451,28 +475,92 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
     }
   }
 
+  const float* finished = b.finished;
+  const std::int64_t row_floats = box.size[2] * phases;
+  if (tiles_->dilated()) {
+    // With all grids along the width in the block, and no output of a row in another one, whole rows are put together.
+    const std::int64_t grids = layer.dilation[2];
+    const bool whole_rows = phases_w == 1 || (box.first[2] == 0 && box.end[2]);
+    const bool together = whole_rows && box.first_image % grids == 0 && box.images % grids == 0;
+    for_each_run([&](const Run& run) {
+      const std::ptrdiff_t next = box.size[0] * box.size[1] * box.size[2] * phases;  // the same row of the next grid
+      for (std::int64_t r = 0; r < run.rows; ++r, finished += tail) {
+        const GridRow row{b.interleaved + run.tile * phases + r * row_floats + halo_w * phases,
+                          next,
+                          finished,
+                          run.of_image * tail,
+                          box.first[2] * tile_[2] + halo_w * tile_[2],
+                          (box.size[2] - halo_w) * tile_[2],
+                          tail / phases_w};
+        float* const dst = run.dst + r * run.stride;
+        if (!together) {
+          scatter_grid(row, run.grid, dst);
+        } else if (run.grid == 0) {
+          store_grids(pass, row, dst);
+        }
+      }
+    });
+    return;
+  }
   // Where the first outputs of a row are skipped, the tail of the row before takes their place: whole rows are copied at
   // once.
   const bool joined = tail <= skip;
-  const float* finished = b.finished;
-  for_each_run([&](std::int64_t tile, float* dst) {
-    float* const row = b.interleaved + (tile + halo_w) * phases;
-    const std::int64_t step = box.size[2] * phases;
-    for (std::int64_t r = 0; joined && r < rows; ++r) {
-      for (std::int64_t e = 0; e < tail; ++e) row[r * step + end + e] = finished[r * tail + e];
+  for_each_run([&](const Run& run) {
+    float* const row = b.interleaved + (run.tile + halo_w) * phases;
+    for (std::int64_t r = 0; joined && r < run.rows; ++r) {
+      for (std::int64_t e = 0; e < tail; ++e) row[r * row_floats + end + e] = finished[r * tail + e];
     }
-    const RowsCopyArgs call{row + skip,
-                            step,
-                            std::max<std::int64_t>(0, end - skip) + (joined ? tail : 0),
-                            finished,
-                            joined ? 0 : tail,
-                            dst + ow + skip,
-                            height.step * pass.stride_h,
-                            rows,
-                            stream_};
+    const RowsCopyArgs call{row + skip, row_floats,        std::max<std::int64_t>(0, end - skip) + (joined ? tail : 0),
+                            finished,   joined ? 0 : tail, run.dst + ow + skip,
+                            run.stride, run.rows,          stream_};
     table_->rows_copy(&call);
-    finished += row_tails;
+    finished += run.rows * tail;
   });
+}
+
+// A row of one grid to where its outputs stand in an output row.
+void WinogradOutput::scatter_grid(const GridRow& row, std::int64_t grid, float* dst) const {
+  const std::int64_t stride = problem_.layer.stride[2], dilation = problem_.layer.dilation[2];
+  const std::int64_t step = stride * dilation;
+  const auto scatter = [&](const float* from, std::int64_t first, std::int64_t count) {
+    for (std::int64_t rw = 0; rw < stride; ++rw) {
+      const std::int64_t origin = step * first + stride * grid + dilation * rw - problem_.call.pad_begin[2];
+      const std::int64_t begin = std::max<std::int64_t>(0, ceil_div(-origin, step));
+      const std::int64_t end = std::min(count, ceil_div(problem_.call.out[2] - origin, step));
+      for (std::int64_t q = begin; q < end; ++q) dst[origin + step * q] = from[q * stride + rw];
+    }
+  };
+  scatter(row.values, row.first, row.count);
+  scatter(row.tail, row.first + row.count, row.tail_count);
+}
+
+// The rows of all grids along the width, as one output row.
+void WinogradOutput::store_grids(const Pass& pass, const GridRow& row, float* dst) const {
+  constexpr Epilogue kNothing{-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::infinity()};
+  const std::int64_t stride = problem_.layer.stride[2], dilation = problem_.layer.dilation[2];
+  const std::int64_t step = stride * dilation;
+  float* const whole = pass.buffers.whole;  // the outputs from step*first of the uncropped row on
+  if (stride == 1) {
+    const RowStoreArgs weave{row.values, row.next, dilation, row.count * dilation, whole, 0.0f, &kNothing};
+    table_->row_store(&weave);
+  }
+  for (std::int64_t r = 0; r < dilation; ++r) {
+    for (std::int64_t rw = 0; rw < stride; ++rw) {
+      const float* const values = row.values + r * row.next + rw;
+      const float* const tail = row.tail + r * row.tail_next + rw;
+      float* const to = whole + stride * r + dilation * rw;
+      for (std::int64_t q = 0; q < row.count && stride > 1; ++q) to[step * q] = values[stride * q];
+      for (std::int64_t q = 0; q < row.tail_count; ++q) to[step * (row.count + q)] = tail[stride * q];
+    }
+  }
+  const std::int64_t shift = problem_.call.pad_begin[2] - step * row.first;  // of the first output in `whole`
+  const std::int64_t begin = std::max<std::int64_t>(0, shift);
+  // With more than one phase the row is whole, and what no grid's product reaches is beyond the outputs.
+  const std::int64_t end =
+      std::min(shift + problem_.call.out[2], stride > 1 ? whole_floats() : step * (row.count + row.tail_count));
+  const RowsCopyArgs call{whole + begin, 0, std::max<std::int64_t>(0, end - begin), nullptr, 0, dst + begin - shift, 0, 1,
+                          stream_};
+  table_->rows_copy(&call);
 }
 
 void WinogradOutput::transpose_staged(const RunArgs& args, std::int64_t group, const TileBox& box, const ChannelBlock& block,

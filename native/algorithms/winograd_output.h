@@ -37,8 +37,17 @@ class WinogradOutput {
     std::ptrdiff_t stride_d, stride_h, stride_w;
   };
   struct Buffers {
-    float *depth, *height, *over, *row, *interleaved, *tails, *finished, *staged;
+    float *depth, *height, *over, *row, *interleaved, *tails, *finished, *whole, *staged;
     const std::uint32_t* mask[kSpatialDims];
+  };
+  // A finished row of one grid (winograd_tiles.h): values[q][residue] for `count` places from `first` of the image on, then
+  // tail[q][residue] for more. The same row of the next grid along the width stands `next` and `tail_next` further on.
+  struct GridRow {
+    const float* values;
+    std::ptrdiff_t next;
+    const float* tail;
+    std::ptrdiff_t tail_next;
+    std::int64_t first, count, tail_count;
   };
   // What is constant while a row of phases of some channels is stored.
   struct Pass;
@@ -46,6 +55,7 @@ class WinogradOutput {
   int taps(int d, std::int64_t residue) const { return residue < extra_[d] ? most_taps_[d] : most_taps_[d] - 1; }
   std::int64_t stride() const;  // of a row of scratch: all tiles of some channels
   std::int64_t tails_floats() const;
+  std::int64_t whole_floats() const;  // a row of all grids of a dilated layer
   std::int64_t carry_stride() const;  // of channels
   std::int64_t carry_slots() const;   // transforms of one phase that carry
   std::int64_t carry_slot() const;    // floats of one
@@ -59,6 +69,8 @@ class WinogradOutput {
                        std::int64_t channels) const;
   template <typename ViewOf>
   void store_rows(const Pass& pass, std::int64_t jd, std::int64_t jh, std::int64_t begin, const ViewOf& view_of) const;
+  void scatter_grid(const GridRow& row, std::int64_t grid, float* dst) const;
+  void store_grids(const Pass& pass, const GridRow& row, float* dst) const;
   void transpose_staged(const RunArgs& args, std::int64_t group, const TileBox& box, const ChannelBlock& block,
                         const float* staged) const;
   std::int64_t staged_floats() const;

@@ -16,14 +16,17 @@ WinogradTiles::WinogradTiles(const Problem& problem, const std::array<int, kSpat
                              const std::array<int, kSpatialDims>& input_points, const std::array<int, kSpatialDims>& taps,
                              std::int64_t most)
     : points(input_points),
-      in_(problem.call.in),
       out_(problem.call.out),
       stride_(problem.layer.stride),
       pad_(problem.call.pad_begin),
-      batch_(problem.call.batch),
+      grids_(problem.layer.dilation),
+      batch_(problem.call.batch * grids_[0] * grids_[1] * grids_[2]),
       tile_(tile),
       taps_(taps) {
-  for (int d = 0; d < kSpatialDims; ++d) tiles_[d] = ceil_div(in_[d], tile_[d]);
+  for (int d = 0; d < kSpatialDims; ++d) {
+    in_[d] = ceil_div(problem.call.in[d], grids_[d]);
+    tiles_[d] = ceil_div(in_[d], tile_[d]);
+  }
   extent_ = tiles_;
   const auto with_halo = [&](const Dims& extent) {
     std::int64_t product = 1;
@@ -51,6 +54,8 @@ WinogradTiles::WinogradTiles(const Problem& problem, const std::array<int, kSpat
   const bool whole = blocks_[0] * blocks_[1] * blocks_[2] == 1;
   images = whole ? std::clamp<std::int64_t>(most / std::max<std::int64_t>(1, with_halo(extent_)), 1, batch_) : 1;
   images = ceil_div(batch_, ceil_div(batch_, images));
+  // All grids along the width in one block, if that can be: they make output rows together.
+  if (whole && images < batch_ && images > grids_[2]) images = images / grids_[2] * grids_[2];
   blocks_n_ = ceil_div(batch_, images);
 
   const auto places = [](std::int64_t count) {
@@ -110,8 +115,8 @@ TileBox WinogradTiles::box(std::int64_t n, std::int64_t d, std::int64_t h, std::
     const std::int64_t out_begin = std::clamp<std::int64_t>(stride_[e] * tile_[e] * begin - pad_[e], 0, out_[e]);
     const std::int64_t out_end =
         b.end[e] ? out_[e] : std::clamp<std::int64_t>(stride_[e] * tile_[e] * end - pad_[e], 0, out_[e]);
-    b.out_first[e] = out_begin;
-    b.out_size[e] = out_end - out_begin;
+    b.out_first[e] = dilated() ? 0 : out_begin;
+    b.out_size[e] = dilated() ? out_[e] : out_end - out_begin;
   }
   return b;
 }

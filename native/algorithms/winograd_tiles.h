@@ -1,4 +1,9 @@
 // The tiles of Winograd and the blocks that they are computed in.
+//
+// With dilation, the inputs r, r + dilation, r + 2*dilation, ... of a dimension are a grid of their own: the taps that meet
+// one of them meet all of them and no other. Each combination of grids is an image here ("image" is this, below); tap
+// residue k and grid r together make the outputs stride*dilation*q + stride*r + dilation*k of the uncropped output, q as
+// without dilation.
 #pragma once
 
 #include <array>
@@ -21,7 +26,7 @@ struct TileBox {
   bool carry_in;                        // along WinogradTiles::carry: a block before it hands on what runs over,
   bool carry_out;                       // or it does so itself
   std::array<bool, kSpatialDims> end;   // holds the last tile
-  Dims out_first;                       // outputs that the block stores
+  Dims out_first;                       // outputs that the block stores (with dilation: among which those are)
   Dims out_size;
   std::int64_t tiles() const { return images * size[0] * size[1] * size[2]; }
 };
@@ -35,6 +40,18 @@ class WinogradTiles {
 
   // Sets columns, row_floats and product_floats.
   void set_columns(std::int64_t panel_columns);
+
+  // Image `index` as it was given: image n, grid (grid[0], grid[1], grid[2]).
+  struct Source {
+    std::int64_t n;
+    Dims grid;
+  };
+  Source source(std::int64_t index) const {
+    return {index / (grids_[0] * grids_[1] * grids_[2]),
+            {index / grids_[2] / grids_[1] % grids_[0], index / grids_[2] % grids_[1], index % grids_[2]}};
+  }
+  bool dilated() const { return grids_[0] * grids_[1] * grids_[2] > 1; }
+  std::int64_t in_size(int d) const { return in_[d]; }  // of an image; grids that are smaller end with a zero
 
   std::int64_t block_count() const { return blocks_n_ * blocks_[0] * blocks_[1] * blocks_[2]; }
   TileBox block(std::int64_t index) const;
@@ -58,7 +75,7 @@ class WinogradTiles {
  private:
   TileBox box(std::int64_t n, std::int64_t d, std::int64_t h, std::int64_t w) const;
 
-  Dims in_, out_, stride_, pad_;
+  Dims in_, out_, stride_, pad_, grids_;
   std::int64_t batch_;
   std::array<int, kSpatialDims> tile_, taps_;
   Dims tiles_;   // of an image
