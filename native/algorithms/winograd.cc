@@ -744,10 +744,15 @@ double choose_panel(const PlanRequest& request, const TileKernels& kernels, std:
   const std::int64_t chunks = ceil_div(channels, channel_chunk(p.layer, design->tile));
   const double steps = static_cast<double>(channels) / static_cast<double>(chunks);
   const std::int64_t blocks = ceil_div(p.out_channels_per_group(), design->block_channels);
+  const KernelTable& table = *request.kernels;
   double least = 0.0;
-  for (int i = 0; i < request.kernels->wide_count; ++i) {
-    const TileKernel& kernel = request.kernels->wide[i];
-    if (kernel.nr > kMaxPanelVectors * kernels.lanes()) continue;
+  for (int vectors = 1; vectors <= kMaxPanelVectors; ++vectors) {
+    const std::int64_t columns = std::int64_t{vectors} * kernels.lanes();
+    // The tallest: rows are split evenly anyway.
+    const TileKernel* const tallest =
+        std::find_if(table.wide, table.wide + table.wide_count, [&](const TileKernel& k) { return k.nr == columns; });
+    if (tallest == table.wide + table.wide_count) continue;
+    const TileKernel& kernel = *tallest;
     const std::int64_t repeats = blocks * chunks * ceil_div(tiles, kernel.nr);
     double cycles = 0.0;
     for_each_class(p.layer, design->tile.size, [&](std::int64_t points, std::int64_t, std::int64_t phases) {
@@ -828,8 +833,9 @@ void estimate(const PlanRequest& request, const TileKernels& kernels, const Chan
   if (tiles.dilated()) design->cycles += static_cast<double>(p.src_elements() + p.dst_elements()) * kGridPerFloat;
 }
 
-// Fills in everything but the tile.
-void design_blocks(const PlanRequest& request, const TileKernels& kernels, Design* design) {
+// Fills in everything but the tile. Gives up on one that is far from `best`, if that is set.
+void design_blocks(const PlanRequest& request, const TileKernels& kernels, const Design& best, Design* design) {
+  constexpr double kFar = 1.1;
   const Problem& p = request.problem;
   const std::int64_t channels = p.in_channels_per_group();
   const std::int64_t outputs = p.out_channels_per_group();
@@ -851,6 +857,7 @@ void design_blocks(const PlanRequest& request, const TileKernels& kernels, Desig
     if (getenv("WT")) trial.tiles = atoi(getenv("WT"));                                            // PROF
     estimate(request, kernels, counts, &trial);
     if (design->cycles == 0.0 || trial.cycles < design->cycles) *design = trial;
+    if (best.cycles > 0.0 && design->cycles > kFar * best.cycles) return;
   }
 }
 
@@ -972,7 +979,7 @@ class Winograd final : public Algorithm {
     const bool high = request.problem.call.precision != Precision::kHighest;
     const double most_packed = high ? kMaxPackedMultipleHigh : kMaxPackedMultiple;
     Design best;
-    for (int choice = 0; choice < (high ? 8 : 1); ++choice) {
+    for (int choice = high ? 7 : 0; choice >= 0; --choice) {  // large tiles first: the best is found early
       Design design;
       bool sensible = true;
       for (int d = 0; d < kSpatialDims; ++d) {
@@ -987,7 +994,7 @@ class Winograd final : public Algorithm {
         design.tile.combined = combined;
         design.cycles = 0.0;
         if (packed_multiple(layer, design.tile) > most_packed) continue;
-        design_blocks(request, kernels, &design);
+        design_blocks(request, kernels, best, &design);
         if (best.cycles == 0.0 || design.cycles < best.cycles) best = design;
       }
     }
