@@ -399,11 +399,18 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
     std::int64_t of_image;  // rows of this image and channel
     std::int64_t grid;      // along the width
   };
+  const bool dilated = tiles_->dilated();
+  const Range first_depth = range(0, jd, pass.rd, 0), first_height = range(1, jh, pass.rh, 0);  // of the first grid
   const auto for_each_run = [&](const auto& visit) {
     for (std::int64_t c = 0; c < pass.channels; ++c) {
       for (std::int64_t i = 0; i < box.images; ++i) {
-        const WinogradTiles::Source source = tiles_->source(box.first_image + i);
-        const Range depth = range(0, jd, pass.rd, source.grid[0]), height = range(1, jh, pass.rh, source.grid[1]);
+        WinogradTiles::Source source{pass.first_n + i, {0, 0, 0}};
+        Range depth = first_depth, height = first_height;
+        if (dilated) {
+          source = tiles_->source(box.first_image + i);
+          depth = range(0, jd, pass.rd, source.grid[0]);
+          height = range(1, jh, pass.rh, source.grid[1]);
+        }
         if (height.first >= height.end) continue;
         float* const image = pass.dst + c * pass.stride_channel + (source.n - pass.first_n) * pass.stride_image;
         for (std::int64_t d = depth.first; d < depth.end; ++d) {
@@ -417,7 +424,11 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
     }
   };
   bool any = false;
-  for_each_run([&](const Run&) { any = true; });
+  if (dilated) {
+    for_each_run([&](const Run&) { any = true; });
+  } else {
+    any = first_depth.first < first_depth.end && first_height.first < first_height.end;
+  }
   if (!any) return;
 
   const std::int64_t halo_w = box.halo[2] ? 1 : 0;
@@ -477,7 +488,7 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
 
   const float* finished = b.finished;
   const std::int64_t row_floats = box.size[2] * phases;
-  if (tiles_->dilated()) {
+  if (dilated) {
     // With all grids along the width in the block, and no output of a row in another one, whole rows are put together.
     const std::int64_t grids = layer.dilation[2];
     const bool whole_rows = phases_w == 1 || (box.first[2] == 0 && box.end[2]);
