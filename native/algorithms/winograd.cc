@@ -33,7 +33,7 @@ constexpr std::int64_t kFloatsPerLine = 16;
 constexpr std::int64_t kMaxBlockBytes = 6 << 20;               // of transformed input and products,
 constexpr double kBlockShares[] = {0.3, 0.5, 0.75, 1.5, 3.0};  // or so many second-level caches: what is tried
 constexpr double kResidentShare = 0.65;                        // of the second-level cache, that stays there
-constexpr std::int64_t kInputTaskFloats = 16 * 1024;           // of input that a task transforms
+constexpr std::int64_t kInputTaskFloats = 8 * 1024;            // of input that a task transforms
 constexpr std::int64_t kTransposedChannels = 16;               // at a time, of channels-last input
 constexpr double kMaxPackedMultiple = 2.5;                     // of the weights, with precision 'highest'
 constexpr double kMaxPackedMultipleHigh = 6.5;
@@ -96,9 +96,7 @@ class WinogradExecution final : public Execution {
         scale_(static_cast<float>(std::ldexp(1.0, 128 - limit_exponent))),
         panels_first_(form_.tile().combined && shared_bytes() <= request.caches.l2 / 2) {
     const std::int64_t channels = problem_.in_channels_per_group();
-    const Dims& in = problem_.call.in;
-    const std::int64_t elements = std::max<std::int64_t>(1, tiles_.images * in[0] * in[1] * in[2]);
-    slice_ = std::clamp<std::int64_t>(kInputTaskFloats / elements, 1, channels);
+    slice_ = std::clamp<std::int64_t>(kInputTaskFloats / std::max<std::int64_t>(1, tiles_.most_positions), 1, channels);
     if (last()) slice_ = std::min(channels, round_up(slice_, kTransposedChannels));
     for (int d = 0; d < kSpatialDims; ++d) points_[d] = tiles_.points[d];
     list_kernels();
