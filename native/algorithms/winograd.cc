@@ -31,7 +31,7 @@ namespace {
 
 constexpr std::int64_t kFloatsPerLine = 16;
 constexpr std::int64_t kMaxBlockBytes = 6 << 20;               // of transformed input and products,
-constexpr double kBlockShares[] = {0.3, 0.5, 0.75, 1.5, 3.0};  // or so many second-level caches: what is tried
+constexpr double kBlockShares[] = {0.75, 1.5, 0.5, 0.3, 3.0};  // or so many second-level caches: what is tried
 constexpr double kResidentShare = 0.65;                        // of the second-level cache, that stays there
 constexpr std::int64_t kInputTaskFloats = 8 * 1024;            // of input that a task transforms
 constexpr std::int64_t kTransposedChannels = 16;               // at a time, of channels-last input
@@ -833,7 +833,7 @@ void estimate(const PlanRequest& request, const TileKernels& kernels, const Chan
 
 // Fills in everything but the tile. Gives up on one that is far from `best`, if that is set.
 void design_blocks(const PlanRequest& request, const TileKernels& kernels, const Design& best, Design* design) {
-  constexpr double kFar = 1.1;
+  constexpr double kFar = 1.25;
   const Problem& p = request.problem;
   const std::int64_t channels = p.in_channels_per_group();
   const std::int64_t outputs = p.out_channels_per_group();
