@@ -75,12 +75,19 @@ export function winogradAllowance(
   const placeOf = (axis: Axis, input: number) =>
     mod(input, axis.dilation) * (axis.tiles + 1) + max(0, min(floor(floor(input / axis.dilation) / axis.tile), axis.tiles));
   const placeReached = (axis: Axis, o: number) => placeOf(axis, floor((o + axis.begin - tapOf(axis, o) * axis.dilation) / axis.stride));
+  const [tileOfDepth, tileOfHeight, tileOfWidth] =
+    axes.map((axis) => Int32Array.from({ length: axis.in }, (_, input) => placeOf(axis, input))) as [Int32Array, Int32Array, Int32Array];
+  const [reachedDepth, reachedHeight, reachedWidth] =
+    axes.map((axis) => Int32Array.from({ length: axis.out }, (_, o) => placeReached(axis, o))) as [Int32Array, Int32Array, Int32Array];
+  const [tapDepth, tapHeight, tapWidth] =
+    axes.map((axis) => Int32Array.from({ length: axis.out }, (_, o) => tapOf(axis, o))) as [Int32Array, Int32Array, Int32Array];
   let position = 0;
   for (let od = 0; od < depth.out; od++) {
     for (let oh = 0; oh < height.out; oh++) {
       for (let ow = 0; ow < width.out; ow++, position++) {
-        place[position] = (placeReached(depth, od) * places(height) + placeReached(height, oh)) * places(width) + placeReached(width, ow);
-        residue[position] = (tapOf(depth, od) * height.stride + tapOf(height, oh)) * width.stride + tapOf(width, ow);
+        place[position] = ((reachedDepth[od] as number) * places(height) + (reachedHeight[oh] as number)) * places(width) +
+          (reachedWidth[ow] as number);
+        residue[position] = ((tapDepth[od] as number) * height.stride + (tapHeight[oh] as number)) * width.stride + (tapWidth[ow] as number);
       }
     }
   }
@@ -100,7 +107,8 @@ export function winogradAllowance(
             for (let od = 0; od <= 1; od++) {
               for (let oh = 0; oh <= 1; oh++) {
                 for (let ow = 0; ow <= 1; ow++) {
-                  const g = ((placeOf(depth, d) + od) * places(height) + placeOf(height, h) + oh) * places(width) + placeOf(width, v) + ow;
+                  const g = (((tileOfDepth[d] as number) + od) * places(height) + (tileOfHeight[h] as number) + oh) * places(width) +
+                    (tileOfWidth[v] as number) + ow;
                   if (value > (reached[g] as number)) reached[g] = value;
                 }
               }
