@@ -92,7 +92,7 @@ class WinogradExecution final : public Execution {
         chunk_(channel_chunk(request.problem.layer, form_.tile())),
         tiles_(tiles),
         output_(request.problem, *request.kernels, form_, tiles_,
-                streams(request.problem, *request.kernels, request.caches)),
+                streams(request.problem, *request.kernels, request.caches, kStreamDense)),
         scale_(static_cast<float>(std::ldexp(1.0, 128 - limit_exponent))),
         panels_first_(form_.tile().combined && shared_bytes() <= request.caches.l2 / 2) {
     const std::int64_t channels = problem_.in_channels_per_group();
