@@ -11,11 +11,14 @@
 #include <array>
 #include <atomic>
 #include <cmath>
+#include <cstdio>   //PROF
+#include <cstdlib>  //PROF
 #include <cstring>
 
 #include "algorithms/algorithm.h"
 #include "algorithms/cost_model.h"
 #include "algorithms/limits.h"
+#include "algorithms/streaming.h"
 #include "algorithms/tile_kernels.h"
 #include "algorithms/winograd_output.h"
 #include "algorithms/winograd_tiles.h"
@@ -27,45 +30,56 @@ namespace convtranspose {
 namespace {
 
 constexpr std::int64_t kFloatsPerLine = 16;
-constexpr std::int64_t kMaxSharedBytes = 5 << 20;     // of transformed input,
-constexpr double kSharedPerCache = 2.5;               // or this many second-level caches
-constexpr double kProductsPerCache = 0.625;           // of the values of a block of output channels
-constexpr std::int64_t kInputTaskFloats = 16 * 1024;  // of input that a task transforms
-constexpr std::int64_t kTransposedChannels = 16;      // at a time, of channels-last input
-constexpr double kMaxPackedMultiple = 2.5;            // of the weights, with precision 'highest'
+constexpr std::int64_t kMaxBlockBytes = 6 << 20;               // of transformed input and products,
+constexpr double kBlockShares[] = {0.75, 1.5, 0.5, 0.3, 3.0};  // or so many second-level caches: what is tried
+constexpr double kResidentShare = 0.65;                        // of the second-level cache, that stays there
+constexpr std::int64_t kInputTaskFloats = 8 * 1024;            // of input that a task transforms
+constexpr std::int64_t kTransposedChannels = 16;               // at a time, of channels-last input
+constexpr double kMaxPackedMultiple = 2.5;                     // of the weights, with precision 'highest'
 constexpr double kMaxPackedMultipleHigh = 6.5;
 constexpr int kMaxWeightExponent = 40;
 constexpr int kMinWeightExponent = -60;
 constexpr int kMaxInputExponent = 90;
 constexpr std::int64_t kMaxBlocks = 1 << 16;  // of tiles, each of which all threads share
-constexpr std::int64_t kRowsPerClass = 128;   // of the GEMMs, about
-constexpr std::int64_t kMinBlockChannels = 4;
+constexpr std::int64_t kRowsPerClass = 64;    // of the GEMMs, about
+constexpr std::int64_t kMinBlockChannels = 16;
 constexpr std::int64_t kMaxBlockChannels = 32;
 constexpr std::int64_t kWantedBlocks = 4;
 constexpr std::int64_t kMinShare = 8;  // channels of such a block
-constexpr std::int64_t kGoodTiles = 160;
+constexpr int kMaxPanelVectors = 3;    // a chunk of channels of a panel of tiles stays in the first-level cache
 
 // Channels summed in registers before they are added to the rest. Values are larger than the inputs and weights that they
-// are made of, the more so the more dimensions are transformed; with these chunks the RMS error of tiles of two is no worse
-// than that of the direct kernels, which sum 512 products.
-std::int64_t channel_chunk(const WinogradWeights::Tile& tile, std::int64_t channels) {
-  constexpr std::int64_t kChunk[kSpatialDims + 1] = {512, 64, 64, 32};
-  constexpr std::int64_t kChunkOfLargeTiles = 256;
-  constexpr std::int64_t kFewChannels = 64;  // of which the direct kernels' sums are shorter, too
-  int transformed = 0;
-  for (const int size : tile.size) {
-    if (size > 2) return kChunkOfLargeTiles;
-    transformed += size > 1 ? 1 : 0;
+// are made of, the more so the more dimensions are transformed: sums are so much shorter than those of the direct kernels,
+// of `products` products, that the RMS error of tiles of two is no worse than theirs.
+std::int64_t channel_chunk(const LayerSpec& layer, const WinogradWeights::Tile& tile) {
+  constexpr double kShare[kSpatialDims + 1] = {1.0, 0.375, 0.1875, 0.0625};  // [transformed dimensions]
+  constexpr std::int64_t kProducts = 512;                                    // that the direct kernels sum at most
+  constexpr std::int64_t kOfLargeTiles = 128;
+  constexpr std::int64_t kGranule = 8;
+  const std::int64_t channels = std::max<std::int64_t>(1, layer.in_channels / layer.groups);
+  std::int64_t products = channels, transformed = 0;
+  bool large = false;
+  for (int d = 0; d < kSpatialDims; ++d) {
+    products *= WinogradWeights::most_taps(layer, d);
+    transformed += tile.size[d] > 1 ? 1 : 0;
+    large = large || tile.size[d] > 2;
   }
-  return channels > kFewChannels ? kChunk[transformed] : kChunk[transformed] / 2;
+  const double share = kShare[transformed] * static_cast<double>(std::min(products, kProducts));
+  const std::int64_t most = large ? kOfLargeTiles : std::max<std::int64_t>(kGranule, std::llround(share));
+  return std::min(channels, round_up(ceil_div(channels, ceil_div(channels, most)), kGranule));
 }
 
 // Cycles, fitted to the native bench.
-constexpr double kCombinePerVector = 3.0;  // of weights
-constexpr double kInputPerVector = 6.0;    // of tiles, per point
-constexpr double kOutputPerVector = 8.0;   // of tiles, per value
-constexpr double kRowCost = 25.0;          // a row of tiles that is split or stored
-constexpr double kStreamShare = 0.4;       // of the time to stream weights, that products do not hide
+constexpr double kCombinePerVector = 3.0;    // of weights
+constexpr double kInputPerVector = 6.0;      // of tiles, per point
+constexpr double kOutputPerVector = 8.0;     // of tiles, per value
+constexpr double kGridPerFloat = 1.0;        // gathered from inputs, or spread to outputs, of a dilated layer
+constexpr double kTask = 3000.0;             // a block of tiles and of output channels, its share of a stage
+constexpr double kInputCall = 100.0;         // a channel of a block of tiles
+constexpr double kOutputCall = 200.0;        // a channel's row of phases of a block of tiles
+constexpr double kRowCost = 25.0;            // a row of tiles that is split or stored
+constexpr double kInputStreamShare = 0.4;    // of the time to stream transformed input, that products do not hide
+constexpr double kWeightStreamShare = 0.25;  // of the same for weights, which stand in the order of their use
 
 class WinogradExecution final : public Execution {
  public:
@@ -75,15 +89,14 @@ class WinogradExecution final : public Execution {
         table_(request.kernels),
         form_(std::move(form)),
         kernels_(std::move(tile_kernels)),
-        chunk_(channel_chunk(form_.tile(), request.problem.in_channels_per_group())),
+        chunk_(channel_chunk(request.problem.layer, form_.tile())),
         tiles_(tiles),
-        output_(request.problem, *request.kernels, form_, tiles_),
+        output_(request.problem, *request.kernels, form_, tiles_,
+                streams(request.problem, *request.kernels, request.caches, kStreamDense)),
         scale_(static_cast<float>(std::ldexp(1.0, 128 - limit_exponent))),
-        panels_first_(shared_bytes() <= request.caches.l2 / 2) {
+        panels_first_(form_.tile().combined && shared_bytes() <= request.caches.l2 / 2) {
     const std::int64_t channels = problem_.in_channels_per_group();
-    const Dims& in = problem_.call.in;
-    const std::int64_t elements = std::max<std::int64_t>(1, tiles_.images * in[0] * in[1] * in[2]);
-    slice_ = std::clamp<std::int64_t>(kInputTaskFloats / elements, 1, channels);
+    slice_ = std::clamp<std::int64_t>(kInputTaskFloats / std::max<std::int64_t>(1, tiles_.most_positions), 1, channels);
     if (last()) slice_ = std::min(channels, round_up(slice_, kTransposedChannels));
     for (int d = 0; d < kSpatialDims; ++d) points_[d] = tiles_.points[d];
     list_kernels();
@@ -96,6 +109,7 @@ class WinogradExecution final : public Execution {
                                                                                                  : Precision::kHighest;
     notes.push_back("inputs that hold an infinity, a NaN or a magnitude of 2^" + std::to_string(limit_exponent) +
                     " or more run as algorithm 'direct'");
+    if (tiles_.dilated()) notes.push_back("calls with a residual run as algorithm 'direct'");
   }
 
   const PackedForm* packed_form() const override { return &form_; }
@@ -105,7 +119,7 @@ class WinogradExecution final : public Execution {
                           : static_cast<std::int64_t>(form_.blocks().size());
   }
   std::size_t shared_bytes() const override {
-    return static_cast<std::size_t>(tiles_.point_count() * point_floats()) * sizeof(float);
+    return static_cast<std::size_t>(input_shared_floats() + output_.carry_floats()) * sizeof(float);
   }
   std::size_t workspace_bytes() const override {
     return static_cast<std::size_t>(std::max(input_floats(), front_floats() + product_floats() + output_.floats())) *
@@ -125,15 +139,24 @@ class WinogradExecution final : public Execution {
 
  private:
   bool last() const { return problem_.call.format == MemoryFormat::kChannelsLast; }
-  std::int64_t row() const { return tiles_.row_floats; }  // floats of one channel at one point
-  std::int64_t point_floats() const { return problem_.in_channels_per_group() * row() + kFloatsPerLine; }
+
+  // The transformed input is [point][panel of tiles][channel][tile of the panel].
+  std::int64_t columns() const { return tiles_.columns; }  // of a panel
+  std::int64_t panel_floats() const { return problem_.in_channels_per_group() * columns(); }
+  std::int64_t point_floats() const { return problem_.in_channels_per_group() * tiles_.row_floats + kFloatsPerLine; }
+
+  std::int64_t input_shared_floats() const { return tiles_.point_count() * point_floats(); }
 
   // ---- Input ----------------------------------------------------------------------------------------------------------
 
   // A row of tiles in scratch, with room for what kernels write beyond it.
-  std::int64_t scratch_row() const { return row() + kFloatsPerLine; }
-  std::int64_t planes_floats() const {  // transposed channels-last input
-    return last() ? round_up(kTransposedChannels * tiles_.most_positions, kFloatsPerLine) : 0;
+  std::int64_t scratch_row() const { return tiles_.row_floats + kFloatsPerLine; }
+  std::int64_t planes_floats() const {  // transposed channels-last input, or the grids of one channel
+    const std::int64_t channels = last() ? kTransposedChannels : tiles_.dilated() ? 1 : 0;
+    if (!tiles_.dilated()) return round_up(channels * tiles_.most_positions, kFloatsPerLine);
+    // With room behind each image, and for images that are gathered and not wanted.
+    const std::int64_t grid = tiles_.most_positions / tiles_.images + 2 * kFloatsPerLine;
+    return channels * round_up(grid, kFloatsPerLine) * (tiles_.images + problem_.layer.dilation[2]);
   }
   std::int64_t input_floats() const {
     const auto& m = form_.tile().size;
@@ -145,6 +168,11 @@ class WinogradExecution final : public Execution {
 
   void transform_input(const RunArgs& args, std::int64_t group, const TileBox& box, std::int64_t task, float* scratch,
                        KernelSet* used) const {
+    // The outputs of a block are spread among those of others: nobody has them together when they are complete.
+    if (tiles_.dilated() && args.residual != nullptr) {
+      args.refused->store(true, std::memory_order_relaxed);
+      return;
+    }
     const std::int64_t channels = problem_.in_channels_per_group();
     const auto& m = form_.tile().size;
     float* const split = scratch + kFloatsPerLine;
@@ -158,9 +186,11 @@ class WinogradExecution final : public Execution {
       if (last() && (c - task * slice_) % kTransposedChannels == 0) {
         transpose_planes(args, group, box, c, std::min(end, c + kTransposedChannels), planes);
       }
-      const std::int64_t transposed = (c - task * slice_) % kTransposedChannels * box.images * plane_floats(box);
+      if (tiles_.dilated()) gather_planes(args, group, box, c, planes, check);
+      const std::int64_t transposed =
+          last() ? (c - task * slice_) % kTransposedChannels * box.images * plane_floats(box) : 0;
       split_channel(input_planes(args, group, box, c, planes + transposed), box, split, check);
-      evaluate_channel(split, reinterpret_cast<float*>(args.shared) + c * row(), used);
+      evaluate_channel(split, reinterpret_cast<float*>(args.shared) + c * columns(), used);
     }
     for (int i = 0; i < table_->lanes; ++i) {
       if (check[i] != check[i]) args.refused->store(true, std::memory_order_relaxed);
@@ -170,7 +200,7 @@ class WinogradExecution final : public Execution {
   // Input positions that a box of tiles covers, as far as they exist.
   std::int64_t rows_of(const TileBox& box, int d) const {
     const std::int64_t m = form_.tile().size[d];
-    return std::min(problem_.call.in[d] - box.first[d] * m, box.size[d] * m);
+    return std::min(tiles_.in_size(d) - box.first[d] * m, box.size[d] * m);
   }
   std::int64_t plane_floats(const TileBox& box) const { return rows_of(box, 0) * rows_of(box, 1) * rows_of(box, 2); }
 
@@ -181,6 +211,9 @@ class WinogradExecution final : public Execution {
   };
   Planes input_planes(const RunArgs& args, std::int64_t group, const TileBox& box, std::int64_t channel,
                       const float* transposed) const {
+    if (tiles_.dilated()) {
+      return {transposed, grid_floats(box), rows_of(box, 1) * rows_of(box, 2), rows_of(box, 2)};
+    }
     if (last()) return {transposed, plane_floats(box), rows_of(box, 1) * rows_of(box, 2), rows_of(box, 2)};
     const Dims& in = problem_.call.in;
     const auto& m = form_.tile().size;
@@ -189,6 +222,57 @@ class WinogradExecution final : public Execution {
     const std::int64_t position = (box.first[0] * m[0] * in[1] + box.first[1] * m[1]) * in[2] + box.first[2] * m[2];
     return {args.src + plane * problem_.in_points() + position, problem_.layer.in_channels * problem_.in_points(),
             in[1] * in[2], in[2]};
+  }
+
+  // A grid of one channel, and room for what kernels write beyond its rows.
+  std::int64_t grid_floats(const TileBox& box) const { return round_up(plane_floats(box), kFloatsPerLine) + kFloatsPerLine; }
+
+  // planes[image][position], images grid_floats() apart: one channel's grids.
+  void gather_planes(const RunArgs& args, std::int64_t group, const TileBox& box, std::int64_t channel, float* planes,
+                     float* check) const {
+    const Dims& in = problem_.call.in;
+    const Dims& dilation = problem_.layer.dilation;
+    const auto& m = form_.tile().size;
+    const std::int64_t columns = rows_of(box, 2);
+    const bool together = box.first_image % dilation[2] == 0 && box.images % dilation[2] == 0;
+    const bool split = dilation[2] == 2 || dilation[2] == 4;
+    const std::int64_t grids = together ? dilation[2] : 1;  // of which the rows are gathered at once
+    for (std::int64_t i = 0; i < box.images; i += grids) {
+      const WinogradTiles::Source source = tiles_.source(box.first_image + i);
+      const float* const plane =
+          args.src + (source.n * problem_.layer.in_channels + group * problem_.in_channels_per_group() + channel) *
+                         problem_.in_points();
+      // Input positions along each dimension, and how many of so many rows exist.
+      const auto position = [&](int d, std::int64_t at) {
+        return dilation[d] * (box.first[d] * m[d] + at) + source.grid[d];
+      };
+      const auto existing = [&](int d, std::int64_t first) {
+        return std::clamp<std::int64_t>(ceil_div(in[d] - first, dilation[d]), 0, rows_of(box, d));
+      };
+      const std::int64_t first_h = position(1, 0), rows = existing(1, first_h), first_w = position(2, 0);
+      for (std::int64_t d = 0; d < rows_of(box, 0); ++d) {
+        float* const to = planes + i * grid_floats(box) + d * rows_of(box, 1) * columns;
+        const std::int64_t present = position(0, d) < in[0] ? rows : 0;
+        const float* const from = plane + (position(0, d) * in[1] + first_h) * in[2] + first_w;
+        const std::int64_t from_row = dilation[1] * in[2];
+        if (split) {
+          // All grids from this one on; those that are not wanted are overwritten, or stand behind the last one.
+          const RowSplitArgs call{from,        from_row, present,          std::min(in[2] - first_w, columns * dilation[2]),
+                                  dilation[2], to,       grid_floats(box), columns,
+                                  scale_,      check};
+          table_->row_split(&call);
+        }
+        for (std::int64_t r = 0; r < grids; ++r) {
+          float* const grid = to + r * grid_floats(box);
+          const std::int64_t count = split ? columns : existing(2, first_w + r);
+          for (std::int64_t h = 0; h < present && !split; ++h) {
+            for (std::int64_t w = 0; w < count; ++w) grid[h * columns + w] = from[h * from_row + w * dilation[2] + r];
+            std::fill(grid + h * columns + count, grid + (h + 1) * columns, 0.0f);
+          }
+          std::fill(grid + present * columns, grid + rows_of(box, 1) * columns, 0.0f);
+        }
+      }
+    }
   }
 
   // planes[channel][image][position]: some channels of channels-last input.
@@ -218,28 +302,28 @@ class WinogradExecution final : public Execution {
     const auto& m = form_.tile().size;
     const std::int64_t rows_d = rows_of(box, 0), rows_h = rows_of(box, 1);
     RowSplitArgs call;
+    call.src_row = m[1] * planes.stride_h;
     call.count = rows_of(box, 2);
     call.parts = m[2];
     call.dst_stride = scratch_row();
+    call.dst_row = box.size[2];
     call.scale = scale_;
     call.check = check;
+    const std::int64_t tiles = box.size[1] * box.size[2];
     std::int64_t tile = 0;
     for (std::int64_t i = 0; i < box.images; ++i) {
-      for (std::int64_t td = 0; td < box.size[0]; ++td) {
-        for (std::int64_t th = 0; th < box.size[1]; ++th, tile += box.size[2]) {
-          for (std::int64_t jd = 0; jd < m[0]; ++jd) {
-            for (std::int64_t jh = 0; jh < m[1]; ++jh) {
-              const std::int64_t d = td * m[0] + jd, h = th * m[1] + jh;
-              float* const to = split + (jd * m[1] + jh) * m[2] * scratch_row() + tile;
-              if (d < rows_d && h < rows_h) {
-                call.src = planes.data + i * planes.stride_image + d * planes.stride_d + h * planes.stride_h;
-                call.dst = to;
-                table_->row_split(&call);
-              } else {
-                for (std::int64_t jw = 0; jw < m[2]; ++jw) {
-                  std::memset(to + jw * scratch_row(), 0, static_cast<std::size_t>(box.size[2]) * sizeof(float));
-                }
-              }
+      for (std::int64_t td = 0; td < box.size[0]; ++td, tile += tiles) {
+        for (std::int64_t jd = 0; jd < m[0]; ++jd) {
+          const std::int64_t d = td * m[0] + jd;
+          for (std::int64_t jh = 0; jh < m[1]; ++jh) {
+            call.src = planes.data + i * planes.stride_image + d * planes.stride_d + jh * planes.stride_h;
+            call.rows = d < rows_d ? ceil_div(rows_h - jh, m[1]) : 0;
+            call.dst = split + (jd * m[1] + jh) * m[2] * scratch_row() + tile;
+            table_->row_split(&call);
+            // Rows beyond the input.
+            const std::int64_t done = call.rows * box.size[2];
+            for (std::int64_t jw = 0; jw < m[2] && done < tiles; ++jw) {
+              std::memset(call.dst + jw * scratch_row() + done, 0, static_cast<std::size_t>(tiles - done) * sizeof(float));
             }
           }
         }
@@ -247,7 +331,7 @@ class WinogradExecution final : public Execution {
     }
   }
 
-  // From coefficients to values at all points: dst[point][channel][tile], for the channel that dst points at.
+  // From coefficients to values at all points, for the channel whose place in the first panel dst points at.
   void evaluate_channel(const float* split, float* dst, KernelSet* used) const {
     const auto& m = form_.tile().size;
     const std::int64_t stride = scratch_row();
@@ -267,11 +351,17 @@ class WinogradExecution final : public Execution {
       for (int e = 0; e < d; ++e) outer *= size[e];
       for (int e = d + 1; e < kSpatialDims; ++e) inner *= size[e];
       const std::int64_t to_stride = into_shared ? point_floats() : stride;
+      const std::int64_t run_stride = into_shared ? panel_floats() : columns();
       float* const to = into_shared ? dst : scratch;
       for (std::int64_t o = 0; o < outer; ++o) {
         for (std::int64_t i = 0; i < inner; ++i) {
-          const WinogradInputArgs call{from + (o * size[d] * inner + i) * stride, inner * stride,
-                                       to + (o * points_[d] * inner + i) * to_stride, inner * to_stride, row()};
+          const WinogradInputArgs call{from + (o * size[d] * inner + i) * stride,
+                                       inner * stride,
+                                       to + (o * points_[d] * inner + i) * to_stride,
+                                       inner * to_stride,
+                                       tiles_.row_floats,
+                                       columns(),
+                                       run_stride};
           kernel.fn(&call);
         }
       }
@@ -288,11 +378,18 @@ class WinogradExecution final : public Execution {
   std::int64_t product_floats() const {
     std::int64_t rows = 0;
     for (const PhaseClass& cls : form_.classes()) rows += cls.point_count() * cls.phases();
-    return rows * most_block_channels() * row() + combined_floats();
+    return rows * most_block_channels() * tiles_.product_floats + combined_floats();
   }
+  // The weights of a chunk of a panel, or of all panels of a class in a block.
   std::int64_t combined_floats() const {
     if (!form_.tile().combined) return 0;
-    return round_up(std::min(problem_.in_channels_per_group(), chunk_) * WinogradWeights::kMaxPanelRows, kFloatsPerLine);
+    const std::int64_t channels = problem_.in_channels_per_group();
+    std::int64_t values = std::min(channels, chunk_) * WinogradWeights::kMaxPanelRows;
+    if (!panels_first_) {
+      for (const PhaseClass& cls : form_.classes())
+        values = std::max(values, cls.phases() * most_block_channels() * channels);
+    }
+    return round_up(values, kFloatsPerLine);
   }
   std::int64_t most_block_channels() const {
     std::int64_t most = 0;
@@ -300,135 +397,218 @@ class WinogradExecution final : public Execution {
     return most;
   }
 
-  // What the kernels ask for ahead of its use, a line for each channel that they multiply: memory from `begin` on, and,
-  // after `floats` of it, again `stride` further on, `count` times.
-  struct Ahead {
-    const float* begin;
-    std::int64_t floats;
-    std::ptrdiff_t stride;
-    std::int64_t count;
-    std::int64_t asked = 0;
-
-    const float* next(std::int64_t lines) {
-      if (count == 0) return nullptr;
-      const float* const at = begin + asked;
-      asked += lines * kFloatsPerLine;
-      if (asked >= floats) {
-        begin += stride;
-        asked = 0;
-        --count;
-      }
-      return at;
+  // What the kernels ask for ahead of its use: `count` ranges of `floats`, `stride` apart, spread over so many steps
+  // (channels of kernel calls). Asking for all of it at once would leave no room for what the kernels themselves load.
+  class Ahead {
+   public:
+    void add(const float* begin, std::int64_t floats, std::ptrdiff_t stride, std::int64_t count) {
+      if (floats * count > 0) range_[ranges_++] = {begin, floats, stride, count};
     }
+    void spread(std::int64_t steps) {
+      std::int64_t floats = 0;
+      for (int r = 0; r < ranges_; ++r) floats += range_[r].floats * range_[r].count;
+      while (step_ > kMinStep && step_ / 2 * steps >= floats) step_ /= 2;
+    }
+    void next(std::int64_t channels, TileArgs* call) {
+      call->prefetch = nullptr;
+      call->prefetch_stride = 0;
+      if (at_ == ranges_) return;
+      Range& range = range_[at_];
+      call->prefetch = range.begin + asked_;
+      call->prefetch_stride = step_;
+      asked_ += channels * step_;
+      if (asked_ < range.floats) return;
+      asked_ = 0;
+      range.begin += range.stride;
+      if (--range.count == 0) ++at_;
+    }
+
+   private:
+    static constexpr std::int64_t kMinStep = 2;
+    struct Range {
+      const float* begin;
+      std::int64_t floats;
+      std::ptrdiff_t stride;
+      std::int64_t count;
+    };
+    Range range_[2];
+    int ranges_ = 0, at_ = 0;
+    std::int64_t asked_ = 0, step_ = kFloatsPerLine;
+  };
+
+  // One class of phases of a task.
+  struct ClassRun {
+    const RunArgs* args;
+    std::int64_t group;
+    const ChannelBlock* block;
+    std::size_t cls;
+    std::int64_t points;
+    const std::vector<Panel>* panels;
+    std::int64_t tile_panels;
+    float* combined;
+    float* values;  // of point 0
+    std::int64_t rows;
   };
 
   void multiply(const RunArgs& args, std::int64_t group, const TileBox& box, const ChannelBlock& block, float* scratch,
                 KernelSet* used) const {
     float* const combined = scratch + front_floats();
     float* const products = combined + combined_floats();
-    const float* const transformed = reinterpret_cast<const float*>(args.shared);
     float* values = products;
     for (std::size_t c = 0; c < form_.classes().size(); ++c) {
-      const std::int64_t points = form_.classes()[c].point_count();
-      const std::int64_t rows = form_.classes()[c].phases() * block.channels;
-      const std::vector<Panel>& panels = form_.panels(c, block.channels);
-      const auto multiply_one = [&](std::int64_t point, const Panel& panel, Ahead* ahead) {
-        multiply_panel(args, group, box, block, c, point, panel,
-                       transformed + tiles_.point_of(form_.classes()[c].points, point) * point_floats(),
-                       values + (point * rows + panel.first) * row(), combined, ahead, used);
-      };
+      const PhaseClass& cls = form_.classes()[c];
+      const ClassRun run{&args,
+                         group,
+                         &block,
+                         c,
+                         cls.point_count(),
+                         &form_.panels(c, block.channels),
+                         ceil_div(box.tiles(), columns()),
+                         combined,
+                         values + tiles_.front_floats,
+                         cls.phases() * block.channels};
+      for (const Panel& panel : *run.panels) *used |= kernels_.set_for(panel.rows, columns());
       if (panels_first_) {
-        for (std::size_t p = 0; p < panels.size(); ++p) {
-          Ahead ahead = weights_ahead(args, group, block, c, p);
-          for (std::int64_t point = 0; point < points; ++point) multiply_one(point, panels[p], &ahead);
-        }
+        multiply_panels_first(run);
       } else {
-        for (std::int64_t point = 0; point < points; ++point) {
-          Ahead ahead{next_slab(c, point, transformed), point_floats(), 0, 1};
-          for (const Panel& panel : panels) multiply_one(point, panel, &ahead);
-        }
+        multiply_points_first(run);
       }
-      values += points * rows * row();
+      values += run.points * run.rows * tiles_.product_floats;
     }
-    output_.store(args, group, box, block, products, values, used);
+    output_.store(args, group, box, block, products, reinterpret_cast<float*>(args.shared) + input_shared_floats(), values,
+                  used);
   }
 
-  // values = weights of a panel at a point times the input at that point.
-  void multiply_panel(const RunArgs& args, std::int64_t group, const TileBox& box, const ChannelBlock& block, std::size_t c,
-                      std::int64_t point, const Panel& panel, const float* input, float* values, float* combined,
-                      Ahead* ahead, KernelSet* used) const {
-    static constexpr std::ptrdiff_t kNoOffset[1] = {0};
+  const float* input_at(std::size_t c, std::int64_t point, const RunArgs& args) const {
+    return reinterpret_cast<const float*>(args.shared) + tiles_.point_of(form_.classes()[c].points, point) * point_floats();
+  }
+
+  // A panel of tiles and its products stay in the first-level cache while all rows of a block pass by.
+  void multiply_points_first(const ClassRun& run) const {
     const std::int64_t channels = problem_.in_channels_per_group();
-    const std::int64_t tiles = box.tiles();
+    for (std::int64_t point = 0; point < run.points; ++point) {
+      Ahead ahead = point_ahead(run, point);
+      const float* const weights = point_weights(run, point);
+      const float* const input = input_at(run.cls, point, *run.args);
+      float* const values = run.values + point * run.rows * tiles_.product_floats;
+      for (std::int64_t t = 0; t < run.tile_panels; ++t) {
+        for (std::int64_t ci = 0; ci < channels; ci += chunk_) {
+          for (const Panel& panel : *run.panels) {
+            multiply_chunk(panel, weights + panel.begin * channels + ci * panel.rows, input + t * panel_floats(), ci,
+                           values + panel.first * tiles_.product_floats + t * columns(), &ahead);
+          }
+        }
+      }
+    }
+  }
+
+  // The taps of a panel of rows stay in the second-level cache while they are combined for all points.
+  void multiply_panels_first(const ClassRun& run) const {
+    const std::int64_t channels = problem_.in_channels_per_group();
+    for (std::size_t p = 0; p < run.panels->size(); ++p) {
+      const Panel& panel = (*run.panels)[p];
+      Ahead ahead = taps_ahead(run, p);
+      for (std::int64_t point = 0; point < run.points; ++point) {
+        const float* const input = input_at(run.cls, point, *run.args);
+        float* const values = run.values + (point * run.rows + panel.first) * tiles_.product_floats;
+        for (std::int64_t ci = 0; ci < channels; ci += chunk_) {
+          const std::int64_t count = std::min(chunk_, channels - ci);
+          const float* const weights = combine(run, point, panel.begin * channels + ci * panel.rows, panel.rows * count);
+          for (std::int64_t t = 0; t < run.tile_panels; ++t) {
+            multiply_chunk(panel, weights, input + t * panel_floats(), ci, values + t * columns(), &ahead);
+          }
+        }
+      }
+    }
+  }
+
+  // values (+)= weights of a panel of rows times input of a panel of tiles, for the channels of a chunk.
+  void multiply_chunk(const Panel& panel, const float* weights, const float* input, std::int64_t ci, float* values,
+                      Ahead* ahead) const {
+    static constexpr std::ptrdiff_t kNoOffset[1] = {0};
     TileArgs call;
     call.tap_offset = kNoOffset;
     call.row_offset = nullptr;
-    call.src_channel_stride = row();
+    call.src_channel_stride = columns();
     call.taps = 1;
-    call.tile_stride = row();
-    for (std::int64_t ci = 0; ci < channels; ci += chunk_) {
-      call.channels = std::min(chunk_, channels - ci);
-      call.weights = weights_at(args, group, block, c, point, panel, ci, call.channels, combined);
-      call.accumulate = ci > 0;
-      for (std::int64_t tile = 0; tile < tiles;) {
-        const TileKernel& kernel = kernels_.pick(panel.rows, tiles - tile);
-        call.src = input + ci * row() + tile;
-        call.tile = values + tile;
-        call.prefetch = ahead->next(call.channels);
-        kernel.fn(&call);
-        used->set(kernels_.number(kernel));
-        tile += kernel.nr;
-      }
+    call.tile_stride = tiles_.product_floats;
+    call.channels = std::min(chunk_, problem_.in_channels_per_group() - ci);
+    call.weights = weights;
+    call.accumulate = ci > 0;
+    call.src = input + ci * columns();
+    call.tile = values;
+    for (const TileKernel* kernel : by_rows_[static_cast<std::size_t>(panel.rows)]) {
+      ahead->next(call.channels, &call);
+      kernel->fn(&call);
+      call.src += kernel->nr;
+      call.tile += kernel->nr;
     }
   }
 
-  // The slab of input after that of point `point` of class c.
-  const float* next_slab(std::size_t c, std::int64_t point, const float* transformed) const {
-    if (++point == form_.classes()[c].point_count()) {
+  // What comes after a point: the weights of the next one (combined: only after all points, other taps), and its input.
+  Ahead point_ahead(const ClassRun& run, std::int64_t point) const {
+    const std::int64_t channels = problem_.in_channels_per_group();
+    Ahead ahead;
+    std::size_t c = run.cls;
+    if (++point == run.points) {
       point = 0;
-      ++c;
+      if (++c == form_.classes().size()) c = 0;
     }
-    if (c == form_.classes().size()) return transformed;
-    return transformed + tiles_.point_of(form_.classes()[c].points, point) * point_floats();
+    if (!form_.tile().combined) {
+      // Weights stand in the order of their use, up to the end of the group.
+      const std::int64_t floats = run.rows * channels;
+      const float* const next = run.args->weights + form_.offset(run.group, *run.block, run.cls,
+                                                                 point == 0 ? run.points : point, run.panels->front());
+      if (next + floats <= run.args->weights + form_.elements()) ahead.add(next, floats, 0, 1);
+    }
+    ahead.add(input_at(c, point, *run.args), run.tile_panels * panel_floats(), 0, 1);
+    ahead.spread(channels * run.tile_panels * static_cast<std::int64_t>(run.panels->size()));
+    return ahead;
   }
 
-  // The weights after those of panel p of class c: of the next panel, or of the first one of the next class or block.
-  Ahead weights_ahead(const RunArgs& args, std::int64_t group, const ChannelBlock& block, std::size_t c,
-                      std::size_t p) const {
-    const ChannelBlock* next_block = &block;
-    if (++p == form_.panels(c, block.channels).size()) {
+  // The taps after those of panel p: of the next panel, or of the first one of the next class or block.
+  Ahead taps_ahead(const ClassRun& run, std::size_t p) const {
+    const std::int64_t channels = problem_.in_channels_per_group();
+    std::size_t c = run.cls;
+    const ChannelBlock* block = run.block;
+    Ahead ahead;
+    const std::int64_t steps = channels * run.tile_panels * run.points;
+    if (++p == run.panels->size()) {
       p = 0;
       if (++c == form_.classes().size()) {
         c = 0;
-        ++next_block;
-        if (next_block == form_.blocks().data() + form_.blocks().size()) return {nullptr, 0, 0, 0};
+        ++block;
+        if (block == form_.blocks().data() + form_.blocks().size()) return ahead;
       }
     }
-    const Panel& panel = form_.panels(c, next_block->channels)[p];
-    return {args.weights + form_.offset(group, *next_block, c, 0, panel), panel.rows * problem_.in_channels_per_group(),
-            form_.stride(c, *next_block),
-            form_.tile().combined ? form_.classes()[c].tap_count() : form_.classes()[c].point_count()};
+    const Panel& panel = form_.panels(c, block->channels)[p];
+    ahead.add(run.args->weights + form_.offset(run.group, *block, c, 0, panel), panel.rows * channels,
+              form_.stride(c, *block), form_.classes()[c].tap_count());
+    ahead.spread(steps);
+    return ahead;
   }
 
-  // The taps' values at a point for `count` channels of a panel from ci on: as packed, or combined now.
-  const float* weights_at(const RunArgs& args, std::int64_t group, const ChannelBlock& block, std::size_t c,
-                          std::int64_t point, const Panel& panel, std::int64_t ci, std::int64_t count,
-                          float* combined) const {
-    if (!form_.tile().combined) return args.weights + form_.offset(group, block, c, point, panel) + ci * panel.rows;
-    const Combination& combination = combinations_[c][static_cast<std::size_t>(point)];
-    const float* const taps = args.weights + form_.offset(group, block, c, 0, panel) + ci * panel.rows;
-    const std::int64_t stride = form_.stride(c, block);
+  // The taps' values at a point, for all panels of a block: as packed, or combined now.
+  const float* point_weights(const ClassRun& run, std::int64_t point) const {
+    if (form_.tile().combined) {
+      return combine(run, point, 0, run.rows * problem_.in_channels_per_group());
+    }
+    return run.args->weights + form_.offset(run.group, *run.block, run.cls, point, run.panels->front());
+  }
+
+  // `count` values of a class at a point, from `begin` on.
+  const float* combine(const ClassRun& run, std::int64_t point, std::int64_t begin, std::int64_t count) const {
+    const Combination& combination = combinations_[run.cls][static_cast<std::size_t>(point)];
+    const float* const taps =
+        run.args->weights + form_.offset(run.group, *run.block, run.cls, 0, run.panels->front()) + begin;
+    const std::int64_t stride = form_.stride(run.cls, *run.block);
     if (combination.factor.size() == 1 && combination.factor[0] == 1.0f) return taps + combination.tap[0] * stride;
     std::ptrdiff_t offset[kMaxWinogradTaps * kMaxWinogradTaps * kMaxWinogradTaps];
     for (std::size_t k = 0; k < combination.tap.size(); ++k) offset[k] = combination.tap[k] * stride;
-    const CombineArgs call{taps,
-                           offset,
-                           combination.factor.data(),
-                           static_cast<std::int64_t>(combination.tap.size()),
-                           combined,
-                           count * panel.rows};
+    const CombineArgs call{
+        taps, offset, combination.factor.data(), static_cast<std::int64_t>(combination.tap.size()), run.combined, count};
     table_->combine(&call);
-    return combined;
+    return run.combined;
   }
 
   // How a point's weights follow from the taps.
@@ -450,7 +630,13 @@ class WinogradExecution final : public Execution {
     for (std::size_t c = 0; c < form_.classes().size(); ++c) {
       for (const ChannelBlock& block : form_.blocks()) {
         for (const Panel& panel : form_.panels(c, block.channels)) {
-          for (const std::int64_t tiles : tiles_.tile_counts()) kernels |= kernels_.set_for(panel.rows, tiles);
+          kernels |= kernels_.set_for(panel.rows, columns());
+          by_rows_.resize(std::max(by_rows_.size(), static_cast<std::size_t>(panel.rows + 1)));
+          auto& of_panel = by_rows_[static_cast<std::size_t>(panel.rows)];
+          of_panel.clear();
+          for (std::int64_t left = columns(); left > 0; left -= of_panel.back()->nr) {
+            of_panel.push_back(&kernels_.pick(panel.rows, left));
+          }
         }
       }
     }
@@ -494,19 +680,26 @@ class WinogradExecution final : public Execution {
   // Weights pass through the caches once, and the input of all points stays there; otherwise the input of a point stays
   // while all panels of a block use it.
   bool panels_first_;
-  std::int64_t slice_;                                  // input channels of a task
-  std::array<int, kSpatialDims> points_;                // of the input
-  int input_[kSpatialDims];                             // row of the input transform, or -1
-  std::vector<std::vector<Combination>> combinations_;  // [class][point], combined weights only
+  std::vector<std::vector<const TileKernel*>> by_rows_;  // [rows]: that multiply a panel of tiles
+  std::int64_t slice_;                                   // input channels of a task
+  std::array<int, kSpatialDims> points_;                 // of the input
+  int input_[kSpatialDims];                              // row of the input transform, or -1
+  std::vector<std::vector<Combination>> combinations_;   // [class][point], combined weights only
 };
 
 // ---- Planning -----------------------------------------------------------------------------------------------------------
+
+// Of the panels that a kernel multiplies.
+struct PanelShape {
+  std::int64_t rows, columns;
+};
 
 // A combination of tile sizes and how it would do.
 struct Design {
   WinogradWeights::Tile tile;
   std::int64_t block_channels = 0;
   std::int64_t tiles = 0;  // of a block, at most
+  PanelShape panel{1, 1};
   double cycles = 0.0;
 };
 
@@ -548,74 +741,128 @@ std::array<int, kSpatialDims> all_taps(const LayerSpec& layer) {
   return {WinogradWeights::most_taps(layer, 0), WinogradWeights::most_taps(layer, 1), WinogradWeights::most_taps(layer, 2)};
 }
 
-// Rows of panels: with a single vector of tiles only tall panels have enough accumulators.
-std::int64_t panel_rows(const TileKernels& kernels, std::int64_t tiles) {
-  return tiles <= kernels.lanes() ? kernels.max_rows() : kernels.preferred_rows();
+// Sets design->panel to the shape that multiplies a block of so many tiles by all weights at the least cost; returns that.
+double choose_panel(const PlanRequest& request, const TileKernels& kernels, std::int64_t tiles, Design* design) {
+  const Problem& p = request.problem;
+  const std::int64_t channels = p.in_channels_per_group();
+  const std::int64_t chunks = ceil_div(channels, channel_chunk(p.layer, design->tile));
+  const double steps = static_cast<double>(channels) / static_cast<double>(chunks);
+  const std::int64_t blocks = ceil_div(p.out_channels_per_group(), design->block_channels);
+  const KernelTable& table = *request.kernels;
+  double least = 0.0;
+  for (int vectors = 1; vectors <= kMaxPanelVectors; ++vectors) {
+    const std::int64_t columns = std::int64_t{vectors} * kernels.lanes();
+    // The tallest: rows are split evenly anyway.
+    const TileKernel* const tallest =
+        std::find_if(table.wide, table.wide + table.wide_count, [&](const TileKernel& k) { return k.nr == columns; });
+    if (tallest == table.wide + table.wide_count) continue;
+    const TileKernel& kernel = *tallest;
+    const std::int64_t repeats = blocks * chunks * ceil_div(tiles, kernel.nr);
+    double cycles = 0.0;
+    for_each_class(p.layer, design->tile.size, [&](std::int64_t points, std::int64_t, std::int64_t phases) {
+      const std::int64_t rows = phases * design->block_channels;
+      const std::int64_t panels = ceil_div(rows, kernel.mr);
+      cycles += static_cast<double>(points * panels * repeats) * kernels.cycles(ceil_div(rows, panels), kernel.nr, steps);
+    });
+    if (least > 0.0 && cycles >= least) continue;
+    least = cycles;
+    design->panel = {kernel.mr, kernel.nr};
+  }
+  return least;
 }
 
-// Memory for the transformed input of a block, and for the products of a block of output channels.
-std::int64_t shared_budget(const CacheInfo& caches) {
-  return std::min(kMaxSharedBytes, static_cast<std::int64_t>(kSharedPerCache * static_cast<double>(caches.l2)));
-}
-std::int64_t product_budget(const CacheInfo& caches) {
-  return static_cast<std::int64_t>(kProductsPerCache * static_cast<double>(caches.l2));
+// Rows of products at all points, and values of the weights, of one output channel.
+struct ChannelCounts {
+  std::int64_t rows = 0;
+  std::int64_t values = 0;
+  std::int64_t fewest_phases = 1 << 20;
+};
+ChannelCounts channel_counts(const LayerSpec& layer, const WinogradWeights::Tile& tile) {
+  ChannelCounts counts;
+  for_each_class(layer, tile.size, [&](std::int64_t points, std::int64_t taps, std::int64_t phases) {
+    counts.rows += points * phases;
+    counts.values += (tile.combined ? taps : points) * phases;
+    counts.fewest_phases = std::min(counts.fewest_phases, phases);
+  });
+  return counts;
 }
 
-// Fills in everything but the tile.
-void design_blocks(const PlanRequest& request, const TileKernels& kernels, Design* design) {
+// Cycles of a run in blocks of design->block_channels and, at most, design->tiles; sets the panel that goes with it.
+void estimate(const PlanRequest& request, const TileKernels& kernels, const ChannelCounts& counts, Design* design) {
   const Problem& p = request.problem;
   const LayerSpec& layer = p.layer;
   const std::int64_t channels = p.in_channels_per_group();
   const std::int64_t outputs = p.out_channels_per_group();
-  std::int64_t rows = 0, fewest_phases = 1 << 20, values = 0;  // per output channel: all values at all points
-  for_each_class(layer, design->tile.size, [&](std::int64_t points, std::int64_t taps, std::int64_t phases) {
-    rows += points * phases;
-    values += (design->tile.combined ? taps : points) * phases;
-    fewest_phases = std::min(fewest_phases, phases);
-  });
-  design->block_channels = std::clamp<std::int64_t>(kRowsPerClass / fewest_phases, kMinBlockChannels, kMaxBlockChannels);
-  while (design->block_channels > kMinBlockChannels &&
-         design->block_channels * rows * kGoodTiles * 4 > product_budget(request.caches)) {
-    design->block_channels /= 2;
-  }
-  // Some blocks at least, for threads to share.
-  design->block_channels =
-      std::min({design->block_channels, outputs, std::max(kMinShare, ceil_div(outputs, kWantedBlocks))});
   const auto points = input_points(layer, design->tile.size);
-  const std::int64_t input_points_count = std::int64_t{points[0]} * points[1] * points[2];
-  design->tiles =
-      std::max<std::int64_t>(kernels.lanes(), std::min(shared_budget(request.caches) / 4 / channels / input_points_count,
-                                                       product_budget(request.caches) / 4 / rows / design->block_channels));
-
+  const std::int64_t point_count = std::int64_t{points[0]} * points[1] * points[2];
   const WinogradTiles tiles(p, design->tile.size, points, all_taps(layer), design->tiles);
   const double count = static_cast<double>(tiles.most_tiles());
   const double blocks = static_cast<double>(tiles.block_count() * layer.groups);
   const double vectors = static_cast<double>(ceil_div(tiles.most_tiles(), kernels.lanes()));
-  const std::int64_t panel = panel_rows(kernels, tiles.most_tiles());
-  double multiply = 0.0, combine = 0.0;
+  const double channel_blocks = static_cast<double>(ceil_div(outputs, design->block_channels));
+
+  const double multiply = choose_panel(request, kernels, tiles.most_tiles(), design);
+  double combine = 0.0;
   for_each_class(layer, design->tile.size, [&](std::int64_t class_points, std::int64_t taps, std::int64_t phases) {
-    const std::int64_t class_rows = phases * design->block_channels;
-    const double calls = static_cast<double>(ceil_div(outputs, design->block_channels)) * static_cast<double>(class_points);
-    const std::int64_t panels = ceil_div(class_rows, panel);
-    const std::int64_t chunks = ceil_div(channels, channel_chunk(design->tile, channels));
-    multiply += calls * static_cast<double>(panels * chunks) *
-                kernels.cycles(ceil_div(class_rows, panels), tiles.most_tiles(),
-                               static_cast<double>(channels) / static_cast<double>(chunks));
-    if (design->tile.combined && taps > 1) {
-      combine += calls * static_cast<double>(class_rows * channels) / kernels.lanes() * kCombinePerVector;
-    }
+    if (!design->tile.combined || taps == 1) return;
+    combine += static_cast<double>(outputs * class_points * phases * channels) / kernels.lanes() * kCombinePerVector;
   });
-  const double weight_bytes = static_cast<double>(values * outputs * channels) * 4.0;
-  const double streamed = weight_bytes > static_cast<double>(request.caches.l2) / 2 ? weight_bytes : 0.0;
+
+  // What does not stay in the second-level cache: the input, read again for each block of channels, and the weights, read
+  // again for each block of tiles.
+  const double cache = static_cast<double>(request.caches.l2);
+  const double weights = static_cast<double>(counts.values * outputs * channels) * 4.0;
+  const double transformed = static_cast<double>(point_count * channels) * count * 4.0;
+  const double products =
+      static_cast<double>(counts.rows * design->block_channels) * (count + static_cast<double>(tiles.slab)) * 4.0;
+  const double of_points = 2.0 * weights / channel_blocks / static_cast<double>(point_count);
+  double streamed = 0.0;  // bytes, as far as they cost time
+  if (transformed + products + of_points > kResidentShare * cache) {
+    streamed += kInputStreamShare * transformed * (channel_blocks + 1.0);
+  }
+  if (transformed + products + weights > kResidentShare * cache) streamed += kWeightStreamShare * weights;
+
   const double tile_rows = count / static_cast<double>(std::max<std::int64_t>(1, tiles.block(0).size[2]));
   const double positions = static_cast<double>(design->tile.size[0] * design->tile.size[1]);
-  const double input = static_cast<double>(channels) * (vectors * static_cast<double>(input_points_count) * kInputPerVector +
-                                                        tile_rows * positions * kRowCost);
+  const double input =
+      static_cast<double>(channels) *
+      (kInputCall + vectors * static_cast<double>(point_count) * kInputPerVector + tile_rows * positions * kRowCost);
   const double output = static_cast<double>(outputs) *
-                        (vectors * static_cast<double>(rows) * kOutputPerVector +
+                        (kOutputCall * static_cast<double>(layer.stride[0] * layer.stride[1]) +
+                         vectors * static_cast<double>(counts.rows) * kOutputPerVector +
                          tile_rows * positions * static_cast<double>(layer.stride[0] * layer.stride[1]) * kRowCost);
-  design->cycles = blocks * (multiply + combine + streamed * kStreamShare / cost::kStreamBytesPerCycle + input + output) +
+  design->cycles = blocks * (kTask * (channel_blocks + 1.0) + multiply + combine + streamed / cost::kStreamBytesPerCycle +
+                             input + output) +
                    static_cast<double>(p.dst_elements()) * cost::kStorePerFloat;
+  if (tiles.dilated()) design->cycles += static_cast<double>(p.src_elements() + p.dst_elements()) * kGridPerFloat;
+}
+
+// Fills in everything but the tile. Gives up on one that is far from `best`, if that is set.
+void design_blocks(const PlanRequest& request, const TileKernels& kernels, const Design& best, Design* design) {
+  constexpr double kFar = 1.25;
+  const Problem& p = request.problem;
+  const std::int64_t channels = p.in_channels_per_group();
+  const std::int64_t outputs = p.out_channels_per_group();
+  const ChannelCounts counts = channel_counts(p.layer, design->tile);
+  // Some blocks at least, for threads to share.
+  design->block_channels = std::min({std::clamp(kRowsPerClass / counts.fewest_phases, kMinBlockChannels, kMaxBlockChannels),
+                                     outputs, std::max(kMinShare, ceil_div(outputs, kWantedBlocks))});
+  const auto points = input_points(p.layer, design->tile.size);
+  const std::int64_t per_tile =
+      4 * (std::int64_t{points[0]} * points[1] * points[2] * channels + counts.rows * design->block_channels);
+  Design trial = *design;
+  std::int64_t before = 0;
+  for (const double share : kBlockShares) {
+    const auto bytes = std::min(kMaxBlockBytes, static_cast<std::int64_t>(share * static_cast<double>(request.caches.l2)));
+    trial.tiles = std::max<std::int64_t>(kernels.lanes(), bytes / per_tile);
+    if (trial.tiles == before) continue;
+    before = trial.tiles;
+    if (getenv("WC")) trial.block_channels = std::min<std::int64_t>(outputs, atoi(getenv("WC")));  // PROF
+    if (getenv("WT")) trial.tiles = atoi(getenv("WT"));                                            // PROF
+    estimate(request, kernels, counts, &trial);
+    if (design->cycles == 0.0 || trial.cycles < design->cycles) *design = trial;
+    if (best.cycles > 0.0 && design->cycles > kFar * best.cycles) return;
+  }
 }
 
 // Weights in memory, over the raw ones.
@@ -628,21 +875,42 @@ double packed_multiple(const LayerSpec& layer, const WinogradWeights::Tile& tile
   return static_cast<double>(values) / static_cast<double>(taps_in_all);
 }
 
+// Whether each output along a dilated dimension is one of a grid's products (see winograd_tiles.h), even if of zeros.
+bool grids_reach(const Problem& p, int d) {
+  const std::int64_t stride = p.layer.stride[d], dilation = p.layer.dilation[d];
+  if (dilation == 1) return true;
+  const std::int64_t step = stride * dilation;
+  const std::int64_t positions = ceil_div(p.call.in[d], dilation);
+  for (std::int64_t r = 0; r < dilation; ++r) {
+    for (std::int64_t k = 0; k < stride; ++k) {
+      const std::int64_t taps = ceil_div(p.layer.kernel[d] - k, stride);
+      const std::int64_t first = stride * r + dilation * k - p.call.pad_begin[d];
+      if (first - step >= 0 || first + step * (positions + taps - 1) < p.call.out[d]) return false;
+    }
+  }
+  return true;
+}
+
 // Why no Winograd should run the problem, or "".
 std::string decline_winograd(const PlanRequest& request) {
   const Problem& p = request.problem;
   if (p.call.invariant) return "its results depend on the cut into tiles, and 'invariant' was asked for";
   if (!WinogradWeights::can_use(p.layer)) {
-    return "it is for dilation 1 and two or three taps to a phase, in one dimension at least";
+    return "it is for two or three taps to a phase, in one dimension at least, and dilation that shares no factor with "
+           "stride";
   }
+  bool dilated = false;
   if (p.layer.stride[2] > WinogradOutput::kMaxPhasesAlongWidth) return "there are more than 64 phases along the width";
   for (int d = 0; d < kSpatialDims; ++d) {
-    const std::int64_t reached = p.layer.stride[d] * (p.call.in[d] - 1) + p.layer.kernel[d];
+    const std::int64_t reached = p.layer.stride[d] * (p.call.in[d] - 1) + p.layer.dilation[d] * (p.layer.kernel[d] - 1) + 1;
     if (p.call.pad_begin[d] < 0 || p.call.out[d] + p.call.pad_begin[d] > reached) {
       return "there are outputs beyond the reach of the input";
     }
     if (p.call.pad_begin[d] >= p.layer.stride[d] * p.call.in[d]) return "the padding cuts away whole inputs";
+    if (!grids_reach(p, d)) return "there are outputs that no tap of a dilated phase reaches";
+    dilated = dilated || p.layer.dilation[d] > 1;
   }
+  if (dilated && p.call.format == MemoryFormat::kChannelsLast) return "of dilated layers it computes contiguous ones";
   if (!request.weights.finite) return "the weights hold an infinity or a NaN";
   if (request.weights.exponent > kMaxWeightExponent || request.weights.exponent < kMinWeightExponent) {
     return "the largest weight is near 2^" + std::to_string(request.weights.exponent) +
@@ -687,16 +955,15 @@ class Winograd final : public Algorithm {
       decline->reason = "it would need more than " + std::to_string(kMaxBlocks) + " blocks, one after the other";
       return nullptr;
     }
-    WinogradWeights form(request.problem.layer, best.tile, best.block_channels, panel_rows(kernels, tiles.most_tiles()));
-    std::vector<std::int64_t> rows;
-    for (std::size_t c = 0; c < form.classes().size(); ++c) {
-      for (const ChannelBlock& block : form.blocks()) {
-        for (const Panel& panel : form.panels(c, block.channels)) {
-          if (std::find(rows.begin(), rows.end(), panel.rows) == rows.end()) rows.push_back(panel.rows);
-        }
-      }
-    }
-    tiles.set_rows(kernels, rows);
+    tiles.set_columns(best.panel.columns);
+    if (getenv("WP")) {
+      const auto pp = input_points(request.problem.layer, best.tile.size);
+      double v = 4.0 * pp[0] * pp[1] * pp[2] * request.problem.in_channels_per_group() * tiles.most_tiles() / 1024;
+      fprintf(stderr, "T=%d of %d blocks=%d cb=%d panel %dx%d V=%.0fK m%d comb=%d est %.3f ms\n", (int)tiles.most_tiles(),
+              (int)best.tiles, (int)tiles.block_count(), (int)best.block_channels, (int)best.panel.rows,
+              (int)best.panel.columns, v, best.tile.size[2], best.tile.combined, best.cycles / 3e6);
+    }  // PROF
+    WinogradWeights form(request.problem.layer, best.tile, best.block_channels, best.panel.rows);
     auto execution =
         std::make_unique<WinogradExecution>(request, std::move(form), kernels, tiles, input_limit(request, best.tile.size));
     execution->estimated_seconds = best.cycles / cost::kClock;
@@ -716,7 +983,7 @@ class Winograd final : public Algorithm {
     const bool high = request.problem.call.precision != Precision::kHighest;
     const double most_packed = high ? kMaxPackedMultipleHigh : kMaxPackedMultiple;
     Design best;
-    for (int choice = 0; choice < (high ? 8 : 1); ++choice) {
+    for (int choice = high ? 7 : 0; choice >= 0; --choice) {  // large tiles first: the best is found early
       Design design;
       bool sensible = true;
       for (int d = 0; d < kSpatialDims; ++d) {
@@ -727,9 +994,11 @@ class Winograd final : public Algorithm {
       }
       if (!sensible) continue;
       for (const bool combined : {false, true}) {
+        if (getenv("WB") && combined != (atoi(getenv("WB")) != 0)) continue;  // PROF
         design.tile.combined = combined;
+        design.cycles = 0.0;
         if (packed_multiple(layer, design.tile) > most_packed) continue;
-        design_blocks(request, kernels, &design);
+        design_blocks(request, kernels, best, &design);
         if (best.cycles == 0.0 || design.cycles < best.cycles) best = design;
       }
     }

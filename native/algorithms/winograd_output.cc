@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "pack/winograd_points.h"
 #include "problem/checked.h"
@@ -10,17 +11,11 @@ namespace convtranspose {
 namespace {
 
 constexpr std::int64_t kFloatsPerLine = 16;
+constexpr std::int64_t kFloatsTogether = 512;  // tiles of channels that are transformed at a time, about
+constexpr int kOver = kMaxWinogradTaps - 1;    // coefficients that run over, at most
 
 void copy(float* to, const float* from, std::int64_t count) {
   std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(float));
-}
-
-// Short rows, without a call.
-void copy_row(float* to, const float* from, std::int64_t count) {
-  constexpr std::int64_t kPiece = 8;
-  std::int64_t i = 0;
-  for (; i + kPiece <= count; i += kPiece) std::memcpy(to + i, from + i, kPiece * sizeof(float));
-  for (; i < count; ++i) to[i] = from[i];
 }
 
 void clear(float* to, std::int64_t count) { std::memset(to, 0, static_cast<std::size_t>(count) * sizeof(float)); }
@@ -31,26 +26,36 @@ struct WinogradOutput::Pass {
   const TileBox* box;
   Buffers buffers;
   KernelSet* used;
-  std::int64_t rd, rh;
   const RunArgs* args;
-  std::int64_t channel;
-  float bias;
-  // Rows are finished where they stand in the result: a residual is there to be added. Otherwise all rows of coefficients
-  // are finished at once; or, with a residual in channels-last order, pixels are.
-  bool in_place;
-  float* dst;  // of output (out_first_d, out_first_h, out_first_w) of the block's first image
-  std::int64_t stride_image, stride_d, stride_h;  // of dst
+  bool stream;  // rows pass by the caches
+  std::int64_t rd, rh;
+  std::int64_t channel;   // of the result: the first one
+  std::int64_t first;     // channel of the block
+  std::int64_t channels;  // from it on
+  std::int64_t tiles;     // of a channel
+  const float* bias;      // of the first channel, or nullptr
+  float* dst;  // of output (out_first_d, out_first_h, out_first_w) of the block's first image and the first channel
+  std::int64_t first_n;                                           // image that dst points at, as given
+  std::int64_t stride_channel, stride_image, stride_d, stride_h;  // of dst
+  float* carry;                                                   // of the first channel
 };
 
 WinogradOutput::WinogradOutput(const Problem& problem, const KernelTable& table, const WinogradWeights& form,
-                               const WinogradTiles& tiles)
-    : problem_(problem), finisher_(problem, table), table_(&table), form_(&form), tiles_(&tiles), tile_(form.tile().size) {
+                               const WinogradTiles& tiles, bool stream)
+    : problem_(problem),
+      finisher_(problem, table),
+      table_(&table),
+      form_(&form),
+      tiles_(&tiles),
+      stream_(stream && problem.call.format != MemoryFormat::kChannelsLast),
+      tile_(form.tile().size) {
   const LayerSpec& layer = problem_.layer;
   for (int d = 0; d < kSpatialDims; ++d) {
     most_taps_[d] = WinogradWeights::most_taps(layer, d);
     extra_[d] = layer.kernel[d] - layer.stride[d] * (most_taps_[d] - 1);
     tail_[d] = std::max<std::int64_t>(0, problem_.call.out[d] + problem_.call.pad_begin[d] -
                                              layer.stride[d] * tile_[d] * ceil_div(problem_.call.in[d], tile_[d]));
+    if (tiles.dilated()) tail_[d] = layer.stride[d] * (most_taps_[d] - 1);  // as far as they are outputs
     for (int taps = 0; taps <= kMaxWinogradTaps; ++taps) {
       kernel_[d][taps] = -1;
       for (int i = 0; i < table.winograd_output_count; ++i) {
@@ -59,6 +64,9 @@ WinogradOutput::WinogradOutput(const Problem& problem, const KernelTable& table,
       }
     }
   }
+  std::int64_t most_channels = 1;
+  for (const ChannelBlock& block : form.blocks()) most_channels = std::max(most_channels, block.channels);
+  together_ = std::clamp<std::int64_t>(kFloatsTogether / tiles.product_floats, 1, most_channels);
   for (std::int64_t r = 0; r < layer.stride[0] * layer.stride[1] * layer.stride[2]; ++r) {
     const std::array<std::int64_t, kSpatialDims> residue{r / layer.stride[2] / layer.stride[1],
                                                          r / layer.stride[2] % layer.stride[1], r % layer.stride[2]};
@@ -81,7 +89,25 @@ KernelSet WinogradOutput::kernels() const {
   return set;
 }
 
-std::int64_t WinogradOutput::stride() const { return tiles_->row_floats + kFloatsPerLine; }
+std::int64_t WinogradOutput::stride() const { return together_ * tiles_->product_floats + kFloatsPerLine; }
+
+// [channel][residue][position or point of the other dimensions][coefficient][tile of the slab]
+std::int64_t WinogradOutput::carry_floats() const {
+  if (tiles_->carry < 0) return 0;
+  return problem_.out_channels_per_group() * carry_stride();
+}
+
+std::int64_t WinogradOutput::carry_slots() const {
+  const std::int64_t others = tiles_->carry == 0 ? winograd_points(tile_[1], most_taps_[1]) : tile_[0] + kOver;
+  return others * winograd_points(tile_[2], most_taps_[2]);
+}
+
+std::int64_t WinogradOutput::carry_stride() const {
+  const Dims& s = problem_.layer.stride;
+  return s[0] * s[1] * s[2] * carry_slots() * carry_slot();
+}
+
+std::int64_t WinogradOutput::carry_slot() const { return (most_taps_[tiles_->carry] - 1) * tiles_->slab; }
 
 std::int64_t WinogradOutput::reach() const {
   const TileBox b = tiles_->block(0);
@@ -99,61 +125,99 @@ std::int64_t WinogradOutput::floats() const {
   const std::int64_t phases = problem_.layer.stride[2];
   std::int64_t arrays = 0;
   const auto points = [this](int d) { return winograd_points(tile_[d], most_taps_[d]); };
-  constexpr int kOver = kMaxWinogradTaps - 1;
   if (tile_[0] > 1) arrays += phases * (tile_[0] + kOver) * points(1) * points(2);
   if (tile_[1] > 1) arrays += phases * (tile_[1] + kOver) * points(2);
   arrays += phases * kOver;         // over
   arrays += 2 * phases * tile_[2];  // row, interleaved
   arrays += kSpatialDims;           // masks
-  const std::int64_t tails = 2 * round_up(tiles_->most_tiles() * tail_[2], kFloatsPerLine) + 2 * kFloatsPerLine;
-  return arrays * stride() + tails + staged_floats();
+  return arrays * stride() + 2 * tails_floats() + whole_floats() + staged_floats();
 }
 
+std::int64_t WinogradOutput::whole_floats() const {
+  if (!tiles_->dilated()) return 0;
+  const std::int64_t step = problem_.layer.stride[2] * problem_.layer.dilation[2];
+  return round_up(step * (tiles_->block(0).size[2] * tile_[2] + kOver + 2), kFloatsPerLine);
+}
+
+std::int64_t WinogradOutput::tails_floats() const {
+  return round_up(together_ * tiles_->most_tiles() * tail_[2], kFloatsPerLine) + kFloatsPerLine;
+}
+
+// One row of each mask for all channels that are transformed together; nothing runs over into what is between them.
 void WinogradOutput::fill_masks(const TileBox& box, std::uint32_t* masks) const {
-  std::int64_t at = 0;
-  for (std::int64_t i = 0; i < box.images; ++i) {
-    for (std::int64_t d = 0; d < box.size[0]; ++d) {
-      for (std::int64_t h = 0; h < box.size[1]; ++h) {
-        for (std::int64_t w = 0; w < box.size[2]; ++w, ++at) {
-          masks[at] = d > 0 ? ~0u : 0u;
-          masks[stride() + at] = h > 0 ? ~0u : 0u;
-          masks[2 * stride() + at] = w > 0 ? ~0u : 0u;
+  std::fill(masks, masks + kSpatialDims * stride(), 0u);
+  for (std::int64_t c = 0; c < together_; ++c) {
+    std::int64_t at = c * tiles_->product_floats;
+    for (std::int64_t i = 0; i < box.images; ++i) {
+      for (std::int64_t d = 0; d < box.size[0]; ++d) {
+        for (std::int64_t h = 0; h < box.size[1]; ++h) {
+          for (std::int64_t w = 0; w < box.size[2]; ++w, ++at) {
+            masks[at] = d > 0 || (box.carry_in && tiles_->carry == 0) ? ~0u : 0u;
+            masks[stride() + at] = h > 0 || (box.carry_in && tiles_->carry == 1) ? ~0u : 0u;
+            masks[2 * stride() + at] = w > 0 ? ~0u : 0u;
+          }
         }
       }
     }
   }
-  for (int d = 0; d < kSpatialDims; ++d) {
-    std::fill(masks + d * stride() + at, masks + (d + 1) * stride(), 0u);
+}
+
+// Calls visit(begin, end) for the tiles from `begin` on of all channels of the pass: for each channel, or, unless `apart`,
+// for all of them and what is between them at once. begin is a multiple of a vector.
+template <typename Visit>
+void WinogradOutput::for_each_span(const Pass& pass, std::int64_t begin, bool apart, const Visit& visit) const {
+  if (begin == 0 && !apart) return visit(0, (pass.channels - 1) * tiles_->product_floats + pass.tiles);
+  for (std::int64_t c = 0; c < pass.channels; ++c) {
+    visit(c * tiles_->product_floats + begin, c * tiles_->product_floats + pass.tiles);
   }
 }
 
-// Along dimension d, for the tiles [begin, end); begin is a multiple of a vector.
-void WinogradOutput::transform(int d, int taps, const float* src, std::ptrdiff_t src_stride, float* dst,
+// Along dimension d, for the tiles from `begin` on of all channels of the pass. carry: nullptr, or what runs over from the
+// block before (in) and from this one (out) at the pass's first channel.
+void WinogradOutput::transform(const Pass& pass, int d, int taps, const float* src, std::ptrdiff_t src_stride, float* dst,
                                std::ptrdiff_t dst_stride, float* over, std::ptrdiff_t over_stride, std::int64_t begin,
-                               std::int64_t end, std::int64_t shift, const std::uint32_t* mask, KernelSet* used) const {
+                               std::int64_t shift, float* carry) const {
   const int row = kernel_[d][taps];
-  const WinogradOutputArgs call{src + begin, src_stride,  dst + begin, dst_stride,  over + begin,
-                                over_stride, end - begin, shift,       mask + begin};
-  table_->winograd_output[row].fn(&call);
-  used->set(static_cast<std::size_t>(winograd_output_number(*table_, row)));
+  const auto for_each_carried = [&](const auto& visit) {  // place of the tile before the first one, its place in the carry
+    for (std::int64_t c = 0; c < pass.channels; ++c) {
+      for (int j = 0; j < taps - 1; ++j) {
+        visit(over + j * over_stride + c * tiles_->product_floats, carry + c * carry_stride() + j * shift);
+      }
+    }
+  };
+  if (taps == 2) over = const_cast<float*>(src) + (winograd_points(tile_[d], 2) - 1) * src_stride;
+  if (carry != nullptr && pass.box->carry_in) {
+    for_each_carried([&](float* tile, const float* from) { copy(tile - shift, from, shift); });
+  }
+  // With three taps the kernel writes `over` itself: it must not write over what was carried in, in front of each channel.
+  const bool apart = carry != nullptr && taps > 2;
+  for_each_span(pass, begin, apart, [&](std::int64_t first, std::int64_t end) {
+    const WinogradOutputArgs call{src + first, src_stride,   dst + first,
+                                  dst_stride,  over + first, over_stride,
+                                  end - first, shift,        pass.buffers.mask[d] + first};
+    table_->winograd_output[row].fn(&call);
+  });
+  pass.used->set(static_cast<std::size_t>(winograd_output_number(*table_, row)));
+  if (carry != nullptr && pass.box->carry_out) {
+    for_each_carried([&](const float* tile, float* to) { copy(to, tile + pass.tiles - shift, shift); });
+  }
 }
 
 void WinogradOutput::store(const RunArgs& args, std::int64_t group, const TileBox& box, const ChannelBlock& block,
-                           const float* products, float* scratch, KernelSet* used) const {
+                           float* products, float* carry, float* scratch, KernelSet* used) const {
   const LayerSpec& layer = problem_.layer;
   const std::int64_t phases_w = layer.stride[2];
-  const std::int64_t row = tiles_->row_floats;
   const std::int64_t s = stride();
-  const std::int64_t tiles = box.tiles();
-  constexpr int kOver = kMaxWinogradTaps - 1;
   const auto most_points = [this](int d) { return std::int64_t{winograd_points(tile_[d], most_taps_[d])}; };
   const bool last = problem_.call.format == MemoryFormat::kChannelsLast;
 
   Pass pass;
-  pass.args = &args;
-  pass.in_place = !last && args.residual != nullptr;
   pass.box = &box;
   pass.used = used;
+  pass.args = &args;
+  pass.stream = stream_ && args.residual == nullptr;  // with one, outputs are read again
+  pass.tiles = box.tiles();
+  pass.first_n = tiles_->source(box.first_image).n;
   Buffers& b = pass.buffers;
   std::uint32_t* const masks = reinterpret_cast<std::uint32_t*>(scratch);
   fill_masks(box, masks);
@@ -169,49 +233,58 @@ void WinogradOutput::store(const RunArgs& args, std::int64_t group, const TileBo
   b.over = take(phases_w * kOver * s);
   b.row = take(phases_w * tile_[2] * s);
   b.interleaved = take(phases_w * tile_[2] * s);
-  b.tails = take(2 * round_up(tiles_->most_tiles() * tail_[2], kFloatsPerLine) + 2 * kFloatsPerLine);
+  b.tails = take(tails_floats());
+  b.finished = take(tails_floats());
+  b.whole = take(whole_floats());
   b.staged = next;
 
   // Floats from the products of one class to the next.
   std::int64_t class_begin[kMaxWinogradTaps * kMaxWinogradTaps * kMaxWinogradTaps];
-  std::int64_t at = 0;
+  std::int64_t at = tiles_->front_floats;
   for (std::size_t c = 0; c < form_->classes().size(); ++c) {
     class_begin[c] = at;
-    at += form_->classes()[c].point_count() * form_->classes()[c].phases() * block.channels * row;
+    at += form_->classes()[c].point_count() * form_->classes()[c].phases() * block.channels * tiles_->product_floats;
   }
 
   const Dims& out = problem_.call.out;
   const std::int64_t out_box = box.out_size[0] * box.out_size[1] * box.out_size[2];
-  for (std::int64_t i = 0; i < block.channels; ++i) {
+  for (std::int64_t i = 0; i < block.channels; i += together_) {
+    pass.first = i;
+    pass.channels = std::min(together_, block.channels - i);
     const std::int64_t channel = group * problem_.out_channels_per_group() + block.first + i;
     pass.channel = channel;
-    pass.bias = args.bias == nullptr ? 0.0f : args.bias[channel];
+    pass.bias = args.bias == nullptr ? nullptr : args.bias + channel;
+    pass.carry = carry + (block.first + i) * (tiles_->carry < 0 ? 0 : carry_stride());
     if (last) {
       pass.stride_h = box.out_size[2];
       pass.stride_d = box.out_size[1] * pass.stride_h;
       pass.stride_image = out_box;
-      pass.dst = b.staged + i * box.images * out_box;
+      pass.stride_channel = box.images * out_box;
+      pass.dst = b.staged + i * pass.stride_channel;
     } else {
       pass.stride_h = out[2];
       pass.stride_d = out[1] * out[2];
-      pass.stride_image = layer.out_channels * out[0] * pass.stride_d;
-      pass.dst = args.dst + (box.first_image * layer.out_channels + channel) * out[0] * pass.stride_d +
+      pass.stride_channel = out[0] * pass.stride_d;
+      pass.stride_image = layer.out_channels * pass.stride_channel;
+      pass.dst = args.dst + (pass.first_n * layer.out_channels + channel) * pass.stride_channel +
                  box.out_first[0] * pass.stride_d + box.out_first[1] * pass.stride_h + box.out_first[2];
     }
     for (std::int64_t rd = 0; rd < layer.stride[0]; ++rd) {
       for (std::int64_t rh = 0; rh < layer.stride[1]; ++rh) {
         pass.rd = rd;
         pass.rh = rh;
-        store_phase_row(pass, products, class_begin, block.channels, i, tiles);
+        store_phase_row(pass, products, class_begin, block.channels);
       }
     }
   }
   if (last) transpose_staged(args, group, box, block, b.staged);
+  if (!last && args.residual != nullptr) add_residual(args, group, box, block);
+  if (pass.stream) table_->stream_fence();
 }
 
-// All outputs of one channel whose residues along depth and height are the pass's.
+// All outputs of the pass's channels whose residues along depth and height are the pass's.
 void WinogradOutput::store_phase_row(const Pass& pass, const float* products, const std::int64_t* class_begin,
-                                     std::int64_t channels, std::int64_t channel, std::int64_t tiles) const {
+                                     std::int64_t channels) const {
   const LayerSpec& layer = problem_.layer;
   const TileBox& box = *pass.box;
   const Buffers& b = pass.buffers;
@@ -220,7 +293,6 @@ void WinogradOutput::store_phase_row(const Pass& pass, const float* products, co
   const int taps_d = taps(0, pass.rd);
   const int taps_h = taps(1, pass.rh);
   const std::int64_t points_h = winograd_points(tile_[1], taps_h);
-  constexpr int kOver = kMaxWinogradTaps - 1;
   const std::int64_t slab = box.size[1] * box.size[2];
   const std::int64_t depth_rows = tile_[0] + (box.end[0] && tail_[0] > 0 ? most_taps_[0] - 1 : 0);
   const std::int64_t height_rows = tile_[1] + (box.end[1] && tail_[1] > 0 ? most_taps_[1] - 1 : 0);
@@ -229,8 +301,8 @@ void WinogradOutput::store_phase_row(const Pass& pass, const float* products, co
   const auto product_view = [&](std::int64_t rw) {
     const Place& place = place_[static_cast<std::size_t>((pass.rd * layer.stride[1] + pass.rh) * phases_w + rw)];
     const PhaseClass& cls = form_->classes()[place.cls];
-    const std::ptrdiff_t point = cls.phases() * channels * tiles_->row_floats;
-    return View{products + class_begin[place.cls] + (place.phase * channels + channel) * tiles_->row_floats,
+    const std::ptrdiff_t point = cls.phases() * channels * tiles_->product_floats;
+    return View{products + class_begin[place.cls] + (place.phase * channels + pass.first) * tiles_->product_floats,
                 point * cls.points[1] * cls.points[2], point * cls.points[2], point};
   };
   const auto points_w = [&](std::int64_t rw) { return std::int64_t{winograd_points(tile_[2], taps(2, rw))}; };
@@ -239,14 +311,20 @@ void WinogradOutput::store_phase_row(const Pass& pass, const float* products, co
   const auto depth_buffer = [&](std::int64_t rw) {
     return b.depth + rw * (tile_[0] + kOver) * winograd_points(tile_[1], most_taps_[1]) * most_w * s;
   };
+  // Where a transform along dimension d finds what is carried: `other` is its place in the dimension before or after.
+  const auto carried = [&](int d, std::int64_t rw, std::int64_t other, std::int64_t pw) -> float* {
+    if (tiles_->carry != d) return nullptr;
+    const std::int64_t residue = (pass.rd * layer.stride[1] + pass.rh) * phases_w + rw;
+    return pass.carry + (residue * carry_slots() + other * most_w + pw) * carry_slot();
+  };
   if (tile_[0] > 1) {
     for (std::int64_t rw = 0; rw < phases_w; ++rw) {
       const View from = product_view(rw);
       for (std::int64_t ph = 0; ph < points_h; ++ph) {
         for (std::int64_t pw = 0; pw < points_w(rw); ++pw) {
           float* const to = depth_buffer(rw) + (ph * most_w + pw) * s;
-          transform(0, taps_d, from.data + ph * from.stride_h + pw * from.stride_w, from.stride_d, to, depth_step,
-                    to + tile_[0] * depth_step, depth_step, 0, tiles, slab, b.mask[0], pass.used);
+          transform(pass, 0, taps_d, from.data + ph * from.stride_h + pw * from.stride_w, from.stride_d, to, depth_step,
+                    to + tile_[0] * depth_step, depth_step, 0, slab, carried(0, rw, ph, pw));
         }
       }
     }
@@ -272,8 +350,8 @@ void WinogradOutput::store_phase_row(const Pass& pass, const float* products, co
         if (from.data == nullptr) continue;
         for (std::int64_t pw = 0; pw < points_w(rw); ++pw) {
           float* const to = height_buffer(rw) + pw * s;
-          transform(1, taps_h, from.data + pw * from.stride_w, from.stride_h, to, height_step, to + tile_[1] * height_step,
-                    height_step, begin_d, tiles, box.size[2], b.mask[1], pass.used);
+          transform(pass, 1, taps_h, from.data + pw * from.stride_w, from.stride_h, to, height_step,
+                    to + tile_[1] * height_step, height_step, begin_d, box.size[2], carried(1, rw, jd, pw));
         }
       }
     }
@@ -289,61 +367,81 @@ void WinogradOutput::store_phase_row(const Pass& pass, const float* products, co
         }
         return View{height_buffer(rw) + jh * height_step, 0, 0, s};
       };
-      store_rows(pass, jd, jh, begin, tiles, height_view);
+      store_rows(pass, jd, jh, begin, height_view);
     }
   }
 }
 
 // The rows of coefficients (jd, jh) of all tiles from `begin` on: along the width, then to memory.
 template <typename ViewOf>
-void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t jh, std::int64_t begin, std::int64_t tiles,
-                                ViewOf view_of) const {
+void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t jh, std::int64_t begin,
+                                const ViewOf& view_of) const {
   const LayerSpec& layer = problem_.layer;
   const TileBox& box = *pass.box;
   const Buffers& b = pass.buffers;
   const std::int64_t s = stride();
   const std::int64_t phases_w = layer.stride[2];
   const std::int64_t phases = phases_w * tile_[2];
-  constexpr int kOver = kMaxWinogradTaps - 1;
   const std::int64_t tail = box.end[2] ? tail_[2] : 0;
 
-  // Where this row of coefficients goes, for each row of tiles.
-  const std::int64_t first_d = jd < tile_[0] ? (box.halo[0] ? 1 : 0) : box.size[0] - 1;
-  const std::int64_t first_h = jh < tile_[1] ? (box.halo[1] ? 1 : 0) : box.size[1] - 1;
-  const auto output = [&](int d, std::int64_t tile, std::int64_t j, std::int64_t residue) {
-    return layer.stride[d] * ((box.first[d] + tile) * tile_[d] + j) + residue - problem_.call.pad_begin[d] -
-           box.out_first[d];
+  // The rows of tiles [first, end) along depth and height have outputs at o = origin + step*tile.
+  struct Range {
+    std::int64_t first, end, origin, step;
   };
-  const auto any_row = [&] {
-    const std::int64_t od = output(0, first_d, jd, pass.rd), oh = output(1, first_h, jh, pass.rh);
-    const std::int64_t last_d = output(0, box.size[0] - 1, jd, pass.rd), last_h = output(1, box.size[1] - 1, jh, pass.rh);
-    return last_d >= 0 && last_h >= 0 && od < box.out_size[0] && oh < box.out_size[1];
+  const auto range = [&](int d, std::int64_t j, std::int64_t residue, std::int64_t grid) {
+    const std::int64_t dilation = layer.dilation[d];
+    const std::int64_t step = layer.stride[d] * dilation * tile_[d];
+    const std::int64_t origin = step * box.first[d] + layer.stride[d] * (dilation * j + grid) + dilation * residue -
+                                problem_.call.pad_begin[d] - box.out_first[d];
+    const std::int64_t wanted = j < tile_[d] ? (box.halo[d] ? 1 : 0) : box.size[d] - 1;
+    return Range{std::max(wanted, ceil_div(-origin, step)), std::min(box.size[d], ceil_div(box.out_size[d] - origin, step)),
+                 origin, step};
   };
-  if (first_d >= box.size[0] || first_h >= box.size[1] || !any_row()) return;
-
-  const std::int64_t halo_w = box.halo[2] ? 1 : 0;
-  const std::int64_t ow = output(2, halo_w, 0, 0);
-  const std::int64_t skip = std::max<std::int64_t>(0, -ow);
-  const std::int64_t end = std::min((box.size[2] - halo_w) * phases, box.out_size[2] - ow);
-  // Calls visit(first tile of the row, dst of its first output) for each row of tiles that has one.
-  const std::int64_t step_d = layer.stride[0] * tile_[0], step_h = layer.stride[1] * tile_[1];
-  const std::int64_t od_first = output(0, first_d, jd, pass.rd), oh_first = output(1, first_h, jh, pass.rh);
-  const auto for_each_row = [&](auto visit) {
-    for (std::int64_t i = 0; i < box.images; ++i) {
-      std::int64_t od = od_first;
-      for (std::int64_t d = first_d; d < box.size[0]; ++d, od += step_d) {
-        if (od < 0 || od >= box.out_size[0]) continue;
-        std::int64_t tile = ((i * box.size[0] + d) * box.size[1] + first_h) * box.size[2];
-        std::int64_t oh = oh_first;
-        float* dst = pass.dst + i * pass.stride_image + od * pass.stride_d + oh * pass.stride_h;
-        for (std::int64_t h = first_h; h < box.size[1]; ++h, oh += step_h) {
-          if (oh >= 0 && oh < box.out_size[1]) visit(tile, dst);
-          tile += box.size[2];
-          dst += step_h * pass.stride_h;
+  // Calls visit for each run of rows of tiles along the height.
+  struct Run {
+    std::int64_t tile;  // first
+    float* dst;         // of its row
+    std::int64_t rows;
+    std::ptrdiff_t stride;  // of dst, from row to row
+    std::int64_t of_image;  // rows of this image and channel
+    std::int64_t grid;      // along the width
+  };
+  const bool dilated = tiles_->dilated();
+  const Range first_depth = range(0, jd, pass.rd, 0), first_height = range(1, jh, pass.rh, 0);  // of the first grid
+  const auto for_each_run = [&](const auto& visit) {
+    for (std::int64_t c = 0; c < pass.channels; ++c) {
+      for (std::int64_t i = 0; i < box.images; ++i) {
+        WinogradTiles::Source source{pass.first_n + i, {0, 0, 0}};
+        Range depth = first_depth, height = first_height;
+        if (dilated) {
+          source = tiles_->source(box.first_image + i);
+          depth = range(0, jd, pass.rd, source.grid[0]);
+          height = range(1, jh, pass.rh, source.grid[1]);
+        }
+        if (height.first >= height.end) continue;
+        float* const image = pass.dst + c * pass.stride_channel + (source.n - pass.first_n) * pass.stride_image;
+        for (std::int64_t d = depth.first; d < depth.end; ++d) {
+          const std::int64_t rows = height.end - height.first;
+          visit(Run{c * tiles_->product_floats + ((i * box.size[0] + d) * box.size[1] + height.first) * box.size[2],
+                    image + (depth.origin + depth.step * d) * pass.stride_d +
+                        (height.origin + height.step * height.first) * pass.stride_h,
+                    rows, height.step * pass.stride_h, (depth.end - depth.first) * rows, source.grid[2]});
         }
       }
     }
   };
+  bool any = false;
+  if (dilated) {
+    for_each_run([&](const Run&) { any = true; });
+  } else {
+    any = first_depth.first < first_depth.end && first_height.first < first_height.end;
+  }
+  if (!any) return;
+
+  const std::int64_t halo_w = box.halo[2] ? 1 : 0;
+  const std::int64_t ow = range(2, 0, 0, 0).origin + halo_w * phases;
+  const std::int64_t skip = std::max<std::int64_t>(0, -ow);
+  const std::int64_t end = std::min((box.size[2] - halo_w) * phases, box.out_size[2] - ow);
   const float* over[kMaxPhasesAlongWidth];
   std::int64_t over_stride[kMaxPhasesAlongWidth];
   for (std::int64_t rw = 0; rw < phases_w; ++rw) {
@@ -353,60 +451,147 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
     over[rw] = nullptr;
     over_stride[rw] = s;
     if (view.data == nullptr) {
-      for (int j = 0; j < tile_[2]; ++j) clear(to + j * phases_w * s + begin, tiles - begin);
+      for_each_span(pass, begin, false, [&](std::int64_t first, std::int64_t last) {
+        for (int j = 0; j < tile_[2]; ++j) clear(to + j * phases_w * s + first, last - first);
+      });
     } else if (tile_[2] == 1) {
-      copy(to + begin, view.data + begin, tiles - begin);
+      for_each_span(pass, begin, false,
+                    [&](std::int64_t first, std::int64_t last) { copy(to + first, view.data + first, last - first); });
     } else {
       float* const run_over = b.over + rw * kOver * s;
-      transform(2, taps_w, view.data, view.stride_w, to, phases_w * s, run_over, s, begin, tiles, 1, b.mask[2], pass.used);
-      if (taps_w > 1) over[rw] = taps_w == 2 ? view.data + (winograd_points(tile_[2], 2) - 1) * view.stride_w : run_over;
-    }
-  }
-  const RowStoreArgs whole{b.row + begin,
-                           s,
-                           phases,
-                           (tiles - begin) * phases,
-                           b.interleaved + begin * phases,
-                           pass.bias,
-                           &finisher_.epilogue(*pass.args)};
-  table_->row_store(&whole);
-  const auto finish_at_once = [&](const RowStoreArgs& stored) {
-    if (pass.args->residual == nullptr) finisher_.row(*pass.args, pass.channel, stored.dst, 0, stored.count);
-  };
-  finish_at_once(whole);
-
-  const auto finish = [&](float* outputs, std::int64_t count) {
-    finisher_.row(*pass.args, pass.channel, outputs, outputs - pass.args->dst, count);
-  };
-  if (end > skip) {
-    for_each_row([&](std::int64_t tile, float* dst) {
-      copy_row(dst + ow + skip, b.interleaved + (tile + halo_w) * phases + skip, end - skip);
-      if (pass.in_place) finish(dst + ow + skip, end - skip);
-    });
-  }
-  if (tail == 0) return;
-  // What runs over the last tile of each row, gathered, finished together and put behind the rows.
-  float* gathered = b.tails;
-  for_each_row([&](std::int64_t tile, float*) {
-    std::int64_t e = 0;
-    for (int j = 0; e < tail; ++j) {
-      for (std::int64_t rw = 0; rw < phases_w && e < tail; ++rw, ++e) {
-        const bool reached = over[rw] != nullptr && j < taps(2, rw) - 1;
-        *gathered++ = reached ? over[rw][j * over_stride[rw] + tile + box.size[2] - 1] : 0.0f;
+      transform(pass, 2, taps_w, view.data, view.stride_w, to, phases_w * s, run_over, s, begin, 1, nullptr);
+      if (taps_w > 1) {
+        over[rw] = taps_w == 2 ? view.data + (winograd_points(tile_[2], 2) - 1) * view.stride_w : run_over;
+        if (taps_w == 2) over_stride[rw] = 0;
       }
     }
+  }
+  // Rows are finished before they are put where they belong, unless there is a residual, which is in the order of the
+  // result.
+  const auto finish_early = [&](std::int64_t c, const RowStoreArgs& stored) {
+    if (pass.args->residual == nullptr) finisher_.row(*pass.args, pass.channel + c, stored.dst, 0, stored.count);
+  };
+  const auto bias = [&](std::int64_t c) { return pass.bias == nullptr ? 0.0f : pass.bias[c]; };
+  for (std::int64_t c = 0; c < pass.channels; ++c) {
+    const std::int64_t first = c * tiles_->product_floats + begin;
+    const RowStoreArgs whole{b.row + first,
+                             s,
+                             phases,
+                             (pass.tiles - begin) * phases,
+                             b.interleaved + first * phases,
+                             bias(c),
+                             &finisher_.epilogue(*pass.args)};
+    table_->row_store(&whole);
+    finish_early(c, whole);
+  }
+
+  // What runs over the last tile of each row, gathered and finished.
+  if (tail > 0) {
+    float* gathered = b.tails;
+    for_each_run([&](const Run& run) {
+      for (std::int64_t e = 0; e < tail; ++e) {
+        const std::int64_t rw = e % phases_w, j = e / phases_w;
+        const bool reached = over[rw] != nullptr && j < taps(2, rw) - 1;
+        const float* const from = over[rw] + j * over_stride[rw] + run.tile + box.size[2] - 1;
+        for (std::int64_t r = 0; r < run.rows; ++r) gathered[r * tail + e] = reached ? from[r * box.size[2]] : 0.0f;
+      }
+      gathered += run.rows * tail;
+    });
+    const std::int64_t of_channel = (gathered - b.tails) / pass.channels;
+    for (std::int64_t c = 0; c < pass.channels; ++c) {
+      const RowStoreArgs tails{b.tails + c * of_channel,       0, 1, of_channel, b.finished + c * of_channel, bias(c),
+                               &finisher_.epilogue(*pass.args)};
+      table_->row_store(&tails);
+      finish_early(c, tails);
+    }
+  }
+
+  const float* finished = b.finished;
+  const std::int64_t row_floats = box.size[2] * phases;
+  if (dilated) {
+    // With all grids along the width in the block, and no output of a row in another one, whole rows are put together.
+    const std::int64_t grids = layer.dilation[2];
+    const bool whole_rows = phases_w == 1 || (box.first[2] == 0 && box.end[2]);
+    const bool together = whole_rows && box.first_image % grids == 0 && box.images % grids == 0;
+    for_each_run([&](const Run& run) {
+      const std::ptrdiff_t next = box.size[0] * box.size[1] * box.size[2] * phases;  // the same row of the next grid
+      for (std::int64_t r = 0; r < run.rows; ++r, finished += tail) {
+        const GridRow row{b.interleaved + run.tile * phases + r * row_floats + halo_w * phases,
+                          next,
+                          finished,
+                          run.of_image * tail,
+                          box.first[2] * tile_[2] + halo_w * tile_[2],
+                          (box.size[2] - halo_w) * tile_[2],
+                          tail / phases_w};
+        float* const dst = run.dst + r * run.stride;
+        if (!together) {
+          scatter_grid(row, run.grid, dst);
+        } else if (run.grid == 0) {
+          store_grids(pass, row, dst);
+        }
+      }
+    });
+    return;
+  }
+  // Where the first outputs of a row are skipped, the tail of the row before takes their place: whole rows are copied at
+  // once.
+  const bool joined = tail <= skip;
+  for_each_run([&](const Run& run) {
+    float* const row = b.interleaved + (run.tile + halo_w) * phases;
+    for (std::int64_t r = 0; joined && r < run.rows; ++r) {
+      for (std::int64_t e = 0; e < tail; ++e) row[r * row_floats + end + e] = finished[r * tail + e];
+    }
+    const RowsCopyArgs call{row + skip, row_floats,        std::max<std::int64_t>(0, end - skip) + (joined ? tail : 0),
+                            finished,   joined ? 0 : tail, run.dst + ow + skip,
+                            run.stride, run.rows,          pass.stream};
+    table_->rows_copy(&call);
+    finished += run.rows * tail;
   });
-  float* const finished = b.tails + round_up(tiles_->most_tiles() * tail_[2], kFloatsPerLine) + kFloatsPerLine;
-  const RowStoreArgs tails{b.tails, 0, 1, gathered - b.tails, finished, pass.bias, &finisher_.epilogue(*pass.args)};
-  table_->row_store(&tails);
-  finish_at_once(tails);
-  const float* from = finished;
-  const std::int64_t begin_tail = box.out_size[2] - tail;
-  for_each_row([&](std::int64_t, float* dst) {
-    copy_row(dst + begin_tail, from, tail);
-    if (pass.in_place) finish(dst + begin_tail, tail);
-    from += tail;
-  });
+}
+
+// A row of one grid to where its outputs stand in an output row.
+void WinogradOutput::scatter_grid(const GridRow& row, std::int64_t grid, float* dst) const {
+  const std::int64_t stride = problem_.layer.stride[2], dilation = problem_.layer.dilation[2];
+  const std::int64_t step = stride * dilation;
+  const auto scatter = [&](const float* from, std::int64_t first, std::int64_t count) {
+    for (std::int64_t rw = 0; rw < stride; ++rw) {
+      const std::int64_t origin = step * first + stride * grid + dilation * rw - problem_.call.pad_begin[2];
+      const std::int64_t begin = std::max<std::int64_t>(0, ceil_div(-origin, step));
+      const std::int64_t end = std::min(count, ceil_div(problem_.call.out[2] - origin, step));
+      for (std::int64_t q = begin; q < end; ++q) dst[origin + step * q] = from[q * stride + rw];
+    }
+  };
+  scatter(row.values, row.first, row.count);
+  scatter(row.tail, row.first + row.count, row.tail_count);
+}
+
+// The rows of all grids along the width, as one output row.
+void WinogradOutput::store_grids(const Pass& pass, const GridRow& row, float* dst) const {
+  constexpr Epilogue kNothing{-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::infinity()};
+  const std::int64_t stride = problem_.layer.stride[2], dilation = problem_.layer.dilation[2];
+  const std::int64_t step = stride * dilation;
+  float* const whole = pass.buffers.whole;  // the outputs from step*first of the uncropped row on
+  if (stride == 1) {
+    const RowStoreArgs weave{row.values, row.next, dilation, row.count * dilation, whole, 0.0f, &kNothing};
+    table_->row_store(&weave);
+  }
+  for (std::int64_t r = 0; r < dilation; ++r) {
+    for (std::int64_t rw = 0; rw < stride; ++rw) {
+      const float* const values = row.values + r * row.next + rw;
+      const float* const tail = row.tail + r * row.tail_next + rw;
+      float* const to = whole + stride * r + dilation * rw;
+      for (std::int64_t q = 0; q < row.count && stride > 1; ++q) to[step * q] = values[stride * q];
+      for (std::int64_t q = 0; q < row.tail_count; ++q) to[step * (row.count + q)] = tail[stride * q];
+    }
+  }
+  const std::int64_t shift = problem_.call.pad_begin[2] - step * row.first;  // of the first output in `whole`
+  const std::int64_t begin = std::max<std::int64_t>(0, shift);
+  // With more than one phase the row is whole, and what no grid's product reaches is beyond the outputs.
+  const std::int64_t end =
+      std::min(shift + problem_.call.out[2], stride > 1 ? whole_floats() : step * (row.count + row.tail_count));
+  const RowsCopyArgs call{whole + begin, 0, std::max<std::int64_t>(0, end - begin), nullptr, 0, dst + begin - shift, 0, 1,
+                          pass.stream};
+  table_->rows_copy(&call);
 }
 
 void WinogradOutput::transpose_staged(const RunArgs& args, std::int64_t group, const TileBox& box, const ChannelBlock& block,
@@ -431,6 +616,24 @@ void WinogradOutput::transpose_staged(const RunArgs& args, std::int64_t group, c
         if (args.residual == nullptr) continue;
         finisher_.pixels(args, group * problem_.out_channels_per_group() + block.first, transpose.dst, channels,
                          transpose.dst - args.dst, transpose.columns, block.channels);
+      }
+    }
+  }
+}
+
+void WinogradOutput::add_residual(const RunArgs& args, std::int64_t group, const TileBox& box,
+                                  const ChannelBlock& block) const {
+  const Dims& out = problem_.call.out;
+  for (std::int64_t i = 0; i < box.images; ++i) {
+    for (std::int64_t c = 0; c < block.channels; ++c) {
+      const std::int64_t channel = group * problem_.out_channels_per_group() + block.first + c;
+      const std::int64_t plane = (box.first_image + i) * problem_.layer.out_channels + channel;
+      for (std::int64_t d = 0; d < box.out_size[0]; ++d) {
+        for (std::int64_t h = 0; h < box.out_size[1]; ++h) {
+          const std::int64_t index =
+              ((plane * out[0] + box.out_first[0] + d) * out[1] + box.out_first[1] + h) * out[2] + box.out_first[2];
+          finisher_.row(args, channel, args.dst + index, index, box.out_size[2]);
+        }
       }
     }
   }

@@ -16,22 +16,29 @@ WinogradTiles::WinogradTiles(const Problem& problem, const std::array<int, kSpat
                              const std::array<int, kSpatialDims>& input_points, const std::array<int, kSpatialDims>& taps,
                              std::int64_t most)
     : points(input_points),
-      in_(problem.call.in),
       out_(problem.call.out),
       stride_(problem.layer.stride),
       pad_(problem.call.pad_begin),
-      batch_(problem.call.batch),
+      grids_(problem.layer.dilation),
+      batch_(problem.call.batch * grids_[0] * grids_[1] * grids_[2]),
       tile_(tile),
       taps_(taps) {
-  for (int d = 0; d < kSpatialDims; ++d) tiles_[d] = ceil_div(in_[d], tile_[d]);
+  for (int d = 0; d < kSpatialDims; ++d) {
+    in_[d] = ceil_div(problem.call.in[d], grids_[d]);
+    tiles_[d] = ceil_div(in_[d], tile_[d]);
+  }
   extent_ = tiles_;
   const auto with_halo = [&](const Dims& extent) {
     std::int64_t product = 1;
-    for (int d = 0; d < kSpatialDims; ++d) product *= extent[d] + (taps_[d] > 1 && extent[d] < tiles_[d] ? 1 : 0);
+    for (int d = 0; d < kSpatialDims; ++d) {
+      product *= extent[d] + (taps_[d] > 1 && extent[d] < tiles_[d] && d != carry ? 1 : 0);
+    }
     return product;
   };
   // The outermost dimension first: that leaves rows whole as long as possible.
   for (int d = 0; d < kSpatialDims; ++d) {
+    if (with_halo(extent_) <= most) break;
+    carry = d < kSpatialDims - 1 && tiles_[d] > 1 ? d : -1;
     while (with_halo(extent_) > most && extent_[d] > 1) {
       const double share = static_cast<double>(most) / static_cast<double>(with_halo(extent_));
       const auto shrunk = static_cast<std::int64_t>(static_cast<double>(extent_[d]) * share);
@@ -43,9 +50,12 @@ WinogradTiles::WinogradTiles(const Problem& problem, const std::array<int, kSpat
     extent_[d] = ceil_div(tiles_[d], blocks_[d]);
     blocks_[d] = ceil_div(tiles_[d], extent_[d]);
   }
+  if (carry >= 0) slab = carry == 0 ? tiles_[1] * tiles_[2] : tiles_[2];
   const bool whole = blocks_[0] * blocks_[1] * blocks_[2] == 1;
   images = whole ? std::clamp<std::int64_t>(most / std::max<std::int64_t>(1, with_halo(extent_)), 1, batch_) : 1;
   images = ceil_div(batch_, ceil_div(batch_, images));
+  // All grids along the width in one block, if that can be: they make output rows together.
+  if (whole && images < batch_ && images > grids_[2]) images = images / grids_[2] * grids_[2];
   blocks_n_ = ceil_div(batch_, images);
 
   const auto places = [](std::int64_t count) {
@@ -59,9 +69,7 @@ WinogradTiles::WinogradTiles(const Problem& problem, const std::array<int, kSpat
       for (const std::int64_t h : places(blocks_[1])) {
         for (const std::int64_t w : places(blocks_[2])) {
           const TileBox b = box(n, d, h, w);
-          const std::int64_t tiles = b.tiles();
-          if (std::find(counts_.begin(), counts_.end(), tiles) == counts_.end()) counts_.push_back(tiles);
-          most_ = std::max(most_, tiles);
+          most_ = std::max(most_, b.tiles());
           most_positions = std::max(most_positions, b.tiles() * tile_[0] * tile_[1] * tile_[2]);
           most_outputs = std::max(most_outputs, b.images * b.out_size[0] * b.out_size[1] * b.out_size[2]);
         }
@@ -70,13 +78,12 @@ WinogradTiles::WinogradTiles(const Problem& problem, const std::array<int, kSpat
   }
 }
 
-void WinogradTiles::set_rows(const TileKernels& kernels, const std::vector<std::int64_t>& panel_rows) {
-  std::int64_t floats = round_up(most_, kernels.lanes());
-  for (const std::int64_t rows : panel_rows) {
-    for (const std::int64_t tiles : counts_) floats = std::max(floats, kernels.covered(rows, tiles));
-  }
-  row_floats = round_up(floats, kFloatsPerLine);
-  if (row_floats % kFloatsPerSetPeriod == 0) row_floats += kFloatsPerLine;
+void WinogradTiles::set_columns(std::int64_t panel_columns) {
+  columns = panel_columns;
+  row_floats = round_up(most_, columns);
+  front_floats = round_up(slab, kFloatsPerLine);
+  product_floats = front_floats + round_up(row_floats, kFloatsPerLine);
+  if (product_floats % kFloatsPerSetPeriod == 0) product_floats += kFloatsPerLine;
 }
 
 TileBox WinogradTiles::block(std::int64_t index) const {
@@ -89,21 +96,27 @@ TileBox WinogradTiles::block(std::int64_t index) const {
 
 TileBox WinogradTiles::box(std::int64_t n, std::int64_t d, std::int64_t h, std::int64_t w) const {
   TileBox b;
+  b.carry_in = b.carry_out = false;
   b.first_image = n * images;
   b.images = std::min(images, batch_ - b.first_image);
   const std::int64_t at[kSpatialDims] = {d, h, w};
   for (int e = 0; e < kSpatialDims; ++e) {
     const std::int64_t begin = at[e] * extent_[e];
     const std::int64_t end = std::min(begin + extent_[e], tiles_[e]);
-    b.halo[e] = begin > 0 && taps_[e] > 1;
+    const bool follows = begin > 0 && taps_[e] > 1;
+    b.halo[e] = follows && e != carry;
+    if (e == carry) {
+      b.carry_in = follows;
+      b.carry_out = end < tiles_[e] && taps_[e] > 1;
+    }
     b.end[e] = end == tiles_[e];
     b.first[e] = begin - (b.halo[e] ? 1 : 0);
     b.size[e] = end - b.first[e];
     const std::int64_t out_begin = std::clamp<std::int64_t>(stride_[e] * tile_[e] * begin - pad_[e], 0, out_[e]);
     const std::int64_t out_end =
         b.end[e] ? out_[e] : std::clamp<std::int64_t>(stride_[e] * tile_[e] * end - pad_[e], 0, out_[e]);
-    b.out_first[e] = out_begin;
-    b.out_size[e] = out_end - out_begin;
+    b.out_first[e] = dilated() ? 0 : out_begin;
+    b.out_size[e] = dilated() ? out_[e] : out_end - out_begin;
   }
   return b;
 }

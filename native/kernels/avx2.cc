@@ -72,6 +72,7 @@ const KernelTable kAvx2Kernels = {
     sizeof(avx2::kWinogradInput) / sizeof(WinogradInputKernel),
     avx2::kWinogradOutput,
     sizeof(avx2::kWinogradOutput) / sizeof(WinogradOutputKernel),
+    avx2::rows_copy,
     avx2::combine,
     avx2::kFinish,
 };

@@ -84,6 +84,7 @@ const KernelTable kAvx512Kernels = {
     sizeof(avx512::kWinogradInput) / sizeof(WinogradInputKernel),
     avx512::kWinogradOutput,
     sizeof(avx512::kWinogradOutput) / sizeof(WinogradOutputKernel),
+    avx512::rows_copy,
     avx512::combine,
     avx512::kFinish,
 };

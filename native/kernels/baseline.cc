@@ -71,6 +71,7 @@ const KernelTable kBaselineKernels = {
     sizeof(baseline::kWinogradInput) / sizeof(WinogradInputKernel),
     baseline::kWinogradOutput,
     sizeof(baseline::kWinogradOutput) / sizeof(WinogradOutputKernel),
+    baseline::rows_copy,
     baseline::combine,
     baseline::kFinish,
 };

@@ -209,27 +209,34 @@ struct PixelKernel {
 // first points - 1 of these) and infinity (its leading coefficient), the last. Arrays hold one value for every tile; kernels
 // read and write them in whole vectors, so that up to a vector beyond `count` is touched: callers keep room.
 
-// Splits a row into the coefficients of its tiles: dst[j*dst_stride + t] = src[t*parts + j], or 0 beyond src[count - 1], for
-// t*parts + j < round_up(count, parts * vector). parts is 1, 2 or 4. Nothing of src beyond count is read.
+// Splits rows into the coefficients of their tiles: dst[j*dst_stride + r*dst_row + t] = src[r*src_row + t*parts + j], or 0
+// beyond src[r*src_row + count - 1], for t*parts + j < round_up(count, parts * vector) and r in [0, rows), in this order: a
+// row may overwrite what is beyond the one before. parts is 1, 2 or 4. Nothing of src beyond count is read.
 // check: as many floats as a vector has; a NaN is added to one of them if any |src * scale| is infinite or NaN, else 0.
 struct RowSplitArgs {
   const float* src;
+  ptrdiff_t src_row;
+  int64_t rows;
   int64_t count;
   int64_t parts;
   float* dst;
   ptrdiff_t dst_stride;
+  ptrdiff_t dst_row;
   float scale;
   float* check;
 };
 typedef void (*RowSplitFn)(const RowSplitArgs* args);
 
-// dst[p*dst_stride + t] = value at point p of the polynomial with the coefficients src[j*src_stride + t], for t < count.
+// dst[p*dst_stride + t/run*run_stride + t%run] = value at point p of the polynomial with the coefficients
+// src[j*src_stride + t], for t < count. run is a multiple of a vector, or at least count.
 struct WinogradInputArgs {
   const float* src;
   ptrdiff_t src_stride;
   float* dst;
   ptrdiff_t dst_stride;
   int64_t count;
+  int64_t run;
+  ptrdiff_t run_stride;
 };
 struct WinogradInputKernel {
   const char* name;
@@ -261,6 +268,23 @@ struct WinogradOutputKernel {
   int taps;
   void (*fn)(const WinogradOutputArgs* args);
 };
+
+// Finished outputs to memory: for r in [0, rows),
+//   dst[r*dst_stride + i] = src[r*src_stride + i]           for i in [0, count)
+//   dst[r*dst_stride + count + i] = tail[r*tail_count + i]  for i in [0, tail_count)
+// Nothing else is read or written. `stream`: whole lines of memory are stored past the caches (see stream_fence).
+struct RowsCopyArgs {
+  const float* src;
+  ptrdiff_t src_stride;
+  int64_t count;
+  const float* tail;
+  int64_t tail_count;
+  float* dst;
+  ptrdiff_t dst_stride;
+  int64_t rows;
+  bool stream;
+};
+typedef void (*RowsCopyFn)(const RowsCopyArgs* args);
 
 // dst[i] = sum over k in [0, terms), in this order, of factor[k] * src[offset[k] + i], for i < count. terms >= 1.
 struct CombineArgs {
@@ -305,6 +329,7 @@ struct KernelTable {
   int winograd_input_count;
   const WinogradOutputKernel* winograd_output;
   int winograd_output_count;
+  RowsCopyFn rows_copy;
   CombineFn combine;
   const FinishFn* finish;  // [kFinishOps]
 };

@@ -76,6 +76,7 @@ const KernelTable kNeonKernels = {
     sizeof(neon::kWinogradInput) / sizeof(WinogradInputKernel),
     neon::kWinogradOutput,
     sizeof(neon::kWinogradOutput) / sizeof(WinogradOutputKernel),
+    neon::rows_copy,
     neon::combine,
     neon::kFinish,
 };

@@ -23,25 +23,27 @@ CONVTRANSPOSE_INLINE void deinterleave(const Vec (&in)[kParts], Vec (&out)[kPart
 template <int kParts>
 CONVTRANSPOSE_INLINE void row_split_parts(const RowSplitArgs* args) {
   constexpr int kStep = kParts * kLanes;
-  const float* src = args->src;
-  float* dst = args->dst;
   const Factor scale = load_factor(&args->scale);
   const float nothing = 0.0f;
   const Factor none = load_factor(&nothing);
   Vec check = load(args->check);
-  for (int64_t left = args->count; left > 0; left -= kStep, src += kStep, dst += kLanes) {
-    Vec in[kParts], out[kParts];
-    if (left >= kStep) {
-      unroll<kParts>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA { in[i] = load(src + i * kLanes); });
-    } else {
-      unroll<kParts>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA {
-        const int64_t count = left - i * kLanes;
-        in[i] = count >= kLanes ? load(src + i * kLanes) : count > 0 ? load_partial(src + i * kLanes, count) : zero();
-      });
+  for (int64_t row = 0; row < args->rows; ++row) {
+    const float* src = args->src + row * args->src_row;
+    float* dst = args->dst + row * args->dst_row;
+    for (int64_t left = args->count; left > 0; left -= kStep, src += kStep, dst += kLanes) {
+      Vec in[kParts], out[kParts];
+      if (left >= kStep) {
+        unroll<kParts>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA { in[i] = load(src + i * kLanes); });
+      } else {
+        unroll<kParts>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA {
+          const int64_t count = left - i * kLanes;
+          in[i] = count >= kLanes ? load(src + i * kLanes) : count > 0 ? load_partial(src + i * kLanes, count) : zero();
+        });
+      }
+      unroll<kParts>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA { check = madd(none, madd(scale, in[i], zero()), check); });
+      deinterleave(in, out);
+      unroll<kParts>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA { store(dst + i * args->dst_stride, out[i]); });
     }
-    unroll<kParts>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA { check = madd(none, madd(scale, in[i], zero()), check); });
-    deinterleave(in, out);
-    unroll<kParts>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA { store(dst + i * args->dst_stride, out[i]); });
   }
   store(args->check, check);
 }
@@ -87,11 +89,16 @@ CONVTRANSPOSE_INLINE void evaluate(const Vec (&x)[kInputs], Vec (&value)[kPoints
 
 template <int kInputs, int kPoints>
 void winograd_input(const WinogradInputArgs* args) {
-  for (int64_t i = 0; i < args->count; i += kLanes) {
-    Vec x[kInputs], value[kPoints];
-    unroll<kInputs>([&](auto j) CONVTRANSPOSE_INLINE_LAMBDA { x[j] = load(args->src + j * args->src_stride + i); });
-    evaluate(x, value);
-    unroll<kPoints>([&](auto p) CONVTRANSPOSE_INLINE_LAMBDA { store(args->dst + p * args->dst_stride + i, value[p]); });
+  float* run = args->dst;
+  for (int64_t begin = 0; begin < args->count; begin += args->run, run += args->run_stride) {
+    const float* const src = args->src + begin;
+    const int64_t count = args->count - begin < args->run ? args->count - begin : args->run;
+    for (int64_t i = 0; i < count; i += kLanes) {
+      Vec x[kInputs], value[kPoints];
+      unroll<kInputs>([&](auto j) CONVTRANSPOSE_INLINE_LAMBDA { x[j] = load(src + j * args->src_stride + i); });
+      evaluate(x, value);
+      unroll<kPoints>([&](auto p) CONVTRANSPOSE_INLINE_LAMBDA { store(run + p * args->dst_stride + i, value[p]); });
+    }
   }
 }
 
@@ -157,6 +164,36 @@ void winograd_output(const WinogradOutputArgs* args) {
       }
       store(args->dst + j * args->dst_stride + i, y);
     });
+  }
+}
+
+CONVTRANSPOSE_INLINE void copy_floats(const float* src, float* dst, int64_t count) {
+  int64_t i = 0;
+  for (; i + kLanes <= count; i += kLanes) store(dst + i, load(src + i));
+  if (i < count) store_partial(dst + i, load_partial(src + i, count - i), count - i);
+}
+
+CONVTRANSPOSE_INLINE void stream_floats(const float* src, float* dst, int64_t count) {
+  constexpr int64_t kFloatsPerLine = 16;
+  const int64_t to_line = static_cast<int64_t>(-(reinterpret_cast<uintptr_t>(dst) / sizeof(float)) % kFloatsPerLine);
+  const int64_t head = to_line < count ? to_line : count;
+  const int64_t lines = (count - head) / kFloatsPerLine * kFloatsPerLine;
+  copy_floats(src, dst, head);
+  for (int64_t i = head; i < head + lines; i += kLanes) store_past(dst + i, load(src + i));
+  copy_floats(src + head + lines, dst + head + lines, count - head - lines);
+}
+
+void rows_copy(const RowsCopyArgs* args) {
+  const float* src = args->src;
+  const float* tail = args->tail;
+  float* dst = args->dst;
+  for (int64_t r = 0; r < args->rows; ++r, src += args->src_stride, tail += args->tail_count, dst += args->dst_stride) {
+    if (args->stream) {
+      stream_floats(src, dst, args->count);
+    } else {
+      copy_floats(src, dst, args->count);
+    }
+    copy_floats(tail, dst + args->count, args->tail_count);
   }
 }
 

@@ -1,6 +1,7 @@
 #include "pack/winograd_weights.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "problem/checked.h"
 
@@ -22,7 +23,7 @@ bool WinogradWeights::can_use(const LayerSpec& layer) {
   bool several = false;
   std::int64_t phases = 1;
   for (int d = 0; d < kSpatialDims; ++d) {
-    if (layer.dilation[d] != 1 || layer.stride[d] > layer.kernel[d]) return false;
+    if (layer.stride[d] > layer.kernel[d] || std::gcd(layer.stride[d], layer.dilation[d]) != 1) return false;
     if (taps_of(layer, d, 0) > kMaxWinogradTaps || layer.stride[d] > kMaxPhasesPerKernel / phases) return false;
     phases *= layer.stride[d];
     several = several || layer.kernel[d] > layer.stride[d];

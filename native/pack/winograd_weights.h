@@ -4,8 +4,9 @@
 //   [group][channel block][class][point][panel][channel][row of the panel]
 //
 // Phases are taken by residue: the taps of residue r of a dimension are k = r + stride*j, j = 0 .. taps - 1, and read the
-// input at q - j. Residues of a dimension differ in their number of taps by at most one; phases with the same numbers of
-// taps in all dimensions form a class: they have the same points. The rows of a class in a block are [phase][channel].
+// input at q - j (with dilation: of a grid of every dilation-th input). Residues of a dimension differ in their number of
+// taps by at most one; phases with the same numbers of taps in all dimensions form a class: they have the same points. The
+// rows of a class in a block are [phase][channel].
 //
 // "Combined" weights keep the taps themselves instead ([tap] in place of [point]) and leave the sums to whoever multiplies:
 // less memory to read where few tiles share it.
@@ -47,11 +48,12 @@ class WinogradWeights final : public PackedForm {
     bool combined;
   };
 
-  // `block_channels`: at most, per block. `panel_rows`: at most, per tile kernel call. Every residue has 1 to 3 taps and the
-  // dilation is 1: see can_use(). panel_rows is at most kMaxPanelRows.
+  // `block_channels`: at most, per block. `panel_rows`: at most, per tile kernel call. Of layers
+  // that can_use() accepts. panel_rows is at most kMaxPanelRows.
   WinogradWeights(const LayerSpec& layer, const Tile& tile, std::int64_t block_channels, std::int64_t panel_rows);
 
-  // Whether every residue of every dimension has 1 to kMaxWinogradTaps taps, and some have two or more.
+  // Whether every residue of every dimension has 1 to kMaxWinogradTaps taps, and some have two or more; dilation and stride
+  // have no common factor.
   static bool can_use(const LayerSpec& layer);
 
   // The most taps that a residue of dimension d has.

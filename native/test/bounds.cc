@@ -4,6 +4,8 @@
 #include <cmath>
 #include <cstdio>
 
+#include "problem/checked.h"
+
 namespace convtranspose {
 namespace {
 
@@ -30,16 +32,18 @@ class WinogradBound {
     const int most = p_.call.precision == Precision::kHighest ? 2 : 4;
     for (int d = 0; d < kSpatialDims; ++d) {
       tile_[d] = p_.layer.kernel[d] > p_.layer.stride[d] ? most : 1;
-      tiles_[d] = (p_.call.in[d] + tile_[d] - 1) / tile_[d];
+      grids_[d] = p_.layer.dilation[d];
+      tiles_[d] = (p_.call.in[d] + grids_[d] * tile_[d] - 1) / (grids_[d] * tile_[d]);
       factor_ *= kFactor[tile_[d]];
     }
-    largest_.assign(static_cast<std::size_t>(p_.call.batch * p_.layer.in_channels * tiles_[0] * tiles_[1] * tiles_[2]), 0.0);
+    largest_.assign(
+        static_cast<std::size_t>(p_.call.batch * p_.layer.in_channels * all_tiles(0) * all_tiles(1) * all_tiles(2)), 0.0);
     for (std::int64_t n = 0; n < p_.call.batch; ++n) {
       for (std::int64_t c = 0; c < p_.layer.in_channels; ++c) {
         for (std::int64_t d = 0; d < p_.call.in[0]; ++d) {
           for (std::int64_t h = 0; h < p_.call.in[1]; ++h) {
             for (std::int64_t w = 0; w < p_.call.in[2]; ++w) {
-              double& at = largest_[tile_index(n, c, d / tile_[0], h / tile_[1], w / tile_[2])];
+              double& at = largest_[tile_index(n, c, tile_of(0, d), tile_of(1, h), tile_of(2, w))];
               at = std::max(
                   at,
                   std::fabs(static_cast<double>(
@@ -63,14 +67,29 @@ class WinogradBound {
 
  private:
   std::size_t tile_index(std::int64_t n, std::int64_t c, std::int64_t d, std::int64_t h, std::int64_t w) const {
-    return static_cast<std::size_t>((((n * p_.layer.in_channels + c) * tiles_[0] + d) * tiles_[1] + h) * tiles_[2] + w);
+    return static_cast<std::size_t>((((n * p_.layer.in_channels + c) * all_tiles(0) + d) * all_tiles(1) + h) * all_tiles(2) +
+                                    w);
+  }
+  // With dilation every grid of inputs has its own tiles, one grid's after the other's.
+  std::int64_t all_tiles(int d) const { return grids_[d] * tiles_[d]; }
+  std::int64_t tile_of(int d, std::int64_t in) const { return in % grids_[d] * tiles_[d] + in / grids_[d] / tile_[d]; }
+  // The first tap that reaches an output, and the input (maybe before the first or beyond the last one) that it meets.
+  std::int64_t first_tap(int d, std::int64_t o) const {
+    std::int64_t k = 0;
+    while (k < p_.layer.stride[d] && floor_mod(o + p_.call.pad_begin[d] - k * grids_[d], p_.layer.stride[d]) != 0) ++k;
+    return k;
+  }
+  std::int64_t met(int d, std::int64_t o) const {
+    return floor_div(o + p_.call.pad_begin[d] - first_tap(d, o) * grids_[d], p_.layer.stride[d]);
   }
   double largest_input(std::int64_t n, std::int64_t c, const Dims& o) const {
     std::int64_t first[kSpatialDims], last[kSpatialDims];
     for (int d = 0; d < kSpatialDims; ++d) {
-      const std::int64_t q = (o[d] + p_.call.pad_begin[d]) / p_.layer.stride[d];
-      last[d] = std::min(q / tile_[d], tiles_[d] - 1);
-      first[d] = std::max<std::int64_t>(0, q / tile_[d] - (tile_[d] > 1 ? 1 : 0));
+      const std::int64_t in = met(d, o[d]);
+      const std::int64_t before = floor_mod(in, grids_[d]) * tiles_[d];  // tiles of other grids
+      const std::int64_t tile = floor_div(floor_div(in, grids_[d]), tile_[d]);
+      last[d] = before + std::min(tile, tiles_[d] - 1);
+      first[d] = before + std::max<std::int64_t>(0, tile - (tile_[d] > 1 ? 1 : 0));
     }
     double largest = 0.0;
     for (std::int64_t d = first[0]; d <= last[0]; ++d) {
@@ -83,7 +102,7 @@ class WinogradBound {
   double largest_tap(std::int64_t ci, std::int64_t co, const Dims& o) const {
     const LayerSpec& l = p_.layer;
     std::int64_t residue[kSpatialDims];
-    for (int d = 0; d < kSpatialDims; ++d) residue[d] = (o[d] + p_.call.pad_begin[d]) % l.stride[d];
+    for (int d = 0; d < kSpatialDims; ++d) residue[d] = first_tap(d, o[d]);
     double largest = 0.0;
     for (std::int64_t kd = residue[0]; kd < l.kernel[0]; kd += l.stride[0]) {
       for (std::int64_t kh = residue[1]; kh < l.kernel[1]; kh += l.stride[1]) {
@@ -100,7 +119,7 @@ class WinogradBound {
   const Problem& p_;
   const Values& v_;
   std::int64_t tile_[kSpatialDims];
-  Dims tiles_;
+  Dims tiles_, grids_;
   double factor_ = 1.0;
   std::vector<double> largest_;  // [image][channel][tile]
 };

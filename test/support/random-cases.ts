@@ -115,13 +115,13 @@ function tall(random: Random, rank: number): Sizes {
   };
 }
 
-/** Two or three taps to every phase, without dilation: Winograd's case. */
+/** Two or three taps to every phase: Winograd's case. */
 function overlapping(random: Random, rank: number): Sizes {
   const stride = perDimension(rank, () => random.pick([1, 1, 2, 2, 3, 5]), () => random.pick([1, 2, 2, 3]));
   return {
     kernel: stride.map((s) => random.int(s + 1, Math.min(3 * s, s + 4))),
     stride,
-    dilation: stride.map(() => 1),
+    dilation: stride.map(() => random.pick([1, 1, 1, 2, 3])),
     in: perDimension(rank, () => random.int(1, rank === 1 ? 200 : 16), () => random.int(1, rank === 2 ? 16 : 5)),
     groups: random.pick([1, 1, 1, 2]),
     inPerGroup: random.pick([1, 3, 8, 30, random.int(40, 150)]),

@@ -24,24 +24,32 @@ interface Axis {
   out: number;
   kernel: number;
   stride: number;
+  dilation: number;
   begin: number;
-  /** Input positions of a tile, and tiles. */
+  /** Input positions of a tile, and tiles: with dilation every dilation-th input belongs to a grid that has its own tiles. */
   tile: number;
   tiles: number;
 }
 
-/** What one output is allowed, for every output of a contiguous result; null where no phase has two taps or one is dilated. */
+const gcd = (a: number, b: number): number => (b === 0 ? a : gcd(b, a % b));
+const mod = (a: number, b: number) => ((a % b) + b) % b;
+
+/**
+ * What one output is allowed, for every output of a contiguous result; null where no phase has two taps, or where dilation shares a
+ * factor with stride.
+ */
 export function winogradAllowance(
   p: Problem, x: Float32Array, w: Float32Array, expected: Definition, mixedSigns: boolean, high = false,
 ): Float64Array | null {
-  if (p.dilation.some((dilation, d) => dilation !== 1 && p.kernel[d] !== 1) || p.kernel.every((k, d) => k <= at(p.stride, d))) return null;
+  const dilations = p.kernel.map((k, d) => (k === 1 ? 1 : at(p.dilation, d)));
+  if (p.kernel.every((k, d) => k <= at(p.stride, d)) || dilations.some((dilation, d) => gcd(dilation, at(p.stride, d)) !== 1)) return null;
   const out = outputSize(p);
-  const unit: Axis = { in: 1, out: 1, kernel: 1, stride: 1, begin: 0, tile: 1, tiles: 1 };
+  const unit: Axis = { in: 1, out: 1, kernel: 1, stride: 1, dilation: 1, begin: 0, tile: 1, tiles: 1 };
   const own = p.in.map((size, d): Axis => {
     const tile = at(p.kernel, d) <= at(p.stride, d) ? 1 : high ? 4 : 2;
     return {
-      in: size, out: at(out, d), kernel: at(p.kernel, d), stride: at(p.stride, d), begin: (p.padding[d] as [number, number])[0], tile,
-      tiles: ceil(size / tile),
+      in: size, out: at(out, d), kernel: at(p.kernel, d), stride: at(p.stride, d), dilation: at(dilations, d),
+      begin: (p.padding[d] as [number, number])[0], tile, tiles: ceil(ceil(size / at(dilations, d)) / tile),
     };
   });
   const axes = [...Array<Axis>(3 - p.rank).fill(unit), ...own] as [Axis, Axis, Axis];
@@ -51,20 +59,35 @@ export function winogradAllowance(
   const inPerGroup = p.inChannels / p.groups;
   const outPerGroup = p.outChannels / p.groups;
   const outPlane = depth.out * height.out * width.out;
-  const grid = (depth.tiles + 1) * (height.tiles + 1) * (width.tiles + 1);
+  const places = (axis: Axis) => axis.dilation * (axis.tiles + 1);
+  const grid = places(depth) * places(height) * places(width);
   const residues = depth.stride * height.stride * width.stride;
 
   // Of each output position: the place of its tiles in the grid of maxima, and its residue.
   const place = new Int32Array(outPlane);
   const residue = new Int32Array(outPlane);
-  const tileOf = (axis: Axis, o: number) => max(0, min(floor((o + axis.begin) / axis.stride / axis.tile), axis.tiles));
-  const residueOf = (axis: Axis, o: number) => (((o + axis.begin) % axis.stride) + axis.stride) % axis.stride;
+  // The first tap that reaches an output, the input that it meets (maybe outside), and the place of an input's tile.
+  const tapOf = (axis: Axis, o: number) => {
+    let k = 0;
+    while (k < axis.stride && mod(o + axis.begin - k * axis.dilation, axis.stride) !== 0) k++;
+    return k;
+  };
+  const placeOf = (axis: Axis, input: number) =>
+    mod(input, axis.dilation) * (axis.tiles + 1) + max(0, min(floor(floor(input / axis.dilation) / axis.tile), axis.tiles));
+  const placeReached = (axis: Axis, o: number) => placeOf(axis, floor((o + axis.begin - tapOf(axis, o) * axis.dilation) / axis.stride));
+  const [tileOfDepth, tileOfHeight, tileOfWidth] =
+    axes.map((axis) => Int32Array.from({ length: axis.in }, (_, input) => placeOf(axis, input))) as [Int32Array, Int32Array, Int32Array];
+  const [reachedDepth, reachedHeight, reachedWidth] =
+    axes.map((axis) => Int32Array.from({ length: axis.out }, (_, o) => placeReached(axis, o))) as [Int32Array, Int32Array, Int32Array];
+  const [tapDepth, tapHeight, tapWidth] =
+    axes.map((axis) => Int32Array.from({ length: axis.out }, (_, o) => tapOf(axis, o))) as [Int32Array, Int32Array, Int32Array];
   let position = 0;
   for (let od = 0; od < depth.out; od++) {
     for (let oh = 0; oh < height.out; oh++) {
       for (let ow = 0; ow < width.out; ow++, position++) {
-        place[position] = (tileOf(depth, od) * (height.tiles + 1) + tileOf(height, oh)) * (width.tiles + 1) + tileOf(width, ow);
-        residue[position] = (residueOf(depth, od) * height.stride + residueOf(height, oh)) * width.stride + residueOf(width, ow);
+        place[position] = ((reachedDepth[od] as number) * places(height) + (reachedHeight[oh] as number)) * places(width) +
+          (reachedWidth[ow] as number);
+        residue[position] = ((tapDepth[od] as number) * height.stride + (tapHeight[oh] as number)) * width.stride + (tapWidth[ow] as number);
       }
     }
   }
@@ -84,8 +107,8 @@ export function winogradAllowance(
             for (let od = 0; od <= 1; od++) {
               for (let oh = 0; oh <= 1; oh++) {
                 for (let ow = 0; ow <= 1; ow++) {
-                  const g = ((floor(d / depth.tile) + od) * (height.tiles + 1) + floor(h / height.tile) + oh) * (width.tiles + 1) +
-                    floor(v / width.tile) + ow;
+                  const g = (((tileOfDepth[d] as number) + od) * places(height) + (tileOfHeight[h] as number) + oh) * places(width) +
+                    (tileOfWidth[v] as number) + ow;
                   if (value > (reached[g] as number)) reached[g] = value;
                 }
               }
