@@ -1,7 +1,7 @@
 /** Sequential: the same as its modules one after the other, in memory that is kept, also when calls overlap. */
 import { describe, expect, jest, test } from '@jest/globals';
 
-import { ConvTranspose1d, ConvTranspose2d, Sequential, Tensor, type ConvTransposeModule, type TensorLike } from '../../lib/index';
+import { ConvTranspose1d, ConvTranspose2d, Sequential, Tensor, type ConvTransposeModule, type SequentialOptions, type TensorLike } from '../../lib/index';
 import { loadNative } from '../../lib/native';
 import { detach } from '../support/buffers';
 import { values } from '../support/data';
@@ -180,8 +180,8 @@ describe('wrong arguments', () => {
     ['an option of modules', input, { outputSize: 48 }, 'UNKNOWN_OPTION', 'outputSize'],
   ])('%s', async (_, given, options, code, argument) => {
     const wanted = { code: `ERR_CONVTRANSPOSE_${code}`, argument };
-    expect(await attempt(() => net.forward(given as Tensor, options))).toMatchObject(wanted);
-    expect(await attempt(() => net.forwardAsync(given as Tensor, options))).toMatchObject(wanted);
+    expect(await attempt(() => net.forward(given as Tensor, options as SequentialOptions))).toMatchObject(wanted);
+    expect(await attempt(() => net.forwardAsync(given as Tensor, options as SequentialOptions))).toMatchObject(wanted);
   });
 
   test('a layer that would shrink to nothing is named by the input', async () => {
