@@ -3,7 +3,7 @@ import { isDeepStrictEqual } from 'node:util';
 
 import fc from 'fast-check';
 
-import { ConvTranspose1d, cpuInfo, type ConvTranspose1dStream, type Tensor } from '../../lib/index';
+import { ConvTranspose1d, cpuInfo, Tensor, type Activation, type ConvTranspose1dStream } from '../../lib/index';
 import { values } from '../support/data';
 import { inputTensor, makeModule, mayDecline, type AlgorithmChoice, type Data, type RunOptions } from '../support/forms';
 import { inputShape, memoryFormats, outputShape, outputSize, problemText, product, weightShape, type MemoryFormat, type Problem } from '../support/problem';
@@ -44,7 +44,12 @@ const runs: fc.Arbitrary<RunOptions> = fc.record({
     { weight: 3, arbitrary: fc.constant<AlgorithmChoice>('auto') },
     { weight: 1, arbitrary: fc.constantFrom<AlgorithmChoice>('direct', 'gemm', 'depthwise', 'reference') }),
   memoryFormat: fc.constantFrom(...memoryFormats),
-  activation: fc.oneof({ weight: 3, arbitrary: fc.constant(undefined) }, { weight: 1, arbitrary: fc.constantFrom('relu' as const, { type: 'clamp' as const, min: -1, max: 2 }) }),
+  activation: fc.oneof({ weight: 3, arbitrary: fc.constant(undefined) }, {
+    weight: 1,
+    arbitrary: fc.constantFrom<Activation>(
+      'relu', 'tanh', 'gelu', 'silu', 'elu', { type: 'clamp', min: -1, max: 2 }, { type: 'leakyRelu', negativeSlope: 0.2 },
+      { type: 'prelu', weight: new Tensor(new Float32Array([0.3]), [1]) }),
+  }),
 }).map(({ activation, ...rest }) => (activation === undefined ? rest : { ...rest, activation }));
 
 /** Lengths of chunks, taken in turn until all frames are used: empty ones among them, and asynchronous ones. */

@@ -1,7 +1,7 @@
 /** Runs a problem through the public API in each of its forms. */
 import {
   ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, convTranspose1d, convTranspose1dAsync, convTranspose2d, convTranspose2dAsync,
-  convTranspose3d, convTranspose3dAsync,
+  convTranspose3d, convTranspose3dAsync, type Activation,
 } from '../../lib/index';
 import { inputShape, outputShape, outputSize, problemOptions, product, toChannelsLast, toContiguous, weightShape } from './problem';
 import type { MemoryFormat, Problem } from './problem';
@@ -28,7 +28,7 @@ export interface RunOptions {
   memoryFormat?: MemoryFormat;
   numThreads?: number;
   invariant?: boolean;
-  activation?: 'relu' | { type: 'clamp'; min?: number; max?: number };
+  activation?: Activation;
   precision?: 'highest' | 'high' | 'medium';
   workspaceLimit?: number;
 }
