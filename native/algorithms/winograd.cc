@@ -11,8 +11,6 @@
 #include <array>
 #include <atomic>
 #include <cmath>
-#include <cstdio>   //PROF
-#include <cstdlib>  //PROF
 #include <cstring>
 
 #include "algorithms/algorithm.h"
@@ -30,6 +28,7 @@ namespace convtranspose {
 namespace {
 
 constexpr std::int64_t kFloatsPerLine = 16;
+constexpr std::size_t kMaxWorkspaceBytes = 8 << 20;            // for each thread
 constexpr std::int64_t kMaxBlockBytes = 6 << 20;               // of transformed input and products,
 constexpr double kBlockShares[] = {0.75, 1.5, 0.5, 0.3, 3.0};  // or so many second-level caches: what is tried
 constexpr double kResidentShare = 0.65;                        // of the second-level cache, that stays there
@@ -857,8 +856,6 @@ void design_blocks(const PlanRequest& request, const TileKernels& kernels, const
     trial.tiles = std::max<std::int64_t>(kernels.lanes(), bytes / per_tile);
     if (trial.tiles == before) continue;
     before = trial.tiles;
-    if (getenv("WC")) trial.block_channels = std::min<std::int64_t>(outputs, atoi(getenv("WC")));  // PROF
-    if (getenv("WT")) trial.tiles = atoi(getenv("WT"));                                            // PROF
     estimate(request, kernels, counts, &trial);
     if (design->cycles == 0.0 || trial.cycles < design->cycles) *design = trial;
     if (best.cycles > 0.0 && design->cycles > kFar * best.cycles) return;
@@ -956,17 +953,15 @@ class Winograd final : public Algorithm {
       return nullptr;
     }
     tiles.set_columns(best.panel.columns);
-    if (getenv("WP")) {
-      const auto pp = input_points(request.problem.layer, best.tile.size);
-      double v = 4.0 * pp[0] * pp[1] * pp[2] * request.problem.in_channels_per_group() * tiles.most_tiles() / 1024;
-      fprintf(stderr, "T=%d of %d blocks=%d cb=%d panel %dx%d V=%.0fK m%d comb=%d est %.3f ms\n", (int)tiles.most_tiles(),
-              (int)best.tiles, (int)tiles.block_count(), (int)best.block_channels, (int)best.panel.rows,
-              (int)best.panel.columns, v, best.tile.size[2], best.tile.combined, best.cycles / 3e6);
-    }  // PROF
     WinogradWeights form(request.problem.layer, best.tile, best.block_channels, best.panel.rows);
     auto execution =
         std::make_unique<WinogradExecution>(request, std::move(form), kernels, tiles, input_limit(request, best.tile.size));
     execution->estimated_seconds = best.cycles / cost::kClock;
+    if (execution->workspace_bytes() > kMaxWorkspaceBytes) {
+      decline->reason =
+          "its outputs need " + std::to_string(execution->workspace_bytes()) + " bytes of scratch for each thread";
+      return nullptr;
+    }
     if (execution->workspace_bytes() + execution->shared_bytes() > static_cast<std::size_t>(request.workspace_limit)) {
       decline->reason = "its smallest block needs " +
                         std::to_string(execution->workspace_bytes() + execution->shared_bytes()) +
@@ -994,7 +989,6 @@ class Winograd final : public Algorithm {
       }
       if (!sensible) continue;
       for (const bool combined : {false, true}) {
-        if (getenv("WB") && combined != (atoi(getenv("WB")) != 0)) continue;  // PROF
         design.tile.combined = combined;
         design.cycles = 0.0;
         if (packed_multiple(layer, design.tile) > most_packed) continue;

@@ -38,8 +38,9 @@ Problem problem_2d(std::int64_t in_channels, std::int64_t out_channels, std::int
 std::vector<Problem> problems_for_all_algorithms() {
   std::vector<Problem> problems;
   for (const Algorithm* algorithm : algorithm_list()) {
-    for (Problem p : {problem_2d(16, 16, 9, 2, 2), problem_2d(8, 1, 20, 4, 2), problem_2d(12, 24, 12, 3, 1),
-                      problem_2d(20, 24, 3, 4, 2), problem_2d(32, 32, 16, 3, 1), problem_2d(4, 4, 3, 32, 16)}) {
+    for (Problem p :
+         {problem_2d(16, 16, 9, 2, 2), problem_2d(8, 1, 20, 4, 2), problem_2d(12, 24, 12, 3, 1), problem_2d(20, 24, 3, 4, 2),
+          problem_2d(32, 32, 16, 3, 1), problem_2d(4, 4, 3, 32, 16), problem_2d(3, 5, 33, 3, 1)}) {
       p.call.algorithm = algorithm->choice();
       std::shared_ptr<const Plan> plan;
       const bool planned =

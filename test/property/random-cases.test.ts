@@ -2,8 +2,7 @@ import { beforeAll, describe, expect, test } from '@jest/globals';
 
 import { cpuInfo } from '../../lib/index';
 import { runChildForJson } from '../support/child';
-import { memoryFormats } from '../support/problem';
-import { countedAlgorithms, uncrossedAxes, wantedCases } from './run-random-cases';
+import { countedAlgorithms, formatsOf, uncrossedAxes, wantedCases } from './run-random-cases';
 import type { RandomReport } from './run-random-cases';
 
 const isas = cpuInfo().supported;
@@ -41,7 +40,7 @@ describe('random problems', () => {
       const few: string[] = [];
       for (const algorithm of countedAlgorithms) {
         for (const rank of [1, 2, 3]) {
-          for (const format of memoryFormats) {
+          for (const format of formatsOf(algorithm)) {
             const count = report().runs[`${algorithm}/${rank}d/${format}`] ?? 0;
             if (count < wantedCases) few.push(`${algorithm}/${rank}d/${format}: ${count}`);
           }

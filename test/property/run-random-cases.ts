@@ -7,7 +7,7 @@ import { Random, oneSided, values } from '../support/data';
 import { define } from '../support/definition';
 import { callFunctional, contiguousOutput, inputTensor, makeModule, mayDecline, tensor } from '../support/forms';
 import type { AlgorithmChoice, Data, RunOptions } from '../support/forms';
-import { inputShape, memoryFormats, outputShape, outputSize, problemText, product, weightShape } from '../support/problem';
+import { inputShape, memoryFormats, outputShape, outputSize, problemText, product, weightShape, type MemoryFormat } from '../support/problem';
 import type { Problem } from '../support/problem';
 import { winogradAllowance } from '../support/winograd-bound';
 import { randomCase } from '../support/random-cases';
@@ -30,7 +30,13 @@ export interface RandomReport {
 }
 
 /** Algorithms as the counters name them. */
-export const countedAlgorithms = ['depthwise', 'direct-few', 'direct-wide', 'direct-channels', 'gemm', 'winograd', 'reference'] as const;
+export const countedAlgorithms =
+  ['depthwise', 'direct-few', 'direct-wide', 'direct-channels', 'direct-residues', 'gemm', 'winograd', 'reference'] as const;
+
+/** The memory formats that an algorithm is for. */
+export function formatsOf(algorithm: (typeof countedAlgorithms)[number]): readonly MemoryFormat[] {
+  return algorithm === 'direct-residues' ? ['contiguous'] : memoryFormats;
+}
 
 /** Cases of every (algorithm, dimension, memory format). */
 export const wantedCases = 300;
@@ -62,7 +68,7 @@ export function runRandomCases(): RandomReport {
   const kernels = new Set<string>();
   for (const rank of [1, 2, 3]) {
     const enough = () => countedAlgorithms.every((algorithm) =>
-      memoryFormats.every((format) => (report.runs[`${algorithm}/${rank}d/${format}`] ?? 0) >= wantedCases));
+      formatsOf(algorithm).every((format) => (report.runs[`${algorithm}/${rank}d/${format}`] ?? 0) >= wantedCases));
     let seed = 0;
     while (!enough() && seed < maxProblems && report.failures.length < maxFailures) runInto(report, kernels, rank, seed++);
     report.problems[rank] = seed;

@@ -121,7 +121,7 @@ function overlapping(random: Random, rank: number): Sizes {
   return {
     kernel: stride.map((s) => random.int(s + 1, Math.min(3 * s, s + 4))),
     stride,
-    dilation: stride.map(() => random.pick([1, 1, 1, 2, 3])),
+    dilation: random.chance(0.3) ? stride.map(() => random.pick([1, 2, 3])) : stride.map(() => 1),
     in: perDimension(rank, () => random.int(1, rank === 1 ? 200 : 16), () => random.int(1, rank === 2 ? 16 : 5)),
     groups: random.pick([1, 1, 1, 2]),
     inPerGroup: random.pick([1, 3, 8, 30, random.int(40, 150)]),
@@ -129,10 +129,25 @@ function overlapping(random: Random, rank: number): Sizes {
   };
 }
 
+/** Kernels that are multiples of wide strides along the width: the case of direct-residues. */
+function residues(random: Random, rank: number): Sizes {
+  const stride = perDimension(rank, () => random.pick([4, 5, 8, 16]), () => random.pick([1, 2]));
+  return {
+    kernel: stride.map((s) => s * random.int(1, 2)),
+    stride,
+    dilation: stride.map(() => 1),
+    in: perDimension(rank, () => random.int(1, rank === 1 ? 40 : 12), () => random.int(1, rank === 2 ? 12 : 4)),
+    groups: random.pick([1, 1, 1, 2]),
+    inPerGroup: random.pick([1, 3, 8, 30, random.int(40, 150)]),
+    outPerGroup: random.pick([1, 3, 8, 21, 40]),
+  };
+}
+
 /** How to draw sizes, and how many products such a case may have. */
 const kinds: [draw: (random: Random, rank: number) => Sizes, maxProducts: number][] = [
   [small, 1.5e6], [small, 1.5e6], [wide, 1.5e6], [wide, 1.5e6], [deep, 1.5e6], [deep, 1.5e6], [deep, 1.5e6], [deep, 1.5e6],
   [broad, 1.5e6], [broad, 1.5e6], [tall, 1.5e6], [tall, 1.5e6], [longRows, 1.5e6], [planes, 6e6], [planes, 6e6],
+  [residues, 1.5e6], [residues, 1.5e6],
   ...Array.from({ length: 8 }, (): [typeof overlapping, number] => [overlapping, 1.5e6]),
 ];
 
