@@ -5,6 +5,7 @@
 
 #include "algorithms/algorithm.h"
 #include "algorithms/definition.h"
+#include "algorithms/finisher.h"
 
 namespace convtranspose {
 namespace {
@@ -16,7 +17,12 @@ constexpr double kMaxOutputsPerTask = 4096;
 
 class ReferenceExecution final : public Execution {
  public:
-  explicit ReferenceExecution(const Problem& problem) : problem_(problem), definition_(problem) {
+  explicit ReferenceExecution(const PlanRequest& request)
+      : problem_(request.original),
+        definition_(request.original),
+        finisher_(request.original, *request.kernels),
+        biases_(problem_.src_elements() == 0 && problem_.call.algorithm != AlgorithmChoice::kReference) {
+    const Problem& problem = problem_;
     const double outputs = static_cast<double>(problem.dst_elements());
     const double products = problem.in_points() == 0 ? 0.0 : definition_.products_per_output();
     outputs_per_task_ =
@@ -46,13 +52,29 @@ class ReferenceExecution final : public Execution {
       if (last) channel = take(problem_.layer.out_channels);
       for (int d = kSpatialDims - 1; d >= 0; --d) o[d] = take(problem_.call.out[d]);
       if (!last) channel = take(problem_.layer.out_channels);
-      args.dst[index] = definition_.output(args, rest, channel, o);
+      if (biases_) {
+        store_bias(args, channel, index);
+      } else {
+        args.dst[index] = definition_.output(args, rest, channel, o);
+      }
     }
   }
 
  private:
+  // An output without products, with the bits that the other algorithms give to one that no product reaches.
+  void store_bias(const RunArgs& args, std::int64_t channel, std::int64_t index) const {
+    const Epilogue& bounds = finisher_.epilogue(args);
+    float value = 0.0f + (args.bias == nullptr ? 0.0f : args.bias[channel]);
+    if (value < bounds.lower) value = bounds.lower;
+    if (value > bounds.upper) value = bounds.upper;
+    args.dst[index] = value;
+    finisher_.row(args, channel, args.dst + index, index, 1);
+  }
+
   Problem problem_;
   Definition definition_;
+  Finisher finisher_;
+  bool biases_;  // there are no products, and nobody asked for the definition by name
   std::int64_t outputs_per_task_;
 };
 
@@ -62,7 +84,7 @@ class Reference final : public Algorithm {
   AlgorithmChoice choice() const override { return AlgorithmChoice::kReference; }
   SumOrder order() const override { return SumOrder::kExact; }
   std::unique_ptr<Execution> plan(const PlanRequest& request, Decline*) const override {
-    return std::make_unique<ReferenceExecution>(request.original);
+    return std::make_unique<ReferenceExecution>(request);
   }
 };
 

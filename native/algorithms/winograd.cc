@@ -985,7 +985,10 @@ class Winograd final : public Algorithm {
         const bool four = (choice >> d & 1) != 0;
         const bool several = WinogradWeights::most_taps(layer, d) > 1;
         design.tile.size[d] = !several ? 1 : four ? 4 : 2;
-        sensible = sensible && (several || !four);
+        // Tiles of four round what no product reaches: between the ends of grids there may be such outputs.
+        const bool reached =
+            layer.dilation[d] == 1 || (layer.stride[d] == 1 && request.problem.call.in[d] >= layer.dilation[d]);
+        sensible = sensible && (several || !four) && (reached || !four);
       }
       if (!sensible) continue;
       for (const bool combined : {false, true}) {
