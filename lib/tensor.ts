@@ -103,7 +103,14 @@ const trusted = Symbol('trusted');
  * ```
  */
 export class Tensor {
+  // What this package reads. The public properties say the same, as own ones, so that deep equality and structured clones see them.
   readonly #view: TensorView;
+
+  /** The elements in row-major order: the array given to the constructor. */
+  readonly data: Float32Array;
+
+  /** The sizes; a frozen array. */
+  readonly shape: readonly number[];
 
   /**
    * @param data the elements in row-major order; kept, not copied, so writes are seen on both sides
@@ -116,12 +123,15 @@ export class Tensor {
   constructor(data: Float32Array, shape: readonly number[], trust?: typeof trusted) {
     if (trust === trusted) {
       this.#view = { data, shape };
-      return;
+    } else {
+      const sizes = Object.freeze(readShape(shape, 'shape'));
+      checkData(data, 'data');
+      this.#view = { data, shape: sizes };
+      checkLength(this.#view, elementCount(sizes, 'shape'), 'data');
     }
-    const sizes = Object.freeze(readShape(shape, 'shape'));
-    checkData(data, 'data');
-    this.#view = { data, shape: sizes };
-    checkLength(this.#view, elementCount(sizes, 'shape'), 'data');
+    this.data = data;
+    this.shape = this.#view.shape;
+    if (new.target === Tensor) Object.freeze(this);
   }
 
   static {
@@ -148,16 +158,6 @@ export class Tensor {
     return tensor;
   }
 
-  /** The elements in row-major order: the array given to the constructor. */
-  get data(): Float32Array {
-    return this.#view.data;
-  }
-
-  /** The sizes; a frozen array. */
-  get shape(): readonly number[] {
-    return this.#view.shape;
-  }
-
   /** The type of the elements. */
   get dtype(): 'float32' {
     return 'float32';
@@ -165,7 +165,7 @@ export class Tensor {
 
   /** What `console.log` prints. */
   [Symbol.for('nodejs.util.inspect.custom')](_depth: number, options: object, inspect?: (value: unknown, options: object) => string): string {
-    const { data, shape } = this.#view;
+    const { data, shape } = this;
     return `Tensor(${list(shape)}, float32) ${inspect === undefined ? '' : inspect(data, options)}`;
   }
 }

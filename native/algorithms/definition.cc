@@ -108,6 +108,10 @@ Definition::Reach Definition::reach(int d, std::int64_t o) const {
   return r;
 }
 
+bool Definition::reached(const Dims& o) const {
+  return reach(0, o[0]).count > 0 && reach(1, o[1]).count > 0 && reach(2, o[2]).count > 0;
+}
+
 bool Definition::at_border(const Dims& o) const {
   return !reach(0, o[0]).whole || !reach(1, o[1]).whole || !reach(2, o[2]).whole;
 }

@@ -21,6 +21,9 @@ class Definition {
   // That output, finished; args.raw_weights are read.
   float output(const RunArgs& args, std::int64_t image, std::int64_t channel, const Dims& o) const;
 
+  // Whether any product is a term of the output at o.
+  bool reached(const Dims& o) const;
+
   // Whether some tap of o's phase, in any dimension, falls outside the input.
   bool at_border(const Dims& o) const;
 

@@ -3,14 +3,18 @@
 #include <utility>
 
 #include "algorithms/definition.h"
+#include "algorithms/finisher.h"
 
 namespace convtranspose {
 namespace {
 
 class ExactBorderExecution final : public Execution {
  public:
-  ExactBorderExecution(std::unique_ptr<Execution> inner, const Problem& problem)
-      : inner_(std::move(inner)), problem_(problem), definition_(problem) {
+  ExactBorderExecution(std::unique_ptr<Execution> inner, const PlanRequest& request)
+      : inner_(std::move(inner)),
+        problem_(request.problem),
+        definition_(request.problem),
+        finisher_(request.problem, *request.kernels) {
     estimated_seconds = inner_->estimated_seconds;
     kernels = inner_->kernels;
     blocking = inner_->blocking;
@@ -40,7 +44,12 @@ class ExactBorderExecution final : public Execution {
     const std::int64_t image = task / (out[0] * out[1]) / channels;
     for (; o[2] < out[2]; ++o[2]) {
       if (!definition_.at_border(o)) continue;
-      args.dst[definition_.index(image, channel, o)] = definition_.output(args, image, channel, o);
+      const std::int64_t index = definition_.index(image, channel, o);
+      if (definition_.reached(o)) {
+        args.dst[index] = definition_.output(args, image, channel, o);
+      } else {
+        finisher_.unreached(args, channel, index);
+      }
     }
   }
 
@@ -48,12 +57,13 @@ class ExactBorderExecution final : public Execution {
   std::unique_ptr<Execution> inner_;
   Problem problem_;
   Definition definition_;
+  Finisher finisher_;
 };
 
 }  // namespace
 
-std::unique_ptr<Execution> with_exact_border(std::unique_ptr<Execution> inner, const Problem& problem) {
-  return std::make_unique<ExactBorderExecution>(std::move(inner), problem);
+std::unique_ptr<Execution> with_exact_border(std::unique_ptr<Execution> inner, const PlanRequest& request) {
+  return std::make_unique<ExactBorderExecution>(std::move(inner), request);
 }
 
 }  // namespace convtranspose

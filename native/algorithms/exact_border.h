@@ -7,8 +7,8 @@
 
 namespace convtranspose {
 
-// Runs `inner`, planned for `problem`, then computes the outputs at the border (those with a tap outside the input) once
-// more by the definition.
-std::unique_ptr<Execution> with_exact_border(std::unique_ptr<Execution> inner, const Problem& problem);
+// Runs `inner`, planned for request.problem, then computes the outputs at the border (those with a tap outside the input)
+// once more by the definition.
+std::unique_ptr<Execution> with_exact_border(std::unique_ptr<Execution> inner, const PlanRequest& request);
 
 }  // namespace convtranspose

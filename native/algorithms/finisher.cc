@@ -43,6 +43,15 @@ void Finisher::row(const RunArgs& args, std::int64_t channel, float* data, std::
   }
 }
 
+void Finisher::unreached(const RunArgs& args, std::int64_t channel, std::ptrdiff_t index) const {
+  const Epilogue& bounds = epilogue(args);
+  float value = 0.0f + (args.bias == nullptr ? 0.0f : args.bias[channel]);
+  if (value < bounds.lower) value = bounds.lower;
+  if (value > bounds.upper) value = bounds.upper;
+  args.dst[index] = value;
+  row(args, channel, args.dst + index, index, 1);
+}
+
 void Finisher::pixels(const RunArgs& args, std::int64_t first_channel, float* data, std::ptrdiff_t stride,
                       std::ptrdiff_t index, std::int64_t pixels, std::int64_t channels) const {
   if (!follows(args)) return;

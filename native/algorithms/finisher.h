@@ -26,6 +26,10 @@ class Finisher {
   // Finishes data[0, count), neighbouring outputs of one channel that belong at args.dst + index.
   void row(const RunArgs& args, std::int64_t channel, float* data, std::ptrdiff_t index, std::int64_t count) const;
 
+  // Stores the output of a channel that no product reaches at args.dst + index: with the same bits in every algorithm that
+  // does not compute the definition alone.
+  void unreached(const RunArgs& args, std::int64_t channel, std::ptrdiff_t index) const;
+
   // Finishes data[i*stride + j], i in [0, pixels), j in [0, channels): outputs of the channels from first_channel on, in
   // channels-last order, that belong at args.dst + index + i*stride + j.
   void pixels(const RunArgs& args, std::int64_t first_channel, float* data, std::ptrdiff_t stride, std::ptrdiff_t index,

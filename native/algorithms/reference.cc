@@ -53,7 +53,7 @@ class ReferenceExecution final : public Execution {
       for (int d = kSpatialDims - 1; d >= 0; --d) o[d] = take(problem_.call.out[d]);
       if (!last) channel = take(problem_.layer.out_channels);
       if (biases_) {
-        store_bias(args, channel, index);
+        finisher_.unreached(args, channel, index);
       } else {
         args.dst[index] = definition_.output(args, rest, channel, o);
       }
@@ -61,16 +61,6 @@ class ReferenceExecution final : public Execution {
   }
 
  private:
-  // An output without products, with the bits that the other algorithms give to one that no product reaches.
-  void store_bias(const RunArgs& args, std::int64_t channel, std::int64_t index) const {
-    const Epilogue& bounds = finisher_.epilogue(args);
-    float value = 0.0f + (args.bias == nullptr ? 0.0f : args.bias[channel]);
-    if (value < bounds.lower) value = bounds.lower;
-    if (value > bounds.upper) value = bounds.upper;
-    args.dst[index] = value;
-    finisher_.row(args, channel, args.dst + index, index, 1);
-  }
-
   Problem problem_;
   Definition definition_;
   Finisher finisher_;

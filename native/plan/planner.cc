@@ -53,7 +53,7 @@ double total_seconds(const Execution& execution, const Problem& problem) {
 std::unique_ptr<Execution> plan_one(const Algorithm& algorithm, const PlanRequest& request, Decline* decline) {
   std::unique_ptr<Execution> execution = algorithm.plan(request, decline);
   if (execution == nullptr || request.weights.finite || execution->packed_form() == nullptr) return execution;
-  return with_exact_border(std::move(execution), request.problem);
+  return with_exact_border(std::move(execution), request);
 }
 
 PlanRequest make_request(const Problem& problem, const WeightFacts& weights, const KernelTable& kernels,

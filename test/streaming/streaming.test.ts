@@ -33,6 +33,18 @@ describe('bits, against one call on everything', () => {
     expect(report.compared + report.refused).toBe(count);
   }, 600_000 + runs * 100);
 
+  test.each([Infinity, 0.4])('samples that no product reaches, with a weight of %s and an activation', (weight) => {
+    for (let frames = 1; frames < 12; frames++) {
+      const make = (invariant: boolean) => new ConvTranspose1d(1, 2, 1, {
+        padding: [[0, -1]], activation: 'gelu', invariant, weight: new Tensor(new Float32Array([weight, 0.3]), [1, 2, 1]),
+        bias: new Tensor(new Float32Array([-0.1, -0.903058111667633]), [2]),
+      });
+      const input = { data: new Float32Array(frames).fill(0.3), shape: [1, frames] };
+      const stream = make(false).stream();
+      expect(concatenated([stream.push(input), stream.flush()])).toEqual(make(true).forward(input));
+    }
+  });
+
   test('the same for any number of threads', async () => {
     const layer = new ConvTranspose1d(48, 80, 16, { stride: 8, padding: 4, seed: 3 });
     const input = ramp([48, 160]);

@@ -2,7 +2,7 @@ import { asked, reset } from './fake-addon';
 
 import { beforeEach, describe, expect, it } from '@jest/globals';
 import os from 'node:os';
-import { inspect } from 'node:util';
+import { inspect, isDeepStrictEqual } from 'node:util';
 import { runInNewContext } from 'node:vm';
 
 import { Tensor } from '../../lib/index';
@@ -31,6 +31,16 @@ describe('Tensor', () => {
     expect(tensor.shape).toEqual([2, 3]);
     expect(Object.isFrozen(tensor.shape)).toBe(true);
     expect(tensor.dtype).toBe('float32');
+  });
+
+  it('is compared by what it holds, has structured clones, and cannot be assigned to', () => {
+    const tensor = new Tensor(new Float32Array([1, NaN]), [2]);
+    expect(tensor).toEqual(new Tensor(new Float32Array([1, NaN]), [2]));
+    expect(tensor).not.toEqual(new Tensor(new Float32Array([2, NaN]), [2]));
+    expect(tensor).not.toEqual(new Tensor(new Float32Array([1, NaN]), [2, 1]));
+    expect(isDeepStrictEqual(tensor, new Tensor(new Float32Array([1, 2]), [2]))).toBe(false);
+    expect(readTensor(structuredClone(tensor), 'input')).toEqual({ data: new Float32Array([1, NaN]), shape: [2] });
+    expect(Reflect.set(tensor, 'data', new Float32Array(2))).toBe(false);
   });
 
   it('may be a single value or empty', () => {
@@ -96,11 +106,15 @@ describe('readTensor', () => {
     expect(new Set(reads).size).toBe(reads.length);
   });
 
-  it('is not misled by a Tensor whose properties were replaced', () => {
+  it('is not misled by a Tensor whose properties are replaced', () => {
     const tensor = new Tensor(data, [6]);
-    Object.defineProperty(tensor, 'data', { value: new Float64Array(100) });
-    Object.defineProperty(tensor, 'shape', { value: [100] });
+    expect(() => Object.defineProperty(tensor, 'data', { value: new Float64Array(100) })).toThrow(TypeError);
+    class Derived extends Tensor {}
+    const derived = new Derived(data, [6]);
+    Object.defineProperty(derived, 'data', { value: new Float64Array(100) });
+    Object.defineProperty(derived, 'shape', { value: [100] });
     expect(readTensor(tensor, 'input')).toEqual({ data, shape: [6] });
+    expect(readTensor(derived, 'input')).toEqual({ data, shape: [6] });
   });
 
   it('takes ndarrays that are in row-major order, and refuses others', () => {
