@@ -30,8 +30,8 @@ FinishArgs Finisher::make_args(const RunArgs& args, float* data, std::ptrdiff_t 
   return call;
 }
 
-void Finisher::row(const RunArgs& args, std::int64_t channel, float* data, std::ptrdiff_t index, std::int64_t count) const {
-  if (!follows(args)) return;
+void Finisher::finish_row(const RunArgs& args, std::int64_t channel, float* data, std::ptrdiff_t index,
+                          std::int64_t count) const {
   FinishArgs call = make_args(args, data, index);
   call.rows = 1;
   call.columns = count;
@@ -52,9 +52,8 @@ void Finisher::unreached(const RunArgs& args, std::int64_t channel, std::ptrdiff
   row(args, channel, args.dst + index, index, 1);
 }
 
-void Finisher::pixels(const RunArgs& args, std::int64_t first_channel, float* data, std::ptrdiff_t stride,
-                      std::ptrdiff_t index, std::int64_t pixels, std::int64_t channels) const {
-  if (!follows(args)) return;
+void Finisher::finish_pixels(const RunArgs& args, std::int64_t first_channel, float* data, std::ptrdiff_t stride,
+                             std::ptrdiff_t index, std::int64_t pixels, std::int64_t channels) const {
   FinishArgs call = make_args(args, data, index);
   call.rows = pixels;
   call.columns = channels;

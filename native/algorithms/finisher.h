@@ -24,7 +24,9 @@ class Finisher {
   bool always_follows() const { return activates_; }
 
   // Finishes data[0, count), neighbouring outputs of one channel that belong at args.dst + index.
-  void row(const RunArgs& args, std::int64_t channel, float* data, std::ptrdiff_t index, std::int64_t count) const;
+  void row(const RunArgs& args, std::int64_t channel, float* data, std::ptrdiff_t index, std::int64_t count) const {
+    if (follows(args)) finish_row(args, channel, data, index, count);
+  }
 
   // Stores the output of a channel that no product reaches at args.dst + index: with the same bits in every algorithm that
   // does not compute the definition alone.
@@ -33,10 +35,15 @@ class Finisher {
   // Finishes data[i*stride + j], i in [0, pixels), j in [0, channels): outputs of the channels from first_channel on, in
   // channels-last order, that belong at args.dst + index + i*stride + j.
   void pixels(const RunArgs& args, std::int64_t first_channel, float* data, std::ptrdiff_t stride, std::ptrdiff_t index,
-              std::int64_t pixels, std::int64_t channels) const;
+              std::int64_t pixels, std::int64_t channels) const {
+    if (follows(args)) finish_pixels(args, first_channel, data, stride, index, pixels, channels);
+  }
 
  private:
   static const Epilogue kNoBounds;
+  void finish_row(const RunArgs& args, std::int64_t channel, float* data, std::ptrdiff_t index, std::int64_t count) const;
+  void finish_pixels(const RunArgs& args, std::int64_t first_channel, float* data, std::ptrdiff_t stride,
+                     std::ptrdiff_t index, std::int64_t pixels, std::int64_t channels) const;
   FinishArgs make_args(const RunArgs& args, float* data, std::ptrdiff_t index) const;
 
   PostOps post_ops_;
