@@ -37,8 +37,11 @@ function findZig() {
   }
 }
 
-function build({ platform, arch, libc, zig, cmake = {} }) {
-  const usesZig = platform === 'linux' || platform !== process.platform;
+const compiledByZig = ({ platform }) => platform === 'linux' || platform !== process.platform;
+
+function build(one) {
+  const { platform, arch, libc, zig, cmake = {} } = one;
+  const usesZig = compiledByZig(one);
   const settings = !usesZig ? cmake : {
     CMAKE_TOOLCHAIN_FILE: path.join(root, 'cmake', 'zig.cmake'), CONVTRANSPOSE_ZIG: findZig(), CONVTRANSPOSE_ZIG_TARGET: zig,
     CMAKE_RUNTIME_OUTPUT_DIRECTORY: path.join(root, 'build', 'Release'), // where Windows' libraries go
@@ -78,7 +81,7 @@ keepingOwnBuild(() => chosen.forEach(build));
 // Elsewhere there may be no tools to look into a binary with; all are checked together before they are published.
 for (const one of chosen.filter(() => process.platform === 'linux')) {
   console.log(`prebuild: ${describePrebuild(one)}`);
-  for (const fault of checkPrebuild(one)) {
+  for (const fault of checkPrebuild(one, root, { linkedByZig: compiledByZig(one) })) {
     console.error(`prebuild: ${one.name}: ${fault}`);
     process.exitCode = 1;
   }

@@ -16,7 +16,6 @@ Finisher::Finisher(const Problem& problem, const KernelTable& table)
     : post_ops_(problem.call.post_ops),
       bounds_{post_ops_.lower, post_ops_.upper},
       activates_(post_ops_.activation != Activation::kClamp),
-      out_channels_(problem.layer.out_channels),
       finish_(table.finish[static_cast<int>(post_ops_.activation)]),
       leaky_(table.finish[static_cast<int>(FinishOp::kLeakyRelu)]) {}
 

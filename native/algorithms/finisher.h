@@ -49,7 +49,6 @@ class Finisher {
   PostOps post_ops_;
   Epilogue bounds_;
   bool activates_;
-  std::int64_t out_channels_;
   FinishFn finish_;
   FinishFn leaky_;  // of a row whose channel has a slope of its own
 };
