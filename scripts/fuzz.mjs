@@ -29,11 +29,17 @@ const chosen = values.target ?? targets;
 const unknown = chosen.filter((name) => !targets.includes(name));
 if (unknown.length > 0) throw new Error(`no target '${unknown.join()}': there are ${targets.join(', ')}`);
 
+/** What is printed of a command that failed. */
+const lastLines = 80;
+
 /** Runs a command to its end; returns what it printed. Throws if it fails. */
 function run(command, args, options = {}) {
   const { status, signal, stdout, stderr, error } = spawnSync(command, args, { cwd: root, encoding: 'utf8', maxBuffer: 1 << 28, ...options });
   if (error !== undefined) throw new Error(`${command}: ${error.message}`);
-  if (status !== 0) throw new Error(`${command} ended with ${signal ?? `status ${status}`}\n${stdout ?? ''}${stderr ?? ''}`);
+  if (status !== 0) {
+    const lines = `${stdout ?? ''}${stderr ?? ''}`.split('\n').slice(-lastLines).join('\n');
+    throw new Error(`${command} ended with ${signal ?? `status ${status}`}\n${lines}`);
+  }
   return `${stdout ?? ''}${stderr ?? ''}`;
 }
 

@@ -49,10 +49,11 @@ function build(one) {
   };
   const prebuildify = path.join(root, 'node_modules', 'prebuildify', 'bin.js');
   const shim = process.platform === 'win32' ? 'node scripts/cmake-js-shim.mjs' : path.join(root, 'scripts', 'cmake-js-shim.mjs');
-  // What zig links is stripped by its linker: the strip of this machine may not know the target.
-  const args = ['--napi', '--node-gyp', shim, ...(libc === undefined ? [] : ['--tag-libc', libc]), ...(usesZig ? [] : ['--strip'])];
+  // What zig links is stripped by its linker, for macOS in part: the strip of this machine may not know the target, LLVM's does.
+  const strip = !usesZig || platform === 'darwin' ? ['--strip'] : [];
+  const args = ['--napi', '--node-gyp', shim, ...(libc === undefined ? [] : ['--tag-libc', libc]), ...strip];
   run(process.execPath, [prebuildify, ...args], {
-    PREBUILD_PLATFORM: platform, PREBUILD_ARCH: arch,
+    PREBUILD_PLATFORM: platform, PREBUILD_ARCH: arch, ...(usesZig && { PREBUILD_STRIP_BIN: 'llvm-strip' }),
     CONVTRANSPOSE_CMAKE_OPTIONS: Object.entries(settings).map(([name, value]) => `${name}=${value}`).join(';'),
   });
 }

@@ -78,9 +78,39 @@ struct Span {
   std::int64_t first, count;
 };
 
+// All spans of a row of blocks, from left to right. Equal ones are not listed: a row may have any number of them.
+class Spans {
+ public:
+  Spans() = default;
+  // Of `columns` columns each, and one of what is left.
+  Spans(std::int64_t width, std::int64_t columns) : width_(width), columns_(columns), count_(ceil_div(width, columns)) {}
+  explicit Spans(std::vector<Span> listed) : listed_(std::move(listed)), count_(static_cast<std::int64_t>(listed_.size())) {}
+
+  std::int64_t count() const { return count_; }
+  Span operator[](std::int64_t i) const {
+    if (!listed_.empty()) return listed_[static_cast<std::size_t>(i)];
+    return {i * columns_, std::min(columns_, width_ - i * columns_)};
+  }
+  // Calls visit(i, times): span i stands for so many that are as wide as it and no more at a side.
+  template <typename Visit>
+  void for_each_kind(Visit visit) const {
+    if (count_ <= 3) {
+      for (std::int64_t i = 0; i < count_; ++i) visit(i, std::int64_t{1});
+      return;
+    }
+    visit(0, std::int64_t{1});
+    visit(1, count_ - 2);
+    visit(count_ - 1, std::int64_t{1});
+  }
+
+ private:
+  std::vector<Span> listed_;  // at most three
+  std::int64_t width_ = 0, columns_ = 0, count_ = 0;
+};
+
 struct Geometry {
   BlockGeometry block;
-  std::vector<Span> spans;
+  Spans spans;
   bool in_place = false;  // blocks whose halo lies inside the input are read where they are
 };
 
@@ -99,7 +129,7 @@ class DirectFewExecution final : public Execution {
         chunk_(chunk) {
     for (int d = 0; d < kSpatialDims; ++d) range_[d] = positions(problem_, d);
     blocks_h_ = ceil_div(range_[1].size, geometry_.rows);
-    blocks_w_ = static_cast<std::int64_t>(spans_.size());
+    blocks_w_ = spans_.count();
     blocks_ = problem_.call.batch * problem_.layer.groups * range_[0].size * blocks_h_ * blocks_w_;
     tasks_ = std::min(blocks_, parts_per_block(1, geometry_.cycles, blocks_));
     packed_taps_ = tap_offsets(geometry_.stride_d, geometry_.stride_h);
@@ -156,7 +186,7 @@ class DirectFewExecution final : public Execution {
   std::int64_t first_block(std::int64_t task) const { return blocks_ * task / tasks_; }
   Block block_at(std::int64_t index) const {
     Block block;
-    const Span& span = spans_[static_cast<std::size_t>(index % blocks_w_)];
+    const Span span = spans_[index % blocks_w_];
     block.w = span.first;
     block.columns = span.count;
     index /= blocks_w_;
@@ -219,11 +249,12 @@ class DirectFewExecution final : public Execution {
       return std::array<std::int64_t, 2>{std::min(extent, block), (extent - 1) % block + 1};
     };
     for (const Strip& strip : form_.strips()) {
-      for (const Span& span : spans_) {
+      spans_.for_each_kind([&](std::int64_t i, std::int64_t) {
+        const std::int64_t columns = spans_[i].count;
         for (const std::int64_t rows : ends(range_[1].size, geometry_.rows)) {
-          kernels |= kernels_.set_for(strip.rows, geometry_.flat ? geometry_.flat_pixels(rows, span.count) : span.count);
+          kernels |= kernels_.set_for(strip.rows, geometry_.flat ? geometry_.flat_pixels(rows, columns) : columns);
         }
-      }
+      });
     }
   }
 
@@ -432,7 +463,7 @@ class DirectFewExecution final : public Execution {
   TileKernels kernels_;
   StripWeights form_;
   BlockGeometry geometry_;
-  std::vector<Span> spans_;
+  Spans spans_;
   bool in_place_;
   std::int64_t chunk_;
   Range range_[kSpatialDims];
@@ -454,7 +485,7 @@ double run_cycles(const Setting& s, const Geometry& geometry) {
   const double channels = static_cast<double>(std::min(all_channels, s.chunk));
   const bool last = p.call.format == MemoryFormat::kChannelsLast;
   double cycles = 0.0;
-  for (std::size_t i = 0; i < geometry.spans.size(); ++i) {
+  geometry.spans.for_each_kind([&](std::int64_t i, std::int64_t spans) {
     const std::int64_t columns = geometry.spans[i].count;
     const std::int64_t pixels = b.flat ? b.flat_pixels(b.rows, columns) : columns;
     const double times = b.flat ? 1.0 : static_cast<double>(b.rows);
@@ -468,7 +499,7 @@ double run_cycles(const Setting& s, const Geometry& geometry) {
     }
     const std::int64_t bytes = (b.block_floats + s.form.rows() * b.pixel_stride) * 4;
     // In place, the blocks at the sides are packed; those above and below are few.
-    const bool in_place = geometry.in_place && i > 0 && i + 1 < geometry.spans.size();
+    const bool in_place = geometry.in_place && i > 0 && i + 1 < geometry.spans.count();
     if (in_place) {
       compute *= kInPlace;
     } else if (bytes > static_cast<std::int64_t>(s.request.caches.l1d)) {
@@ -476,8 +507,8 @@ double run_cycles(const Setting& s, const Geometry& geometry) {
     }
     const double packed = static_cast<double>(s.domain.channels * b.box[0] * b.box[1] * (columns + s.domain.halo[2]));
     const double pack = in_place ? 0.0 : packed * (last ? cost::kTransposePerFloat : cost::kCopyPerFloat);
-    cycles += chunks * (compute + pack) + kBlockOverhead;
-  }
+    cycles += static_cast<double>(spans) * (chunks * (compute + pack) + kBlockOverhead);
+  });
   const double store =
       static_cast<double>(p.dst_elements()) * (last ? cost::kTransposePerFloat + kStorePerFloat : kStorePerFloat);
   const double pixels = last ? static_cast<double>(p.call.batch) * static_cast<double>(p.layer.groups) *
@@ -486,16 +517,9 @@ double run_cycles(const Setting& s, const Geometry& geometry) {
   return (all_channels >= kChannelsToFetch ? kFetchedAhead : 1.0) * (rows_of_blocks * cycles + store + pixels);
 }
 
-// Spans of as many columns, `columns`, and what is left.
-std::vector<Span> even_spans(std::int64_t width, std::int64_t columns) {
-  std::vector<Span> spans;
-  for (std::int64_t first = 0; first < width; first += columns) spans.push_back({first, std::min(columns, width - first)});
-  return spans;
-}
-
 // One span for tiles that reach over each side of the input, as narrow as a tile is wide, and one between them, whose tiles
-// can read the input where it is. Empty if there are none.
-std::vector<Span> inner_spans(const Setting& s, std::int64_t tile) {
+// can read the input where it is. None if there are none.
+Spans inner_spans(const Setting& s, std::int64_t tile) {
   const Problem& p = s.request.problem;
   if (p.call.format != MemoryFormat::kContiguous || p.in_points() % kFloatsPerAlias == 0) return {};
   const std::int64_t width = s.domain.size[2];
@@ -510,7 +534,7 @@ std::vector<Span> inner_spans(const Setting& s, std::int64_t tile) {
   spans.push_back({left, middle});
   if (left + middle < width) spans.push_back({left + middle, width - left - middle});
   if (left == 0) spans.erase(spans.begin());
-  return spans;
+  return Spans(std::move(spans));
 }
 
 Geometry cheapest(const Setting& s) {
@@ -522,36 +546,36 @@ Geometry cheapest(const Setting& s) {
     tile = std::max<std::int64_t>(tile, s.kernels.pick(strip.rows, s.kernels.max_columns()).nr);
   }
   Geometry best;
-  const auto consider = [&](bool in_place, bool flat, std::int64_t rows, std::vector<Span> spans, std::int64_t limit) {
+  const auto consider = [&](bool in_place, bool flat, std::int64_t rows, Spans spans, std::int64_t limit) {
     Geometry g;
     std::int64_t columns = 0;
-    for (const Span& span : spans) columns = std::max(columns, span.count);
+    spans.for_each_kind([&](std::int64_t i, std::int64_t) { columns = std::max(columns, spans[i].count); });
     g.block = block_geometry(s.domain, s.kernels, flat, rows, columns);
     g.spans = std::move(spans);
     g.in_place = in_place;
     if ((g.block.block_floats + s.form.rows() * g.block.pixel_stride) * 4 > limit) return;
     g.block.cycles = run_cycles(s, g);
-    if (best.spans.empty() || g.block.cycles < best.block.cycles) best = std::move(g);
+    if (best.spans.count() == 0 || g.block.cycles < best.block.cycles) best = std::move(g);
   };
   const std::int64_t limit =
       std::min(static_cast<std::int64_t>(s.request.caches.l2) / 4, s.domain.workspace_limit - kSlackBytes);
-  const std::vector<Span> inner = inner_spans(s, tile);
+  const Spans inner = inner_spans(s, tile);
   const std::int64_t least_parts = ceil_div(width, kMaxColumns);
   for (const std::int64_t rows : kRows) {
     if (rows > s.domain.size[1]) break;
-    if (!inner.empty()) consider(true, false, rows, inner, limit);
+    if (inner.count() > 0) consider(true, false, rows, inner, limit);
     std::int64_t tried = 0;
     for (const std::int64_t parts : kParts) {
       const std::int64_t columns = std::min(width, round_up(ceil_div(width, parts * least_parts), tile));
       if (columns == tried) continue;
       tried = columns;
-      consider(false, false, rows, even_spans(width, columns), limit);
-      if (rows > 1) consider(false, true, rows, even_spans(width, columns), limit);
+      consider(false, false, rows, Spans(width, columns), limit);
+      if (rows > 1) consider(false, true, rows, Spans(width, columns), limit);
     }
   }
   // The smallest there is, whether or not it fits.
-  if (best.spans.empty()) {
-    consider(false, false, 1, even_spans(width, std::min(width, tile)), std::numeric_limits<std::int64_t>::max());
+  if (best.spans.count() == 0) {
+    consider(false, false, 1, Spans(width, std::min(width, tile)), std::numeric_limits<std::int64_t>::max());
   }
   return best;
 }
