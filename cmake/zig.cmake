@@ -10,6 +10,7 @@ if(system STREQUAL "macos")
   set(CMAKE_OSX_SYSROOT "" CACHE PATH "" FORCE)
   set(CMAKE_OSX_ARCHITECTURES "" CACHE STRING "" FORCE)
   set(CMAKE_INSTALL_NAME_TOOL true)
+  set(CMAKE_CXX_FLAGS_INIT "-Wno-nullability-completeness") # of the C++ library's own headers
   set(CMAKE_SHARED_LINKER_FLAGS_INIT "-undefined dynamic_lookup -Wl,-s")
 elseif(system STREQUAL "windows")
   set(CMAKE_SYSTEM_NAME Windows)

@@ -492,7 +492,7 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
       for (std::int64_t e = 0; e < tail; ++e) {
         const std::int64_t rw = e % phases_w, j = e / phases_w;
         const bool reached = over[rw] != nullptr && j < taps(2, rw) - 1;
-        const float* const from = over[rw] + j * over_stride[rw] + run.tile + box.size[2] - 1;
+        const float* const from = reached ? over[rw] + j * over_stride[rw] + run.tile + box.size[2] - 1 : nullptr;
         for (std::int64_t r = 0; r < run.rows; ++r) gathered[r * tail + e] = reached ? from[r * box.size[2]] : 0.0f;
       }
       gathered += run.rows * tail;
