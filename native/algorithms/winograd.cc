@@ -251,14 +251,13 @@ class WinogradExecution final : public Execution {
       const std::int64_t first_h = position(1, 0), rows = existing(1, first_h), first_w = position(2, 0);
       for (std::int64_t d = 0; d < rows_of(box, 0); ++d) {
         float* const to = planes + i * grid_floats(box) + d * rows_of(box, 1) * columns;
-        const std::int64_t present = position(0, d) < in[0] ? rows : 0;
+        const std::int64_t present = position(0, d) < in[0] && first_w < in[2] ? rows : 0;
         const float* const from = plane + (position(0, d) * in[1] + first_h) * in[2] + first_w;
         const std::int64_t from_row = dilation[1] * in[2];
         if (split) {
           // All grids from this one on; those that are not wanted are overwritten, or stand behind the last one.
-          const RowSplitArgs call{from,        from_row, present,          std::min(in[2] - first_w, columns * dilation[2]),
-                                  dilation[2], to,       grid_floats(box), columns,
-                                  scale_,      check};
+          const std::int64_t count = std::min(in[2] - first_w, columns * dilation[2]);
+          const RowSplitArgs call{from, from_row, present, count, dilation[2], to, grid_floats(box), columns, scale_, check};
           table_->row_split(&call);
         }
         for (std::int64_t r = 0; r < grids; ++r) {

@@ -1,5 +1,6 @@
 // The tile kernels of kernel.h, written once: each instruction set includes this file inside its own unnamed namespace,
-// after its vector header. kRows x kVectors accumulators stay in registers over the whole loop.
+// after its vector header. kRows x kVectors accumulators stay in registers over the whole loop. There is always a channel
+// and a tap, so loops test at their end: around a loop that might not run, clang 21 keeps two sets of the accumulators.
 #pragma once
 
 template <int kRows, int kVectors>
@@ -84,26 +85,33 @@ template <int kRows, int kVectors>
 void tile_wide(const TileArgs* args) {
   Vec sum[kRows][kVectors];
   clear(sum);
-  const ptrdiff_t* const taps_end = args->tap_offset + args->taps;
   const float* weights = args->weights;
   const float* src = args->src;
   const float* ahead = args->prefetch == nullptr ? src : args->prefetch;
   const ptrdiff_t ahead_stride = args->prefetch_stride;
   if (args->taps == 1) {
     src += args->tap_offset[0];
-    for (int64_t c = args->channels; c > 0; --c, src += args->src_channel_stride, weights += kRows) {
+    int64_t c = args->channels;
+    do {
       __builtin_prefetch(ahead, 0, 2);
       ahead += ahead_stride;
       wide_step(weights, src, sum);
-    }
+      src += args->src_channel_stride;
+      weights += kRows;
+    } while (--c > 0);
   } else {
     const ptrdiff_t ahead_floats = args->prefetch_lines * kFloatsPerLine;
-    for (int64_t c = args->channels; c > 0; --c, src += args->src_channel_stride, ahead += ahead_stride) {
+    int64_t c = args->channels;
+    do {
       for (ptrdiff_t i = 0; i < ahead_floats; i += kFloatsPerLine) __builtin_prefetch(ahead + i, 0, 2);
-      for (const ptrdiff_t* tap = args->tap_offset; tap != taps_end; ++tap, weights += kRows) {
-        wide_step(weights, src + *tap, sum);
-      }
-    }
+      int64_t t = 0;
+      do {
+        wide_step(weights, src + args->tap_offset[t], sum);
+        weights += kRows;
+      } while (++t < args->taps);
+      src += args->src_channel_stride;
+      ahead += ahead_stride;
+    } while (--c > 0);
   }
   finish_tile(args, sum);
 }
@@ -121,16 +129,23 @@ void tile_mixed(const TileArgs* args) {
   const float* src = args->src;
   const float* ahead = args->prefetch == nullptr ? src : args->prefetch;
   const ptrdiff_t ahead_floats = args->prefetch_lines * kFloatsPerLine;
-  for (int64_t c = args->channels; c > 0; --c, src += args->src_channel_stride, ahead += args->prefetch_stride) {
+  int64_t c = args->channels;
+  do {
     for (ptrdiff_t i = 0; i < ahead_floats; i += kFloatsPerLine) __builtin_prefetch(ahead + i, 0, 2);
-    const ptrdiff_t* tap = args->tap_offset;
-    for (; tap != first_end; ++tap, weights += kRows) wide_step(weights, src + *tap, sum);
+    int64_t t = 0;
+    do {
+      wide_step(weights, src + args->tap_offset[t], sum);
+      weights += kRows;
+    } while (++t < args->taps);
+    const ptrdiff_t* tap = first_end;
     for (; tap != second_end; ++tap, weights += 2 * kBlock) {
       rows_step<SomeRows<kBlock, 2 * kBlock>>(weights, src + *tap, sum);
     }
     for (; tap != third_end; ++tap, weights += 2 * kBlock) rows_step<SomeRows<2 * kBlock, 0>>(weights, src + *tap, sum);
     for (; tap != taps_end; ++tap, weights += kBlock) rows_step<SomeRows<kBlock, 0>>(weights, src + *tap, sum);
-  }
+    src += args->src_channel_stride;
+    ahead += args->prefetch_stride;
+  } while (--c > 0);
   finish_tile(args, sum);
 }
 
@@ -173,16 +188,21 @@ void tile_channels(const TileArgs* args) {
   const ptrdiff_t* const taps_end = args->tap_offset + args->taps;
   const float* weights = args->weights;
   if (args->taps == 1) {
-    const ptrdiff_t end = args->tap_offset[0] + args->channels;
-    for (ptrdiff_t position = args->tap_offset[0]; position != end; ++position, weights += kColumns) {
+    ptrdiff_t position = args->tap_offset[0];
+    const ptrdiff_t end = position + args->channels;
+    do {
       channels_step(weights, row, position, sum);
-    }
+      weights += kColumns;
+    } while (++position != end);
   } else {
-    for (int64_t c = 0; c < args->channels; ++c) {
-      for (const ptrdiff_t* tap = args->tap_offset; tap != taps_end; ++tap, weights += kColumns) {
+    int64_t c = 0;
+    do {
+      const ptrdiff_t* tap = args->tap_offset;
+      do {
         channels_step(weights, row, *tap + c, sum);
-      }
-    }
+        weights += kColumns;
+      } while (++tap != taps_end);
+    } while (++c < args->channels);
   }
   finish_tile(args, sum);
 }

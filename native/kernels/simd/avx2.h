@@ -86,12 +86,19 @@ constexpr bool kStoresPast = true;
 CONVTRANSPOSE_INLINE void store_past(float* p, Vec v) { _mm256_stream_ps(p, v); }
 void fence_past() { _mm_sfence(); }
 
-// GCC makes a value that is used two or three times an operand in memory of each use, and the loads become the limit.
+// GCC makes a value that is used two or three times an operand in memory of each use, and the loads become the limit. Clang
+// loads many values before it uses them, and has no registers left for the sums: for it the order is kept as well.
+#if defined(__clang__)
+CONVTRANSPOSE_INLINE void keep(Vec& v) { __asm__ volatile("" : "+v"(v)); }
+#else
 CONVTRANSPOSE_INLINE void keep(Vec& v) { __asm__("" : "+v"(v)); }
+#endif
 
 CONVTRANSPOSE_INLINE void interleave2(Vec a, Vec b, Vec* low, Vec* high) {
-  const Vec even = _mm256_unpacklo_ps(a, b);
-  const Vec odd = _mm256_unpackhi_ps(a, b);
+  Vec even = _mm256_unpacklo_ps(a, b);
+  Vec odd = _mm256_unpackhi_ps(a, b);
+  keep(even);  // clang would make one of the shuffles of all stages, of half vectors and many more
+  keep(odd);
   *low = _mm256_permute2f128_ps(even, odd, 0x20);
   *high = _mm256_permute2f128_ps(even, odd, 0x31);
 }

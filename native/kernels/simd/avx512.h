@@ -77,8 +77,13 @@ constexpr bool kStoresPast = true;
 CONVTRANSPOSE_INLINE void store_past(float* p, Vec v) { _mm512_stream_ps(p, v); }
 void fence_past() { _mm_sfence(); }
 
-// GCC makes a value that is used two or three times an operand in memory of each use, and the loads become the limit.
+// GCC makes a value that is used two or three times an operand in memory of each use, and the loads become the limit. Clang
+// loads many values before it uses them, and has no registers left for the sums: for it the order is kept as well.
+#if defined(__clang__)
+CONVTRANSPOSE_INLINE void keep(Vec& v) { __asm__ volatile("" : "+v"(v)); }
+#else
 CONVTRANSPOSE_INLINE void keep(Vec& v) { __asm__("" : "+v"(v)); }
+#endif
 
 CONVTRANSPOSE_INLINE void interleave2(Vec a, Vec b, Vec* low, Vec* high) {
   const __m512i first = _mm512_setr_epi32(0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23);
