@@ -215,7 +215,7 @@ void WinogradOutput::store(const RunArgs& args, std::int64_t group, const TileBo
   pass.box = &box;
   pass.used = used;
   pass.args = &args;
-  pass.stream = stream_ && args.residual == nullptr;  // with one, outputs are read again
+  pass.stream = stream_;
   pass.tiles = box.tiles();
   pass.first_n = tiles_->source(box.first_image).n;
   Buffers& b = pass.buffers;
@@ -278,7 +278,6 @@ void WinogradOutput::store(const RunArgs& args, std::int64_t group, const TileBo
     }
   }
   if (last) transpose_staged(args, group, box, block, b.staged);
-  if (!last && args.residual != nullptr) add_residual(args, group, box, block);
   if (pass.stream) table_->stream_fence();
 }
 
@@ -399,8 +398,9 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
   };
   // Calls visit for each run of rows of tiles along the height.
   struct Run {
-    std::int64_t tile;  // first
-    float* dst;         // of its row
+    std::int64_t channel;  // of the pass
+    std::int64_t tile;     // first
+    float* dst;            // of its row
     std::int64_t rows;
     std::ptrdiff_t stride;  // of dst, from row to row
     std::int64_t of_image;  // rows of this image and channel
@@ -422,7 +422,7 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
         float* const image = pass.dst + c * pass.stride_channel + (source.n - pass.first_n) * pass.stride_image;
         for (std::int64_t d = depth.first; d < depth.end; ++d) {
           const std::int64_t rows = height.end - height.first;
-          visit(Run{c * tiles_->product_floats + ((i * box.size[0] + d) * box.size[1] + height.first) * box.size[2],
+          visit(Run{c, c * tiles_->product_floats + ((i * box.size[0] + d) * box.size[1] + height.first) * box.size[2],
                     image + (depth.origin + depth.step * d) * pass.stride_d +
                         (height.origin + height.step * height.first) * pass.stride_h,
                     rows, height.step * pass.stride_h, (depth.end - depth.first) * rows, source.grid[2]});
@@ -466,8 +466,8 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
       }
     }
   }
-  // Rows are finished before they are put where they belong, unless there is a residual, which is in the order of the
-  // result.
+  // Rows are finished before they are put where they belong: all together here, or, with a residual, which is in the order
+  // of the result, one by one when they are copied (channels last: transposed).
   const auto finish_early = [&](std::int64_t c, const RowStoreArgs& stored) {
     if (pass.args->residual == nullptr) finisher_.row(*pass.args, pass.channel + c, stored.dst, 0, stored.count);
   };
@@ -506,7 +506,7 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
     }
   }
 
-  const float* finished = b.finished;
+  float* finished = b.finished;
   const std::int64_t row_floats = box.size[2] * phases;
   if (dilated) {
     // With all grids along the width in the block, and no output of a row in another one, whole rows are put together.
@@ -536,6 +536,7 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
   // Where the first outputs of a row are skipped, the tail of the row before takes their place: whole rows are copied at
   // once.
   const bool joined = tail <= skip;
+  const bool residual = pass.args->residual != nullptr && problem_.call.format == MemoryFormat::kContiguous;
   for_each_run([&](const Run& run) {
     float* const row = b.interleaved + (run.tile + halo_w) * phases;
     for (std::int64_t r = 0; joined && r < run.rows; ++r) {
@@ -544,6 +545,16 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
     const RowsCopyArgs call{row + skip, row_floats,        std::max<std::int64_t>(0, end - skip) + (joined ? tail : 0),
                             finished,   joined ? 0 : tail, run.dst + ow + skip,
                             run.stride, run.rows,          pass.stream};
+    if (residual) {
+      const std::ptrdiff_t index = call.dst - pass.args->dst;
+      for (std::int64_t r = 0; r < run.rows; ++r) {
+        const auto finish = [&](float* data, std::ptrdiff_t first, std::int64_t count) {
+          finisher_.row(*pass.args, pass.channel + run.channel, data, index + r * run.stride + first, count);
+        };
+        finish(row + skip + r * row_floats, 0, call.count);
+        finish(finished + r * tail, call.count, call.tail_count);
+      }
+    }
     table_->rows_copy(&call);
     finished += run.rows * tail;
   });
@@ -616,24 +627,6 @@ void WinogradOutput::transpose_staged(const RunArgs& args, std::int64_t group, c
         if (args.residual == nullptr) continue;
         finisher_.pixels(args, group * problem_.out_channels_per_group() + block.first, transpose.dst, channels,
                          transpose.dst - args.dst, transpose.columns, block.channels);
-      }
-    }
-  }
-}
-
-void WinogradOutput::add_residual(const RunArgs& args, std::int64_t group, const TileBox& box,
-                                  const ChannelBlock& block) const {
-  const Dims& out = problem_.call.out;
-  for (std::int64_t i = 0; i < box.images; ++i) {
-    for (std::int64_t c = 0; c < block.channels; ++c) {
-      const std::int64_t channel = group * problem_.out_channels_per_group() + block.first + c;
-      const std::int64_t plane = (box.first_image + i) * problem_.layer.out_channels + channel;
-      for (std::int64_t d = 0; d < box.out_size[0]; ++d) {
-        for (std::int64_t h = 0; h < box.out_size[1]; ++h) {
-          const std::int64_t index =
-              ((plane * out[0] + box.out_first[0] + d) * out[1] + box.out_first[1] + h) * out[2] + box.out_first[2];
-          finisher_.row(args, channel, args.dst + index, index, box.out_size[2]);
-        }
       }
     }
   }

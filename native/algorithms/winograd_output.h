@@ -72,8 +72,6 @@ class WinogradOutput {
   void store_rows(const Pass& pass, std::int64_t jd, std::int64_t jh, std::int64_t begin, const ViewOf& view_of) const;
   void scatter_grid(const GridRow& row, std::int64_t grid, float* dst) const;
   void store_grids(const Pass& pass, const GridRow& row, float* dst) const;
-  // Finishes what a block of tiles of a layer without dilation has stored, contiguous, where it stands.
-  void add_residual(const RunArgs& args, std::int64_t group, const TileBox& box, const ChannelBlock& block) const;
   void transpose_staged(const RunArgs& args, std::int64_t group, const TileBox& box, const ChannelBlock& block,
                         const float* staged) const;
   std::int64_t staged_floats() const;
