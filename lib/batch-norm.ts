@@ -39,7 +39,7 @@ export function toEps(value: unknown, argument: string): number {
   return value;
 }
 
-const names = new Set(['weight', 'bias', 'runningMean', 'runningVar', 'eps'] as const);
+const names = ['weight', 'bias', 'runningMean', 'runningVar', 'eps'] as const;
 
 /** Reads the option `batchNorm`. */
 export function readBatchNorm(value: unknown): BatchNormView {

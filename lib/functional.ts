@@ -77,9 +77,9 @@ export type GeometryOptionName = 'stride' | 'padding' | 'outputPadding' | 'dilat
 export const geometryOptionNames: readonly GeometryOptionName[] = ['stride', 'padding', 'outputPadding', 'dilation', 'groups'];
 
 type FunctionalOptionName = GeometryOptionName | RunOptionName | 'outputSize' | 'residual' | 'out' | 'signal';
-const syncNames: ReadonlySet<FunctionalOptionName> =
-  new Set<FunctionalOptionName>([...geometryOptionNames, 'outputSize', ...runOptionNames, 'residual', 'out']);
-const asyncNames: ReadonlySet<FunctionalOptionName> = new Set<FunctionalOptionName>([...syncNames, 'signal']);
+const syncNames: readonly FunctionalOptionName[] =
+  [...geometryOptionNames, 'outputSize', ...runOptionNames, 'residual', 'out'];
+const asyncNames: readonly FunctionalOptionName[] = [...syncNames, 'signal'];
 
 /** The value of an option that may be left out; null is a value, and a wrong one. */
 function orDefault(value: unknown, missing: number): unknown {
@@ -117,7 +117,7 @@ interface FunctionalArguments {
 
 /** Reads every value of the user, once, in the order of the arguments; nothing is looked at that code of the user could still change. */
 function readArguments(
-  dims: number, input: unknown, weight: unknown, bias: unknown, options: unknown, names: ReadonlySet<FunctionalOptionName>,
+  dims: number, input: unknown, weight: unknown, bias: unknown, options: unknown, names: readonly FunctionalOptionName[],
 ): FunctionalArguments {
   const inputView = readTensor(input, 'input');
   const weightView = readTensor(weight, 'weight');

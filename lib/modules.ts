@@ -91,13 +91,13 @@ export interface StateDictLike {
 }
 
 type ModuleOptionName = GeometryOptionName | RunOptionName | 'bias' | 'weight' | 'seed' | 'batchNorm';
-const constructorNames: ReadonlySet<ModuleOptionName> =
-  new Set<ModuleOptionName>([...geometryOptionNames, 'bias', 'weight', 'seed', 'batchNorm', ...runOptionNames]);
-const shapeNames = new Set(['outputSize'] as const);
-const prepareAsyncNames = new Set(['outputSize', 'signal'] as const);
-const forwardNames = new Set(['outputSize', 'residual', 'out', 'numThreads'] as const);
-const forwardAsyncNames = new Set(['outputSize', 'residual', 'out', 'numThreads', 'signal'] as const);
-const stateNames = new Set(['weight', 'bias'] as const);
+const constructorNames: readonly ModuleOptionName[] =
+  [...geometryOptionNames, 'bias', 'weight', 'seed', 'batchNorm', ...runOptionNames];
+const shapeNames = ['outputSize'] as const;
+const prepareAsyncNames = ['outputSize', 'signal'] as const;
+const forwardNames = ['outputSize', 'residual', 'out', 'numThreads'] as const;
+const forwardAsyncNames = ['outputSize', 'residual', 'out', 'numThreads', 'signal'] as const;
+const stateNames = ['weight', 'bias'] as const;
 
 /** Shapes of inputs whose calls a module keeps encoded. */
 const maxCachedCalls = 64;

@@ -69,13 +69,13 @@ const noOptions = Object.freeze({});
  * the value of an option) means left out.
  */
 export function readOptions<Name extends string>(
-  value: unknown, argument: string, known: ReadonlySet<Name>,
+  value: unknown, argument: string, known: readonly Name[],
 ): RawOptions<Name> {
   if (value === undefined) return noOptions;
   if (!isOptionsObject(value)) throw typeError(argument, 'an object or undefined', value);
   const raw: RawOptions<Name> = {};
   for (const key of Object.keys(value)) {
-    if (!known.has(key as Name)) throw unknownOption(key, [...known]);
+    if (!known.includes(key as Name)) throw unknownOption(key, known);
   }
   for (const name of known) {
     const option = value[name];

@@ -35,9 +35,9 @@ export interface SequentialExplanation {
   readonly summary: string;
 }
 
-const forwardNames = new Set(['out', 'numThreads'] as const);
-const forwardAsyncNames = new Set(['out', 'numThreads', 'signal'] as const);
-const prepareAsyncNames = new Set(['signal'] as const);
+const forwardNames = ['out', 'numThreads'] as const;
+const forwardAsyncNames = ['out', 'numThreads', 'signal'] as const;
+const prepareAsyncNames = ['signal'] as const;
 
 /** Asynchronous calls that compute at the same time; one more would only take memory. */
 const maxRunning = 2;

@@ -5,8 +5,8 @@ import { setImmediate } from 'node:timers/promises';
 import type { ActivationCode } from './activation';
 import { callNative, checkOverlap, encodeCall, givenResult, newResult, readOut, settled, settledResult, type Call } from './call';
 import { makeDisposable } from './disposable';
-import { argumentError, list } from './errors';
-import type { NativeLayer } from './native';
+import { argumentError, fromNative, list } from './errors';
+import { loadNative, type NativeLayer } from './native';
 import { readOptions, readSignal, sizeLimit, toInteger, toThreads, type RunOptions } from './options';
 import { elementCount, resolveSizes, type CallSizes, type Geometry } from './shape';
 import { nodeStream, webStream, type TensorTransformStream } from './stream-adapters';
@@ -50,10 +50,10 @@ export interface StreamSource {
   layer(): NativeLayer;
 }
 
-const streamNames = new Set(['batch', 'numThreads'] as const);
-const pushNames = new Set(['out'] as const);
-const pushAsyncNames = new Set(['out', 'signal'] as const);
-const signalNames = new Set(['signal'] as const);
+const streamNames = ['batch', 'numThreads'] as const;
+const pushNames = ['out'] as const;
+const pushAsyncNames = ['out', 'signal'] as const;
+const signalNames = ['signal'] as const;
 
 /** Steps that a stream keeps encoded. */
 const maxCachedSteps = 64;
@@ -416,10 +416,13 @@ export class ConvTranspose1dStream {
     this.#reserve(sizes.inputCount);
     if (sizes.outputCount > 0) {
       const width = this.#width;
-      callNative((native) => {
+      const native = loadNative();
+      try { // not callNative: a closure for each chunk of a microsecond would be felt
         native.forwardJoined(layer, descriptor, this.#held * width, step.kept * width, step.added * width, this.#window, chunk.data,
           this.#spare, result.data, this.#run.threads, this.#source.slopes);
-      });
+      } catch (error) {
+        throw fromNative(error);
+      }
     } else {
       this.#join(step, chunk.data, 0, this.#rows(sizes.batch));
     }

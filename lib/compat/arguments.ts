@@ -21,7 +21,7 @@ export const callAsyncOptionNames = [...callOptionNames, 'signal'] as const;
 
 /** Reads options once: those of a set of names, and no other. */
 export function readNamed<Name extends string>(value: unknown, argument: string, names: readonly Name[]): RawOptions<Name> {
-  return { ...readOptions(value, argument, new Set(names)) };
+  return { ...readOptions(value, argument, names) };
 }
 
 /** Exactly `count` integers of at least `min`, as an array. */

@@ -178,7 +178,7 @@ export function convertWeights(weight: TensorLike, from: WeightLayout, to: Weigh
   const view = readTensor(weight, 'weight');
   const source = toWord(from, 'from', layoutNames);
   const target = toWord(to, 'to', layoutNames);
-  const raw = readOptions(options, 'options', new Set(['groups'] as const));
+  const raw = readOptions(options, 'options', ['groups'] as const);
   const groups = raw.groups === undefined ? 1 : toInteger(raw.groups, 'groups', 1);
   const sourceAxes = axesOf(source, groups, 'from');
   const targetAxes = axesOf(target, groups, 'to');

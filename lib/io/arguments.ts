@@ -22,7 +22,7 @@ export type Conversion = 'float32' | undefined;
 export function readReadOptions<Name extends string>(
   value: unknown, others: readonly Name[],
 ): { raw: RawOptions<Name | 'convert'>; convert: Conversion } {
-  const raw = readOptions<Name | 'convert'>(value, 'options', new Set(['convert', ...others]));
+  const raw = readOptions<Name | 'convert'>(value, 'options', ['convert', ...others]);
   return { raw, convert: raw.convert === undefined ? undefined : toWord<'float32'>(raw.convert, 'convert', ['float32']) };
 }
 

@@ -380,7 +380,7 @@ function encodeMetadata(metadata: unknown): string {
  * together by hand, as an object would move names that look like numbers to its front.
  */
 function encodeParts(tensors: unknown, options: unknown): Uint8Array[] {
-  const { metadata } = readOptions(options, 'options', new Set(['metadata'] as const));
+  const { metadata } = readOptions(options, 'options', ['metadata'] as const);
   const members: string[] = [];
   if (metadata !== undefined) members.push(`"${metadataKey}":${encodeMetadata(metadata)}`);
   const elements: Uint8Array[] = [];

@@ -219,7 +219,7 @@ export function layerFromStateDict(
 ): LayerParameters {
   if (typeof state !== 'object' || state === null || Array.isArray(state)) throw typeError('state', 'an object of tensors by name', state);
   const layer = readName(prefix, 'prefix');
-  const folding = readFolding(readOptions(options, 'options', new Set(stateOptionNames)));
+  const folding = readFolding(readOptions(options, 'options', stateOptionNames));
   const lookup = remembering((name) => {
     const value = Object.hasOwn(state, name) ? state[name] : undefined;
     return value === undefined ? undefined : readWholeTensor(value, `state[${quote(name)}]`);

@@ -56,7 +56,7 @@ function makeModule({ weight, bias }: LayerParameters, raw: RawOptions<(typeof m
 export function moduleFromStateDict(
   state: Readonly<Record<string, TensorLike>>, prefix: string, options?: StateModuleOptions,
 ): ConvTransposeModule {
-  const raw = readOptions(options, 'options', new Set([...moduleNames, ...stateOptionNames]));
+  const raw = readOptions(options, 'options', [...moduleNames, ...stateOptionNames]);
   return makeModule(layerFromStateDict(state, prefix, pick(raw, stateOptionNames) as StateDictOptions), pick(raw, moduleNames));
 }
 
@@ -68,6 +68,6 @@ export function moduleFromStateDict(
 export async function readModule(
   file: string | URL | SafetensorsFile, prefix: string, options?: ReadModuleOptions,
 ): Promise<ConvTransposeModule> {
-  const raw = readOptions(options, 'options', new Set([...moduleNames, ...readNames]));
+  const raw = readOptions(options, 'options', [...moduleNames, ...readNames]);
   return makeModule(await readLayer(file, prefix, pick(raw, readNames) as ReadModuleOptions), pick(raw, moduleNames));
 }

@@ -64,8 +64,8 @@ export interface Checkerboard {
 }
 
 type QueryName = 'kernelSize' | 'stride' | 'padding' | 'outputPadding' | 'dilation' | 'groups' | 'inputSize' | 'weight';
-const queryNames: ReadonlySet<QueryName> =
-  new Set<QueryName>(['kernelSize', 'stride', 'padding', 'outputPadding', 'dilation', 'groups', 'inputSize', 'weight']);
+const queryNames: readonly QueryName[] =
+  ['kernelSize', 'stride', 'padding', 'outputPadding', 'dilation', 'groups', 'inputSize', 'weight'];
 
 /** Weights whose unevenness is above this are worth a word. */
 const noticeable = 0.1;

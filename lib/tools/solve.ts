@@ -130,9 +130,9 @@ interface Search {
 
 type ParameterName = 'kernelSize' | 'stride' | 'dilation' | 'padding' | 'outputPadding';
 const parameterNames: readonly ParameterName[] = ['kernelSize', 'stride', 'dilation', 'padding', 'outputPadding'];
-const queryNames = new Set(['inputSize', 'outputSize', ...parameterNames, 'asymmetric', 'convolution'] as const);
-const convolutionNames = new Set(['kernelSize', 'stride', 'padding', 'dilation'] as const);
-const rangeNames = new Set(['min', 'max'] as const);
+const queryNames = ['inputSize', 'outputSize', ...parameterNames, 'asymmetric', 'convolution'] as const;
+const convolutionNames = ['kernelSize', 'stride', 'padding', 'dilation'] as const;
+const rangeNames = ['min', 'max'] as const;
 
 const defaultLimit = 16;
 /** Most triples of kernel, stride and dilation that are tried, and most solutions that are listed, for one dimension. */

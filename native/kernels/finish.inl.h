@@ -1,34 +1,35 @@
 // The finish kernels of kernel.h, written once: each instruction set includes this file inside its own unnamed namespace,
 // after its vector header.
 //
-// All exponentials are e^w = 2^n (1 + p) with n = round(w / log 2) and p = e^r - 1 of what is left, |r| <= log(2)/2. They
-// are 0 before they would be smaller than every normal number, since processors take a hundred cycles or more for numbers
-// that are. scripts/fit-activations.py finds the coefficients.
+// All exponentials are e^-w = 2^n (1 - p) with -n = round(w / log 2) and p = 1 - e^-r, r = w + n log 2 being what is left,
+// |r| <= log(2)/2. Results are 0 before they would be smaller than every normal number, since processors take a hundred
+// cycles or more for numbers that are. scripts/fit-activations.py finds the coefficients.
 #pragma once
 
 #include "kernels/store.inl.h"
 
 struct FinishConstants {
-  float log2_e = 0x1.715476p+0f;
+  float minus_log2_e = -0x1.715476p+0f, minus_half_log2_e = -0x1.715476p-1f;
   float rounder = kRounder;
-  float log_2_high = -0x1.62e4p-1f;  // 15 bits: its products with n are exact
-  float log_2_low = -0x1.7f7d1cp-20f;
+  float log_2_high = 0x1.62e4p-1f;  // 15 bits: its products with n are exact
+  float log_2_low = 0x1.7f7d1cp-20f;
   // e^r - 1 = r + r^2 (1/2 + e3 r + ...), with a relative error of 2^-26.1.
-  float e3 = 0x1.5554b6p-3f, e4 = 0x1.5555aep-5f, e5 = 0x1.12241ap-7f, e6 = 0x1.6c633ep-10f;
-  float half = 0.5f, minus_half = -0.5f, one = 1.0f, two = 2.0f;
-  float expm1_least = -18.0f;  // e^w - 1 rounds to -1 from here on
-  float tanh_most = 10.0f;     // tanh rounds to 1 from here on
-  // Beyond the last, e^-w counts as 0; and so does e^(-t^2/2), and e^-w with the w of this t. The most is beyond it.
-  float logistic_last = 87.0f, logistic_most = 87.25f;
-  float gelu_last = 13.0f, gelu_most = 13.125f;
-  float gelu_tanh_last = 9.96875f, gelu_tanh_most = 9.984375f;
+  float minus_e3 = -0x1.5554b6p-3f, e4 = 0x1.5555aep-5f, minus_e5 = -0x1.12241ap-7f, e6 = 0x1.6c633ep-10f;
+  float half = 0.5f, one = 1.0f, two = 2.0f;
+  float expm1_most = 18.0f;  // e^-w - 1 rounds to -1 from here on
+  float tanh_most = 10.0f;   // tanh rounds to 1 from here on
+  // Of x: below `least` e^x counts as 0, and e^(-x^2/2) and e^w with the w of this x; beyond `most` e^-x vanishes beside
+  // 1.
+  float logistic_least = -87.0f, logistic_most = 87.0f;
+  float gelu_most = 13.0f;
+  float gelu_tanh_least = -9.96875f, gelu_tanh_most = 9.96875f;
   // e^(t^2/2) times the normal tail beyond t = s (g1 + g2 s + ... + g9 s^8) with s = 1/(1 + slope t), with a relative error
   // of 2^-24.9.
   float slope = 0.35f;
   float g1 = 0x1.1df1c0p-3f, g2 = 0x1.1e7130p-3f, g3 = 0x1.eac3b6p-4f, g4 = 0x1.b06ef6p-4f, g5 = -0x1.7d252cp-6f;
   float g6 = 0x1.466f54p-3f, g7 = -0x1.060aeep-2f, g8 = 0x1.270924p-3f, g9 = -0x1.ddd206p-6f;
-  // 2 sqrt(2/pi) and 0.044715 times that, each as the sum of two.
-  float linear_high = 0x1.988454p+0f, linear_low = -0x1.857936p-25f;
+  // 2 sqrt(2/pi) and 0.044715 times that, each as the sum of two; the first has 12 bits.
+  float linear_high = 0x1.988p+0f, linear_low = 0x1.14cf5p-14f;
   float cubic_high = 0x1.2444f2p-4f, cubic_low = 0x1.49b16ap-29f;
 };
 constexpr FinishConstants kFinishConstants;
@@ -40,45 +41,34 @@ CONVTRANSPOSE_INLINE const FinishConstants& finish_constants() {
   return *constants;
 }
 
-// e^(w + low) = 2^n (1 + p), for |w| <= 87.3 and a low that is small against it.
+// e^-w = scale - scale*p
 struct Exponential {
-  Vec n, p;  // n with kRounder added to it
+  Vec scale, p;
 };
-CONVTRANSPOSE_INLINE Exponential exponential(const FinishConstants& c, Vec w, Vec low) {
-  const Vec t = madd_vectors(w, broadcast(c.log2_e), broadcast(c.rounder));
-  const Vec n = subtract(t, broadcast(c.rounder));
-  Vec r = madd_vectors(n, broadcast(c.log_2_high), w);
-  r = madd_vectors(n, broadcast(c.log_2_low), add(r, low));
-  Vec q = madd_vectors(r, broadcast(c.e6), broadcast(c.e5));
+// From n with kRounder added to it, and r.
+CONVTRANSPOSE_INLINE Exponential exponential_of_rest(const FinishConstants& c, Vec n, Vec r) {
+  Vec q = madd_vectors(r, broadcast(c.e6), broadcast(c.minus_e5));
   q = madd_vectors(q, r, broadcast(c.e4));
-  q = madd_vectors(q, r, broadcast(c.e3));
+  q = madd_vectors(q, r, broadcast(c.minus_e3));
   q = madd_vectors(q, r, broadcast(c.half));
-  return {t, madd_vectors(q, multiply(r, r), r)};
+  return {power_of_two(n), subtract_product(q, multiply(r, r), r)};
+}
+// For |w| <= 87; anything for others.
+CONVTRANSPOSE_INLINE Exponential exponential_of_minus(const FinishConstants& c, Vec w) {
+  const Vec t = madd_vectors(w, broadcast(c.minus_log2_e), broadcast(c.rounder));
+  const Vec n = subtract(t, broadcast(c.rounder));
+  const Vec r = madd_vectors(n, broadcast(c.log_2_high), w);
+  return exponential_of_rest(c, t, madd_vectors(n, broadcast(c.log_2_low), r));
 }
 
-// e^w - 1 for w from -18 to 80.
-CONVTRANSPOSE_INLINE Vec exponential_less_one(const FinishConstants& c, Vec w) {
-  const Exponential e = exponential(c, w, zero());
-  const Vec scale = power_of_two(e.n);
-  return madd_vectors(scale, e.p, subtract(scale, broadcast(c.one)));
-}
-
-// e^(w + low) for w from -87.3 to 0; 0 where x is beyond `last`.
-CONVTRANSPOSE_INLINE Vec exponential_until(const FinishConstants& c, Vec x, Vec last, Vec w, Vec low) {
-  const Exponential e = exponential(c, w, low);
-  const Vec scale = power_of_two(e.n);
-  return choose_less(last, x, zero(), madd_vectors(scale, e.p, scale));
-}
-
-// factor / (1 + e^-w), from e = e^-|w| and a `sign` that has the sign of w.
-CONVTRANSPOSE_INLINE Vec logistic(const FinishConstants& c, Vec factor, Vec sign, Vec e) {
+// 1 / (1 + e), 0 for x below `least`.
+CONVTRANSPOSE_INLINE Vec logistic(const FinishConstants& c, Vec x, Vec least, const Exponential& e) {
   const Vec one = broadcast(c.one);
-  return quotient(multiply(factor, choose_less(sign, zero(), e, one)), add(one, e));
+  return zero_where_less(x, least, divide(one, subtract_product(e.scale, e.p, add(e.scale, one))));
 }
-// e^-|x|
-CONVTRANSPOSE_INLINE Vec exponential_of_magnitude(const FinishConstants& c, Vec x) {
-  const Vec w = at_most(absolute(x), broadcast(c.logistic_most));
-  return exponential_until(c, w, broadcast(c.logistic_last), subtract(zero(), w), zero());
+// 1 / (1 + e^-x)
+CONVTRANSPOSE_INLINE Vec logistic_of(const FinishConstants& c, Vec x) {
+  return logistic(c, x, broadcast(c.logistic_least), exponential_of_minus(c, at_most(x, broadcast(c.logistic_most))));
 }
 
 // The activations: load_lanes(p) loads as many values as x holds, for parameters that go with column j.
@@ -116,8 +106,9 @@ struct FinishTanh {
   CONVTRANSPOSE_INLINE Vec operator()(Vec x, int64_t, const Load&) const {
     const FinishConstants& c = finish_constants();
     const Vec w = at_most(absolute(x), broadcast(c.tanh_most));
-    const Vec u = exponential_less_one(c, add(w, w));
-    return copy_sign(quotient(u, add(u, broadcast(c.two))), x);
+    const Exponential e = exponential_of_minus(c, add(w, w));
+    const Vec u = madd_vectors(e.scale, e.p, subtract(broadcast(c.one), e.scale));
+    return copy_sign(divide(u, subtract(broadcast(c.two), u)), x);
   }
 };
 
@@ -125,8 +116,7 @@ struct FinishSigmoid {
   explicit CONVTRANSPOSE_INLINE FinishSigmoid(const FinishArgs*) {}
   template <class Load>
   CONVTRANSPOSE_INLINE Vec operator()(Vec x, int64_t, const Load&) const {
-    const FinishConstants& c = finish_constants();
-    return logistic(c, broadcast(c.one), x, exponential_of_magnitude(c, x));
+    return logistic_of(finish_constants(), x);
   }
 };
 
@@ -134,8 +124,7 @@ struct FinishSilu {
   explicit CONVTRANSPOSE_INLINE FinishSilu(const FinishArgs*) {}
   template <class Load>
   CONVTRANSPOSE_INLINE Vec operator()(Vec x, int64_t, const Load&) const {
-    const FinishConstants& c = finish_constants();
-    return logistic(c, x, x, exponential_of_magnitude(c, x));
+    return multiply(x, logistic_of(finish_constants(), x));
   }
 };
 
@@ -145,25 +134,27 @@ struct FinishElu {
   template <class Load>
   CONVTRANSPOSE_INLINE Vec operator()(Vec x, int64_t, const Load&) const {
     const FinishConstants& c = finish_constants();
-    const Vec below = at_most(at_least(x, broadcast(c.expm1_least)), zero());
-    return choose_less(x, zero(), multiply(alpha, exponential_less_one(c, below)), x);
+    const Exponential e = exponential_of_minus(c, at_most(absolute(x), broadcast(c.expm1_most)));
+    const Vec below = subtract_product(e.scale, e.p, subtract(e.scale, broadcast(c.one)));
+    return choose_less(x, zero(), multiply(alpha, below), x);
   }
 };
 
-// x times the probability that a normal variable is below x: with that, q, of one beyond |x|, x q for x < 0 and x - x q
-// else.
+// x times the probability that a normal variable is below x: with that, q, of one beyond |x|, max(x, 0) - |x| q. The square
+// in the exponent is not rounded: its error would be multiplied by its size.
 struct FinishGelu {
   explicit CONVTRANSPOSE_INLINE FinishGelu(const FinishArgs*) {}
   template <class Load>
   CONVTRANSPOSE_INLINE Vec operator()(Vec x, int64_t, const Load&) const {
     const FinishConstants& c = finish_constants();
-    const Vec t = at_most(absolute(x), broadcast(c.gelu_most));
-    const Vec square = multiply(t, t);
-    const Vec minus_half = broadcast(c.minus_half);
-    const Vec e = exponential_until(c, t, broadcast(c.gelu_last), multiply(minus_half, square),
-                                    multiply(minus_half, product_error(t, t, square)));
+    const Vec most = broadcast(c.gelu_most);
+    const Vec t = absolute(at_most(x, most));
+    const Vec rounded = madd_vectors(multiply(t, broadcast(c.minus_half_log2_e)), t, broadcast(c.rounder));
+    const Vec n = subtract(rounded, broadcast(c.rounder));
+    const Vec r = fused_madd(multiply(t, broadcast(c.half)), t, multiply(n, broadcast(c.log_2_high)));
+    const Exponential e = exponential_of_rest(c, rounded, madd_vectors(n, broadcast(c.log_2_low), r));
     const Vec one = broadcast(c.one);
-    const Vec s = quotient(one, madd_vectors(t, broadcast(c.slope), one));
+    const Vec s = divide(one, madd_vectors(t, broadcast(c.slope), one));
     Vec g = madd_vectors(s, broadcast(c.g9), broadcast(c.g8));
     g = madd_vectors(g, s, broadcast(c.g7));
     g = madd_vectors(g, s, broadcast(c.g6));
@@ -172,31 +163,30 @@ struct FinishGelu {
     g = madd_vectors(g, s, broadcast(c.g3));
     g = madd_vectors(g, s, broadcast(c.g2));
     g = madd_vectors(g, s, broadcast(c.g1));
-    const Vec q = multiply(multiply(s, g), e);
-    return choose_less(x, zero(), multiply(x, q), subtract(x, multiply(t, q)));
+    const Vec q = multiply(multiply(s, g), zero_where_less(most, t, subtract_product(e.scale, e.p, e.scale)));
+    return subtract_product(t, q, at_least(x, zero()));
   }
 };
 
-// x / (1 + e^-w), w = 2 sqrt(2/pi) (x + 0.044715 x^3), which is computed to twice the precision: its error is multiplied by
-// its size.
+// x / (1 + e^-w), w = 2 sqrt(2/pi) (x + 0.044715 x^3) = x b, with b as the sum of two: the error of w is multiplied by its
+// size.
 struct FinishGeluTanh {
   explicit CONVTRANSPOSE_INLINE FinishGeluTanh(const FinishArgs*) {}
   template <class Load>
   CONVTRANSPOSE_INLINE Vec operator()(Vec x, int64_t, const Load&) const {
     const FinishConstants& c = finish_constants();
-    const Vec t = at_most(absolute(x), broadcast(c.gelu_tanh_most));
+    const Vec t = at_most(x, broadcast(c.gelu_tanh_most));
     const Vec square = multiply(t, t);
-    const Vec a = multiply(broadcast(c.cubic_high), square);
-    Vec low = add(product_error(broadcast(c.cubic_high), square, a), broadcast(c.linear_low));
-    low = madd_vectors(broadcast(c.cubic_high), product_error(t, t, square), low);
-    low = madd_vectors(broadcast(c.cubic_low), square, low);
-    const Vec b = add(broadcast(c.linear_high), a);
-    const Vec from_a = subtract(b, broadcast(c.linear_high));
-    low = add(low, add(subtract(broadcast(c.linear_high), subtract(b, from_a)), subtract(a, from_a)));
-    const Vec w = multiply(t, b);
-    low = madd_vectors(t, low, product_error(t, b, w));
-    return logistic(c, x, x,
-                    exponential_until(c, t, broadcast(c.gelu_tanh_last), subtract(zero(), w), subtract(zero(), low)));
+    const Vec cubic = broadcast(c.cubic_high), linear = broadcast(c.linear_high);
+    const Vec b = madd_vectors(cubic, square, linear);
+    Vec low = madd_vectors(broadcast(c.cubic_low), square, broadcast(c.linear_low));
+    low = madd_vectors(cubic, product_error(t, t, square), low);
+    low = add(low, product_error(cubic, square, subtract(b, linear)));  // the difference is exact
+    const Vec rounded = madd_vectors(multiply(t, b), broadcast(c.minus_log2_e), broadcast(c.rounder));
+    const Vec n = subtract(rounded, broadcast(c.rounder));
+    Vec r = fused_madd(t, b, multiply(n, broadcast(c.log_2_high)));
+    r = madd_vectors(n, broadcast(c.log_2_low), madd_vectors(t, low, r));
+    return multiply(x, logistic(c, x, broadcast(c.gelu_tanh_least), exponential_of_rest(c, rounded, r)));
   }
 };
 

@@ -6,31 +6,39 @@
 namespace convtranspose {
 namespace {
 
+template <int kCount>
+void copy_some(float* to, const float* from) {
+  std::memcpy(to, from, kCount * sizeof(float));
+}
+
 // Short runs: a call for each would take longer than the copying.
 void copy(float* to, const float* from, std::int64_t count) {
   constexpr std::int64_t kShort = 16;
   if (count > kShort) {
     std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(float));
-    return;
+  } else if (count >= 4) {
+    for (std::int64_t i = 0; i < count - 4; i += 4) copy_some<4>(to + i, from + i);
+    copy_some<4>(to + count - 4, from + count - 4);  // some of them twice
+  } else {
+    if (count & 2) copy_some<2>(to, from);
+    if (count & 1) copy_some<1>(to + count - 1, from + count - 1);
   }
-  std::int64_t i = 0;
-  for (; i + 4 <= count; i += 4) std::memcpy(to + i, from + i, 4 * sizeof(float));
-  for (; i < count; ++i) to[i] = from[i];
 }
 
 }  // namespace
 
 void join_rows(const RowJoin& join, const float* from, const float* chunk, float* to, std::int64_t first,
                std::int64_t count) {
-  from += first * join.held + join.held - join.kept;
-  chunk += first * join.added;
-  to += first * (join.kept + join.added);
+  const auto [held, kept, added] = join;  // values, which no store can change
+  from += first * held + held - kept;
+  chunk += first * added;
+  to += first * (kept + added);
   for (std::int64_t r = 0; r < count; ++r) {
-    copy(to, from, join.kept);
-    copy(to + join.kept, chunk, join.added);
-    from += join.held;
-    chunk += join.added;
-    to += join.kept + join.added;
+    copy(to, from, kept);
+    copy(to + kept, chunk, added);
+    from += held;
+    chunk += added;
+    to += kept + added;
   }
 }
 

@@ -6,7 +6,9 @@
  * Memory is looked at while the process rests: all workers have ended, the main thread has collected its garbage. At work the resident
  * size moves by a third with the layers that happen to be computed. And glibc keeps freed memory in an arena per thread, and the larger
  * the blocks it has seen freed, the larger those that it takes from there: with threads that come and go the resident size grew by 30 %
- * in minutes while what was allocated stayed at 20 to 30 MiB. So on Linux this runs in a process whose glibc gives memory back.
+ * in minutes while what was allocated stayed at 20 to 30 MiB. So on Linux this runs in a process whose glibc gives memory back. V8 collects
+ * without threads of its own (--single-threaded-gc): with them, ending workers that only make and drop arrays, without this package, takes
+ * Node 20 from 49 to 96 MiB in 300 workers; without, it stays at 51.
  */
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';

@@ -44,7 +44,7 @@ CONVTRANSPOSE_INLINE void store_partial(float* p, Vec v, int64_t count) {
 CONVTRANSPOSE_INLINE Vec add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
 CONVTRANSPOSE_INLINE Vec subtract(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
 CONVTRANSPOSE_INLINE Vec multiply(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
-CONVTRANSPOSE_INLINE Vec quotient(Vec a, Vec b) { return _mm256_div_ps(a, b); }
+CONVTRANSPOSE_INLINE Vec divide(Vec a, Vec b) { return _mm256_div_ps(a, b); }
 CONVTRANSPOSE_INLINE Vec product_error(Vec a, Vec b, Vec product) { return _mm256_fmsub_ps(a, b, product); }
 CONVTRANSPOSE_INLINE Vec absolute(Vec v) { return _mm256_andnot_ps(broadcast(-0.0f), v); }
 CONVTRANSPOSE_INLINE Vec copy_sign(Vec magnitude, Vec sign) {
@@ -52,6 +52,9 @@ CONVTRANSPOSE_INLINE Vec copy_sign(Vec magnitude, Vec sign) {
 }
 CONVTRANSPOSE_INLINE Vec choose_less(Vec a, Vec b, Vec yes, Vec no) {
   return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_LT_OQ));
+}
+CONVTRANSPOSE_INLINE Vec zero_where_less(Vec a, Vec b, Vec v) {
+  return _mm256_andnot_ps(_mm256_cmp_ps(a, b, _CMP_LT_OQ), v);
 }
 constexpr float kRounder = 12582912.0f;
 CONVTRANSPOSE_INLINE Vec power_of_two(Vec t) {
@@ -81,6 +84,8 @@ CONVTRANSPOSE_INLINE Factor factor(Factors<kCount> factors) {
 }
 CONVTRANSPOSE_INLINE Vec madd(Factor factor, Vec v, Vec sum) { return _mm256_fmadd_ps(factor, v, sum); }
 CONVTRANSPOSE_INLINE Vec madd_vectors(Vec a, Vec b, Vec sum) { return _mm256_fmadd_ps(a, b, sum); }
+CONVTRANSPOSE_INLINE Vec subtract_product(Vec a, Vec b, Vec from) { return _mm256_fnmadd_ps(a, b, from); }
+CONVTRANSPOSE_INLINE Vec fused_madd(Vec a, Vec b, Vec sum) { return _mm256_fmadd_ps(a, b, sum); }
 
 constexpr bool kStoresPast = true;
 CONVTRANSPOSE_INLINE void store_past(float* p, Vec v) { _mm256_stream_ps(p, v); }

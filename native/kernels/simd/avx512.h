@@ -30,12 +30,7 @@ CONVTRANSPOSE_INLINE void store_partial(float* p, Vec v, int64_t count) { _mm512
 CONVTRANSPOSE_INLINE Vec add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
 CONVTRANSPOSE_INLINE Vec subtract(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
 CONVTRANSPOSE_INLINE Vec multiply(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
-CONVTRANSPOSE_INLINE Vec quotient(Vec a, Vec b) {
-  // A step of Newton's: dividing would keep one of the two units busy for 16 cycles.
-  const Vec first = _mm512_rcp14_ps(b);
-  const Vec reciprocal = _mm512_fmadd_ps(first, _mm512_fnmadd_ps(b, first, _mm512_set1_ps(1.0f)), first);
-  return _mm512_mul_ps(a, reciprocal);
-}
+CONVTRANSPOSE_INLINE Vec divide(Vec a, Vec b) { return _mm512_div_ps(a, b); }
 CONVTRANSPOSE_INLINE Vec product_error(Vec a, Vec b, Vec product) { return _mm512_fmsub_ps(a, b, product); }
 CONVTRANSPOSE_INLINE Vec absolute(Vec v) { return _mm512_andnot_ps(broadcast(-0.0f), v); }
 CONVTRANSPOSE_INLINE Vec copy_sign(Vec magnitude, Vec sign) {
@@ -43,6 +38,9 @@ CONVTRANSPOSE_INLINE Vec copy_sign(Vec magnitude, Vec sign) {
 }
 CONVTRANSPOSE_INLINE Vec choose_less(Vec a, Vec b, Vec yes, Vec no) {
   return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_LT_OQ), no, yes);
+}
+CONVTRANSPOSE_INLINE Vec zero_where_less(Vec a, Vec b, Vec v) {
+  return _mm512_maskz_mov_ps(_mm512_cmp_ps_mask(a, b, _CMP_NLT_UQ), v);
 }
 constexpr float kRounder = 12582912.0f;
 CONVTRANSPOSE_INLINE Vec power_of_two(Vec t) {
@@ -72,6 +70,8 @@ CONVTRANSPOSE_INLINE Factor factor(Factors<kCount> factors) {
 }
 CONVTRANSPOSE_INLINE Vec madd(Factor factor, Vec v, Vec sum) { return _mm512_fmadd_ps(factor, v, sum); }
 CONVTRANSPOSE_INLINE Vec madd_vectors(Vec a, Vec b, Vec sum) { return _mm512_fmadd_ps(a, b, sum); }
+CONVTRANSPOSE_INLINE Vec subtract_product(Vec a, Vec b, Vec from) { return _mm512_fnmadd_ps(a, b, from); }
+CONVTRANSPOSE_INLINE Vec fused_madd(Vec a, Vec b, Vec sum) { return _mm512_fmadd_ps(a, b, sum); }
 
 constexpr bool kStoresPast = true;
 CONVTRANSPOSE_INLINE void store_past(float* p, Vec v) { _mm512_stream_ps(p, v); }

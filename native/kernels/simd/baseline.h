@@ -46,8 +46,7 @@ CONVTRANSPOSE_INLINE void store_partial(float* p, Vec v, int64_t count) {
 CONVTRANSPOSE_INLINE Vec add(Vec a, Vec b) { return a + b; }
 CONVTRANSPOSE_INLINE Vec subtract(Vec a, Vec b) { return a - b; }
 CONVTRANSPOSE_INLINE Vec multiply(Vec a, Vec b) { return a * b; }
-// a / b for b from 1 to 2^31: correctly rounded, or within two units in the last place where division is slow.
-CONVTRANSPOSE_INLINE Vec quotient(Vec a, Vec b) { return a / b; }
+CONVTRANSPOSE_INLINE Vec divide(Vec a, Vec b) { return a / b; }
 
 // a*b - product, where product is a*b as rounded, to within 2^-34 of it; exactly where multiplication and addition are one
 // instruction. Magnitudes of a and b are below 2^60, and what is lost where the difference is subnormal is lost. (Here the
@@ -67,6 +66,11 @@ CONVTRANSPOSE_INLINE Vec copy_sign(Vec magnitude, Vec sign) {
 
 // a < b ? yes : no, in each lane; no where one is a NaN.
 CONVTRANSPOSE_INLINE Vec choose_less(Vec a, Vec b, Vec yes, Vec no) { return a < b ? yes : no; }
+
+// a < b ? 0 : v, in each lane; v where one is a NaN.
+CONVTRANSPOSE_INLINE Vec zero_where_less(Vec a, Vec b, Vec v) {
+  return reinterpret_cast<Vec>(reinterpret_cast<LaneMask>(v) & ~(a < b));
+}
 
 // 2^n for t = n + kRounder, n an integer from -126 to 127. Adding kRounder to a small value rounds it to an integer.
 constexpr float kRounder = 12582912.0f;  // 1.5 * 2^23
@@ -107,6 +111,12 @@ CONVTRANSPOSE_INLINE Factor factor(Factors<kCount> factors) {
 // sum + factor * v
 CONVTRANSPOSE_INLINE Vec madd(Factor factor, Vec v, Vec sum) { return sum + factor * v; }
 CONVTRANSPOSE_INLINE Vec madd_vectors(Vec a, Vec b, Vec sum) { return sum + a * b; }
+CONVTRANSPOSE_INLINE Vec subtract_product(Vec a, Vec b, Vec from) { return from - a * b; }
+// a*b + sum where sum cancels most of the product, of which no error is to be left: as product_error() has it.
+CONVTRANSPOSE_INLINE Vec fused_madd(Vec a, Vec b, Vec sum) {
+  const Vec product = a * b;
+  return (product + sum) + product_error(a, b, product);
+}
 
 // Stores that pass by the caches (p: 64-byte aligned), if kStoresPast; afterwards the thread calls fence_past before others
 // may read. On x86-64 alone: elsewhere these are plain stores.

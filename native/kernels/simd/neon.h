@@ -42,11 +42,14 @@ CONVTRANSPOSE_INLINE void store_partial(float* p, Vec v, int64_t count) {
 CONVTRANSPOSE_INLINE Vec add(Vec a, Vec b) { return vaddq_f32(a, b); }
 CONVTRANSPOSE_INLINE Vec subtract(Vec a, Vec b) { return vsubq_f32(a, b); }
 CONVTRANSPOSE_INLINE Vec multiply(Vec a, Vec b) { return vmulq_f32(a, b); }
-CONVTRANSPOSE_INLINE Vec quotient(Vec a, Vec b) { return vdivq_f32(a, b); }
+CONVTRANSPOSE_INLINE Vec divide(Vec a, Vec b) { return vdivq_f32(a, b); }
 CONVTRANSPOSE_INLINE Vec product_error(Vec a, Vec b, Vec product) { return vfmaq_f32(vnegq_f32(product), a, b); }
 CONVTRANSPOSE_INLINE Vec absolute(Vec v) { return vabsq_f32(v); }
 CONVTRANSPOSE_INLINE Vec copy_sign(Vec magnitude, Vec sign) { return vbslq_f32(vdupq_n_u32(0x80000000u), sign, magnitude); }
 CONVTRANSPOSE_INLINE Vec choose_less(Vec a, Vec b, Vec yes, Vec no) { return vbslq_f32(vcltq_f32(a, b), yes, no); }
+CONVTRANSPOSE_INLINE Vec zero_where_less(Vec a, Vec b, Vec v) {
+  return vreinterpretq_f32_u32(vbicq_u32(vreinterpretq_u32_f32(v), vcltq_f32(a, b)));
+}
 constexpr float kRounder = 12582912.0f;
 CONVTRANSPOSE_INLINE Vec power_of_two(Vec t) {
   return vreinterpretq_f32_s32(vaddq_s32(vshlq_n_s32(vreinterpretq_s32_f32(t), 23), vdupq_n_s32(0x3f800000)));
@@ -63,6 +66,8 @@ typedef float Factor;
 CONVTRANSPOSE_INLINE Factor load_factor(const float* p) { return *p; }
 CONVTRANSPOSE_INLINE Vec madd(Factor factor, Vec v, Vec sum) { return vfmaq_n_f32(sum, v, factor); }
 CONVTRANSPOSE_INLINE Vec madd_vectors(Vec a, Vec b, Vec sum) { return vfmaq_f32(sum, a, b); }
+CONVTRANSPOSE_INLINE Vec subtract_product(Vec a, Vec b, Vec from) { return vfmsq_f32(from, a, b); }
+CONVTRANSPOSE_INLINE Vec fused_madd(Vec a, Vec b, Vec sum) { return vfmaq_f32(sum, a, b); }
 
 // There is no intrinsic for stores of pairs past the caches.
 constexpr bool kStoresPast = false;
