@@ -118,17 +118,20 @@ class DirectChannelsExecution final : public Execution {
   };
   struct Scratch {
     float* packed;
-    float* tile;              // [phase along the width][pixel][panel width]
-    float* transposed;        // [phase along the width][channel][pixel], contiguous output only
+    float* tile;              // [pixel][phase along the width][panel width]
+    float* transposed;        // [channel][pixel][phase along the width], contiguous output only
     std::ptrdiff_t* offsets;  // [pixel]
     KernelSet* used;
   };
 
   std::int64_t tile_floats() const { return phases_.dim[2].count() * b_.pixels() * widest_; }
-  std::int64_t pixel_stride() const { return round_up(b_.pixels(), kFloatsPerLine); }
+  // Of a channel in the transposed tile, for so many pixels.
+  std::int64_t channel_stride(std::int64_t pixels) const {
+    return round_up(phases_.dim[2].count() * pixels, kFloatsPerLine);
+  }
   std::int64_t transposed_floats() const {
     if (problem_.call.format == MemoryFormat::kChannelsLast) return 0;
-    return phases_.dim[2].count() * widest_ * pixel_stride() + kFloatsPerLine * 4;  // row stores read a vector beyond
+    return widest_ * channel_stride(b_.pixels()) + kFloatsPerLine * 4;  // row stores read a vector beyond
   }
   std::int64_t offsets_floats() const { return round_up(b_.pixels() * 2, kFloatsPerLine); }
 
@@ -252,15 +255,10 @@ class DirectChannelsExecution final : public Execution {
       compute(args, origin.group, fd, fh, fw, panel, pixels, scratch);
     }
     if (problem_.call.format == MemoryFormat::kContiguous) {
-      for (std::int64_t fw = 0; fw < phases_.dim[2].count(); ++fw) {
-        const TransposeArgs transpose{scratch.tile + fw * b_.pixels() * widest_,
-                                      panel.width,
-                                      scratch.transposed + fw * widest_ * pixel_stride(),
-                                      pixel_stride(),
-                                      pixels,
-                                      panel.rows};
-        table_->transpose(&transpose);
-      }
+      const TransposeArgs transpose{
+          scratch.tile, panel.width, scratch.transposed, channel_stride(pixels), phases_.dim[2].count() * pixels,
+          panel.rows};
+      table_->transpose(&transpose);
     }
     pixel = 0;
     for (std::int64_t i = 0; i < images; ++i) {
@@ -268,7 +266,7 @@ class DirectChannelsExecution final : public Execution {
         for (std::int64_t h = 0; h < rows; ++h) {
           const std::int64_t od = phases_.dim[0].phases[fd].first + problem_.layer.stride[0] * (origin.jd + d);
           const std::int64_t oh = phases_.dim[1].phases[fh].first + problem_.layer.stride[1] * (origin.jh + h);
-          store(args, origin, origin.image + i, od, oh, panel, pixel, columns, scratch);
+          store(args, origin, origin.image + i, od, oh, panel, pixels, pixel, columns, scratch);
           pixel += columns;
         }
       }
@@ -277,11 +275,14 @@ class DirectChannelsExecution final : public Execution {
 
   void compute(const RunArgs& args, std::int64_t group, std::int64_t fd, std::int64_t fh, std::int64_t fw,
                const Panel& panel, std::int64_t pixels, const Scratch& scratch) const {
-    float* const tile = scratch.tile + fw * b_.pixels() * widest_;
+    const std::int64_t pixel_stride = phases_.dim[2].count() * panel.width;
+    float* const tile = scratch.tile + fw * panel.width;
     const auto& offsets =
         tap_offsets_[static_cast<std::size_t>((fd * phases_.dim[1].count() + fh) * phases_.dim[2].count() + fw)];
     if (offsets.empty()) {
-      std::memset(tile, 0, static_cast<std::size_t>(pixels * panel.width) * sizeof(float));
+      for (std::int64_t i = 0; i < pixels; ++i) {
+        std::memset(tile + i * pixel_stride, 0, static_cast<std::size_t>(panel.width) * sizeof(float));
+      }
       return;
     }
     const std::int64_t taps = static_cast<std::int64_t>(offsets.size());
@@ -292,7 +293,7 @@ class DirectChannelsExecution final : public Execution {
     call.tap_offset = offsets.data();
     call.src_channel_stride = 1;
     call.taps = taps;
-    call.tile_stride = panel.width;
+    call.tile_stride = pixel_stride;
     const std::int64_t channels = problem_.in_channels_per_group();
     for (std::int64_t c = 0; c < channels; c += layout_.chunk()) {
       call.src = scratch.packed + c;
@@ -301,7 +302,7 @@ class DirectChannelsExecution final : public Execution {
       call.accumulate = c > 0;
       for_each_tile(pixels, [&](std::int64_t first, std::int64_t rows) {
         call.row_offset = scratch.offsets + first;
-        call.tile = tile + first * panel.width;
+        call.tile = tile + first * pixel_stride;
         const TileKernel& kernel = kernels_.pick(rows, panel.width);
         kernel.fn(&call);
         scratch.used->set(kernels_.number(kernel));
@@ -309,24 +310,26 @@ class DirectChannelsExecution final : public Execution {
     }
   }
 
-  // One output row part: `columns` pixels of every phase along the width, from pixel `first` of the tile.
+  // One output row part: `columns` pixels of every phase along the width, from pixel `first` of the tile's `pixels`.
   void store(const RunArgs& args, const Origin& origin, std::int64_t image, std::int64_t od, std::int64_t oh,
-             const Panel& panel, std::int64_t first, std::int64_t columns, const Scratch& scratch) const {
+             const Panel& panel, std::int64_t pixels, std::int64_t first, std::int64_t columns,
+             const Scratch& scratch) const {
     const Dims& out = problem_.call.out;
     const std::int64_t stride_w = problem_.layer.stride[2];
     const std::int64_t first_channel = origin.group * problem_.out_channels_per_group() + panel.first;
     const std::int64_t out_channels = problem_.layer.out_channels;
+    const std::int64_t count = std::min(columns * stride_w, out[2] - origin.jw * stride_w);
     if (problem_.call.format == MemoryFormat::kContiguous) {
       const std::int64_t plane = problem_.out_points();
       RowStoreArgs row;
-      row.phase_stride = widest_ * pixel_stride();
-      row.phases = phases_.dim[2].count();
-      row.count = std::min(columns * stride_w, out[2] - origin.jw * stride_w);
+      row.phase_stride = 0;
+      row.phases = 1;  // they stand in the order of the outputs
+      row.count = count;
       row.epilogue = &finisher_.epilogue(args);
       float* const dst =
           args.dst + (image * out_channels + first_channel) * plane + (od * out[1] + oh) * out[2] + origin.jw * stride_w;
       for (std::int64_t c = 0; c < panel.rows; ++c) {
-        row.tile = scratch.transposed + c * pixel_stride() + first;
+        row.tile = scratch.transposed + c * channel_stride(pixels) + first * phases_.dim[2].count();
         row.dst = dst + c * plane;
         row.bias = args.bias == nullptr ? 0.0f : args.bias[first_channel + c];
         table_->row_store(&row);
@@ -336,20 +339,17 @@ class DirectChannelsExecution final : public Execution {
     }
     static constexpr float kZeros[256] = {};
     PixelStoreArgs store;
+    store.tile = scratch.tile + first * phases_.dim[2].count() * panel.width;
     store.tile_stride = panel.width;
+    store.rows = count;
     store.columns = panel.rows;
-    store.dst_stride = stride_w * out_channels;
+    store.dst =
+        args.dst + (((image * out[0] + od) * out[1] + oh) * out[2] + origin.jw * stride_w) * out_channels + first_channel;
+    store.dst_stride = out_channels;
     store.bias = args.bias == nullptr ? kZeros : args.bias + first_channel;
     store.epilogue = &finisher_.epilogue(args);
-    float* const row = args.dst + ((image * out[0] + od) * out[1] + oh) * out[2] * out_channels + first_channel;
-    for (std::int64_t fw = 0; fw < phases_.dim[2].count(); ++fw) {
-      store.tile = scratch.tile + (fw * b_.pixels()) * widest_ + first * panel.width;
-      store.rows = std::min(columns, phases_.dim[2].phases[fw].size - origin.jw);
-      store.dst = row + (origin.jw * stride_w + fw) * out_channels;
-      if (store.rows <= 0) continue;
-      table_->pixel_store(&store);
-      finisher_.pixels(args, first_channel, store.dst, store.dst_stride, store.dst - args.dst, store.rows, store.columns);
-    }
+    table_->pixel_store(&store);
+    finisher_.pixels(args, first_channel, store.dst, store.dst_stride, store.dst - args.dst, store.rows, store.columns);
   }
 
   Problem problem_;

@@ -24,7 +24,7 @@ const { values } = parseArgs({
   options: { minutes: { type: 'string', default: '1' }, workers: { type: 'string', default: '3' }, seed: { type: 'string', default: '1' },
     'ignore-memory': { type: 'boolean', default: false } },
 });
-const frugal = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '65536', MALLOC_TRIM_THRESHOLD_: '65536' };
+const frugal = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '8192', MALLOC_TRIM_THRESHOLD_: '8192' };
 if (process.platform === 'linux' && !values['ignore-memory'] && process.env['MALLOC_ARENA_MAX'] !== frugal.MALLOC_ARENA_MAX) {
   const { status } = spawnSync(process.execPath, [...process.execArgv, ...process.argv.slice(1)], { stdio: 'inherit', env: { ...process.env, ...frugal } });
   process.exit(status ?? 1);
