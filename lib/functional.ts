@@ -211,7 +211,8 @@ export function runSync(
   const result = data.given ?? newResult(call.sizes);
   if (call.sizes.outputCount > 0) {
     callNative((native) => {
-      native.run(layer, call.descriptor, data.input, data.weight, data.bias, result.data, threads, data.residual, data.slopes);
+      native.run(layer, call.descriptor, data.input, data.weight, data.bias, result.data, threads, data.residual, data.slopes,
+        data.given === undefined);
     });
   }
   return result;

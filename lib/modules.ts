@@ -360,7 +360,7 @@ export abstract class ConvTransposeModule {
     const result = given ?? newResult(call.sizes);
     if (call.sizes.outputCount > 0) {
       callNative((native) => {
-        native.forward(layer, call.descriptor, view.data, result.data, threads, residual?.data ?? null, this.#slopes);
+        native.forward(layer, call.descriptor, view.data, result.data, threads, residual?.data ?? null, this.#slopes, given === undefined);
       });
     }
     return result;

@@ -96,11 +96,12 @@ export interface NativeAddon {
   disposeLayer(layer: NativeLayer): void;
 
   /**
-   * The last two of this and the other forms, which may be left out: a tensor that is added before the activation, as long as the
-   * output; and the slopes of prelu, one for each output channel.
+   * The last ones of this and the other forms, which may be left out: a tensor that is added before the activation, as long as the
+   * output; the slopes of prelu, one for each output channel; whether `out` was allocated for this call, so that the caches do not hold
+   * it: results do not depend on that.
    */
   forward(layer: NativeLayer, call: Float64Array, input: Float32Array, out: Float32Array, threads: number,
-    residual?: Float32Array | null, slopes?: Float32Array | null): void;
+    residual?: Float32Array | null, slopes?: Float32Array | null, fresh?: boolean): void;
   /**
    * Returns a ticket for `abort`. The callback is called exactly once, never before this returns. Without `out` (and with something
    * to compute) it gets a new array.
@@ -131,12 +132,12 @@ export interface NativeAddon {
   /** `joinRows` of all rows, then `forward` of `to`. */
   forwardJoined(
     layer: NativeLayer, call: Float64Array, held: number, kept: number, added: number, from: Float32Array, chunk: Float32Array,
-    to: Float32Array, out: Float32Array, threads: number, slopes?: Float32Array | null,
+    to: Float32Array, out: Float32Array, threads: number, slopes?: Float32Array | null, fresh?: boolean,
   ): void;
 
   /** Functional form: weights are read in place, packed for this call alone. */
   run(layer: Float64Array, call: Float64Array, input: Float32Array, weight: Float32Array, bias: Float32Array | null,
-    out: Float32Array, threads: number, residual?: Float32Array | null, slopes?: Float32Array | null): void;
+    out: Float32Array, threads: number, residual?: Float32Array | null, slopes?: Float32Array | null, fresh?: boolean): void;
   /** Asynchronous functional form: weight and bias follow the same memory rules as input. */
   runAsync(layer: Float64Array, call: Float64Array, input: Float32Array, weight: Float32Array, bias: Float32Array | null,
     out: Float32Array | null, threads: number, done: NativeCallback, residual?: Float32Array | null,

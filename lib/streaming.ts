@@ -411,14 +411,15 @@ export class ConvTranspose1dStream {
     const layer = this.#source.layer();
     const step = this.#step(chunk.frames, batch, last);
     const { sizes, descriptor } = step.call;
-    const result = givenResult(sizes, outValue, out) ?? newResult(sizes);
+    const given = givenResult(sizes, outValue, out);
+    const result = given ?? newResult(sizes);
     this.#reserve(sizes.inputCount);
     if (sizes.outputCount > 0) {
       const width = this.#width;
       const native = loadNative();
       try { // not callNative and checkOverlap (the addon looks, too): at a microsecond for a chunk they would be felt
         native.forwardJoined(layer, descriptor, this.#held * width, step.kept * width, step.added * width, this.#window, chunk.data,
-          this.#spare, result.data, this.#run.threads, this.#source.slopes);
+          this.#spare, result.data, this.#run.threads, this.#source.slopes, given === undefined);
       } catch (error) {
         throw fromNative(error);
       }

@@ -46,6 +46,7 @@ struct RunArgs {
   // Set by a task that meets input which its algorithm is not for (see Execution::notes). The run then ends after the stage,
   // and is made again with the direct algorithms.
   std::atomic<bool>* refused;
+  bool fresh = false;  // dst is memory that the caches are not expected to hold: nobody has used it for this output before
 };
 
 // Per-thread scratch of a run. `tag` survives between the tasks that one thread runs for the same run, as long as no other

@@ -11,9 +11,9 @@ constexpr std::int64_t kLineBytes = 64;
 
 }  // namespace
 
-bool streams(const Problem& problem, const KernelTable& table, const CacheInfo& caches, std::int64_t caches_full) {
-  const std::int64_t bytes = problem.dst_elements() * static_cast<std::int64_t>(sizeof(float));
-  return table.stream != nullptr && bytes > caches_full * static_cast<std::int64_t>(caches.l2);
+bool streams(const Problem& problem, const KernelTable& table, const CacheInfo& caches, double caches_full) {
+  const double bytes = static_cast<double>(problem.dst_elements()) * sizeof(float);
+  return table.stream != nullptr && bytes > caches_full * static_cast<double>(caches.l2);
 }
 
 bool is_line(const float* p) { return reinterpret_cast<std::uintptr_t>(p) % kLineBytes == 0; }

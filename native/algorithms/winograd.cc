@@ -16,7 +16,6 @@
 #include "algorithms/algorithm.h"
 #include "algorithms/cost_model.h"
 #include "algorithms/limits.h"
-#include "algorithms/streaming.h"
 #include "algorithms/tile_kernels.h"
 #include "algorithms/winograd_output.h"
 #include "algorithms/winograd_tiles.h"
@@ -90,8 +89,7 @@ class WinogradExecution final : public Execution {
         kernels_(std::move(tile_kernels)),
         chunk_(channel_chunk(request.problem.layer, form_.tile())),
         tiles_(tiles),
-        output_(request.problem, *request.kernels, form_, tiles_,
-                streams(request.problem, *request.kernels, request.caches, kStreamDense)),
+        output_(request.problem, *request.kernels, form_, tiles_, request.caches),
         scale_(static_cast<float>(std::ldexp(1.0, 128 - limit_exponent))),
         panels_first_(form_.tile().combined && shared_bytes() <= request.caches.l2 / 2) {
     const std::int64_t channels = problem_.in_channels_per_group();

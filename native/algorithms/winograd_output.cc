@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 
+#include "algorithms/streaming.h"
 #include "pack/winograd_points.h"
 #include "problem/checked.h"
 
@@ -41,13 +42,14 @@ struct WinogradOutput::Pass {
 };
 
 WinogradOutput::WinogradOutput(const Problem& problem, const KernelTable& table, const WinogradWeights& form,
-                               const WinogradTiles& tiles, bool stream)
+                               const WinogradTiles& tiles, const CacheInfo& caches)
     : problem_(problem),
       finisher_(problem, table),
       table_(&table),
       form_(&form),
       tiles_(&tiles),
-      stream_(stream && problem.call.format != MemoryFormat::kChannelsLast),
+      streams_(problem.call.format == MemoryFormat::kContiguous && streams(problem, table, caches, kStreamDense)),
+      streams_fresh_(problem.call.format == MemoryFormat::kContiguous && streams(problem, table, caches, kStreamFresh)),
       tile_(form.tile().size) {
   const LayerSpec& layer = problem_.layer;
   for (int d = 0; d < kSpatialDims; ++d) {
@@ -215,7 +217,7 @@ void WinogradOutput::store(const RunArgs& args, std::int64_t group, const TileBo
   pass.box = &box;
   pass.used = used;
   pass.args = &args;
-  pass.stream = stream_;
+  pass.stream = streams_ || (args.fresh && streams_fresh_);
   pass.tiles = box.tiles();
   pass.first_n = tiles_->source(box.first_image).n;
   Buffers& b = pass.buffers;

@@ -17,9 +17,9 @@ class WinogradOutput {
  public:
   static constexpr std::int64_t kMaxPhasesAlongWidth = 64;
 
-  // `form` and `tiles` must outlive this. `stream`: contiguous outputs pass by the caches.
+  // `form` and `tiles` must outlive this.
   WinogradOutput(const Problem& problem, const KernelTable& table, const WinogradWeights& form, const WinogradTiles& tiles,
-                 bool stream);
+                 const CacheInfo& caches);
 
   KernelSet kernels() const;
   std::int64_t reach() const;         // floats before the products that are read and discarded
@@ -81,7 +81,7 @@ class WinogradOutput {
   const KernelTable* table_;
   const WinogradWeights* form_;
   const WinogradTiles* tiles_;
-  bool stream_;
+  bool streams_, streams_fresh_;  // outputs pass by the caches, all or those in fresh memory
   std::array<int, kSpatialDims> tile_;
   std::array<int, kSpatialDims> most_taps_;
   Dims extra_;                                      // residues below this have most_taps_

@@ -56,6 +56,11 @@ bool view_post_operands(napi_env env, const Problem& problem, napi_value residua
          view_floats(env, slopes, "activation.weight", problem.layer.out_channels, false, &operands->slopes, failure);
 }
 
+bool is_true(napi_env env, napi_value value) {
+  bool given = false;
+  return napi_get_value_bool(env, value, &given) == napi_ok && given;
+}
+
 struct ReadOperand {
   const char* name;
   FloatView view;
@@ -75,8 +80,8 @@ Failure check_overlap(const FloatView& dst, std::int64_t elements, std::initiali
 
 // In both forms no JavaScript runs from the first view to the end of the run, so that the pointers hold.
 napi_value forward(napi_env env, napi_callback_info info) {
-  std::size_t count = 7;
-  napi_value args[7];
+  std::size_t count = 8;
+  napi_value args[8];
   napi_get_cb_info(env, info, &count, args, nullptr, nullptr);
   Failure failure;
   LayerCall made;
@@ -93,12 +98,12 @@ napi_value forward(napi_env env, napi_callback_info info) {
   failure = check_overlap(dst, problem.dst_elements(),
                           {{"input", src, problem.src_elements()}, {"residual", post.residual, problem.dst_elements()}});
   if (failure) return throw_failure(env, failure);
-  return run_layer(env, made, {src.data, dst.data, post.residual.data, post.slopes.data});
+  return run_layer(env, made, {src.data, dst.data, post.residual.data, post.slopes.data, is_true(env, args[7])});
 }
 
 napi_value forward_joined(napi_env env, napi_callback_info info) {
-  std::size_t count = 11;
-  napi_value args[11];
+  std::size_t count = 12;
+  napi_value args[12];
   napi_get_cb_info(env, info, &count, args, nullptr, nullptr);
   Failure failure;
   LayerCall made;
@@ -117,7 +122,7 @@ napi_value forward_joined(napi_env env, napi_callback_info info) {
     return throw_failure(env, overlap_failure("chunk"));
   }
   join_rows(join.widths, join.from.data, join.chunk.data, join.to.data, 0, join.rows);
-  return run_layer(env, made, {join.to.data, dst.data, nullptr, post.slopes.data});
+  return run_layer(env, made, {join.to.data, dst.data, nullptr, post.slopes.data, is_true(env, args[11])});
 }
 
 napi_value prepare(napi_env env, napi_callback_info info) {
@@ -135,8 +140,8 @@ napi_value prepare(napi_env env, napi_callback_info info) {
 }
 
 napi_value run(napi_env env, napi_callback_info info) {
-  std::size_t count = 9;
-  napi_value args[9];
+  std::size_t count = 10;
+  napi_value args[10];
   napi_get_cb_info(env, info, &count, args, nullptr, nullptr);
 
   Failure failure;
@@ -169,7 +174,8 @@ napi_value run(napi_env env, napi_callback_info info) {
   if (failure) return throw_failure(env, failure);
   std::shared_ptr<Layer> layer;
   failure = to_failure(Layer::borrow(spec, weights.data, bias.data, &layer));
-  if (!failure) failure = to_failure(layer->run(call, {src.data, dst.data, post.residual.data, post.slopes.data}, threads));
+  const Layer::Pointers operands{src.data, dst.data, post.residual.data, post.slopes.data, is_true(env, args[9])};
+  if (!failure) failure = to_failure(layer->run(call, operands, threads));
   return failure ? throw_failure(env, failure) : nullptr;
 }
 

@@ -5,14 +5,16 @@
 
 namespace convtranspose::binding {
 
-// forward(layer, call, input, out, threads): void
+// `fresh`: true if `out` was allocated for this call; results do not depend on it.
+//
+// forward(layer, call, input, out, threads, residual, slopes, fresh): void
 napi_value forward(napi_env env, napi_callback_info info);
-// forwardJoined(layer, call, held, kept, added, from, chunk, to, out, threads, slopes): void; joins all rows as joinRows()
-// does, and takes them as the input
+// forwardJoined(layer, call, held, kept, added, from, chunk, to, out, threads, slopes, fresh): void; joins all rows as
+// joinRows() does, and takes them as the input
 napi_value forward_joined(napi_env env, napi_callback_info info);
 // prepare(layer, call): void
 napi_value prepare(napi_env env, napi_callback_info info);
-// run(layer: Float64Array, call, input, weight, bias, out, threads): void
+// run(layer: Float64Array, call, input, weight, bias, out, threads, residual, slopes, fresh): void
 napi_value run(napi_env env, napi_callback_info info);
 
 }  // namespace convtranspose::binding

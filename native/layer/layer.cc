@@ -261,7 +261,7 @@ class SyncJob final : public Job {
 };
 
 PreparedRun::Operands operands(const Layer& layer, const Layer::Pointers& pointers) {
-  return {layer.weights(), layer.bias(), pointers.src, pointers.dst, pointers.residual, pointers.slopes};
+  return {layer.weights(), layer.bias(), pointers.src, pointers.dst, pointers.residual, pointers.slopes, pointers.fresh};
 }
 
 // On the calling thread and those that help it. *refused: the input is not for this plan, and the outputs are not made.

@@ -67,6 +67,7 @@ class Layer {
     float* dst;
     const float* residual = nullptr;  // as many elements as dst, or nullptr for none
     const float* slopes = nullptr;    // [out_channels] for Activation::kPrelu
+    bool fresh = false;               // as RunArgs::fresh; results do not depend on it
   };
 
   // Plans and packs ahead.

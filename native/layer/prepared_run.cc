@@ -30,6 +30,7 @@ PreparedRun::PreparedRun(std::shared_ptr<const Prepared> prepared, const Operand
   args_.weights = prepared_->packed == nullptr ? operands.raw_weights : prepared_->packed->data();
   args_.shared = nullptr;
   args_.refused = &refused_;
+  args_.fresh = operands.fresh;
 }
 
 PreparedRun::Next PreparedRun::next_stage(Stage* stage) {

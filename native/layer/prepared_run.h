@@ -42,6 +42,7 @@ class PreparedRun {
     float* dst;
     const float* residual;
     const float* slopes;
+    bool fresh;
   };
 
   // With `compute` false it ends when the weights are packed.

@@ -68,8 +68,8 @@ Values random_values(Random& random, const Problem& p) {
   return v;
 }
 
-// Runs every task of a plan on this thread, with a fresh workspace each time and guards behind it.
-void run_plan(const Plan& plan, const Values& v, std::vector<float>* y) {
+// Runs every task of a plan on this thread, with a new workspace each time and guards behind it. `fresh`: as of RunArgs.
+void run_plan(const Plan& plan, const Values& v, bool fresh, std::vector<float>* y) {
   const Execution& execution = *plan.execution;
   const PackedForm* form = execution.packed_form();
   FloatArray packed(form == nullptr ? 1 : form->elements());
@@ -90,7 +90,8 @@ void run_plan(const Plan& plan, const Values& v, std::vector<float>* y) {
                v.residual.empty() ? nullptr : v.residual.data(),
                v.slopes.empty() ? nullptr : v.slopes.data(),
                reinterpret_cast<std::byte*>(shared.data()),
-               &refused};
+               &refused,
+               fresh};
   KernelSet used;
   std::int64_t tag = -1;
   for (int stage = 0; stage < execution.stages(); ++stage) {
@@ -126,7 +127,7 @@ TEST_CASE("every algorithm on every instruction set keeps the bound, and those o
         std::shared_ptr<const Plan> plan;
         if (!make_plan_with(problem, *algorithm, WeightFacts{}, *table, caches, &plan).ok()) continue;
         std::vector<float> y(expected.y.size(), std::nanf(""));
-        run_plan(*plan, v, &y);
+        run_plan(*plan, v, compared % 2 == 0, &y);
         const std::vector<double> bounds = error_bounds(*algorithm, problem, v, expected, DataKind::kMixedSigns);
         REQUIRE(first_wrong_output(y, expected, bounds) == "");
         ++compared;

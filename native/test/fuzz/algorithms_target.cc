@@ -59,7 +59,8 @@ std::vector<float> run_plan(const Plan& plan, const Values& v, Bytes schedule, s
                      v.residual.empty() ? nullptr : v.residual.data(),
                      v.slopes.empty() ? nullptr : v.slopes.data(),
                      shared.data(),
-                     &refusal};
+                     &refusal,
+                     /*fresh=*/plan.problem.call.in[2] % 2 == 0};
   std::unique_ptr<Block> workspaces[kThreads];
   std::int64_t tags[kThreads] = {-1, -1, -1};
   for (int stage = 0; stage < execution.stages(); ++stage) {
