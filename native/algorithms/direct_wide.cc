@@ -72,7 +72,7 @@ class DirectWideExecution final : public Execution {
     for (std::int64_t unit = units_ * part / parts_; unit < units_ * (part + 1) / parts_; ++unit) {
       run_unit(args, image, group, unit, jd, jh, jw, packed, tile, workspace.used);
     }
-    engine_.finish_stores();
+    engine_.finish_stores(args);
   }
 
  private:

@@ -130,7 +130,7 @@ class GemmExecution final : public Execution {
       for_each_run(group, u.phase_d, u.phase_h, first, pixels, /*most_rows=*/1,
                    [&](const OutputRun& run, std::int64_t) { engine_.store(args, u.panel, run, tile); });
     }
-    engine_.finish_stores();
+    engine_.finish_stores(args);
   }
 
  private:

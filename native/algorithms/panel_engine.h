@@ -77,8 +77,8 @@ class PanelEngine {
   void store_bias(const RunArgs& args, const Panel& panel, const OutputRun& run, float* tile) const;
 
   // dst = tile + bias, finished, for one run. A task calls finish_stores() after its last one.
-  void finish_stores() const {
-    if (stream_) table_->stream_fence();
+  void finish_stores(const RunArgs& args) const {
+    if (streams_now(args)) table_->stream_fence();
   }
   void store(const RunArgs& args, const Panel& panel, const OutputRun& run, float* tile) const;
 
@@ -89,6 +89,7 @@ class PanelEngine {
   double compute_cycles(std::int64_t pixels) const;
 
  private:
+  bool streams_now(const RunArgs& args) const { return streams_ || (args.fresh && streams_fresh_); }
   const std::vector<std::ptrdiff_t>& taps(std::int64_t fd, std::int64_t fh, std::int64_t fw) const {
     return tap_offsets_[static_cast<std::size_t>((fd * phases_.dim[1].count() + fh) * phases_.dim[2].count() + fw)];
   }
@@ -103,7 +104,8 @@ class PanelEngine {
   TileKernels kernels_;
   WeightLayout layout_;
   std::int64_t channels_;  // input channels of a group
-  bool stream_;            // outputs pass by the caches
+  bool streams_;           // outputs pass by the caches
+  bool streams_fresh_;     // those in fresh memory do
   bool stream_weights_;    // weights do not stay in them
   std::int64_t stride_c_ = 0;
   std::int64_t pixel_stride_ = 0;
