@@ -16,6 +16,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, Tensor, cpuInfo, queueDepth, setNumThreads, version } from '../../dist/index.mjs';
+import { randomValues } from '../src/data.mjs';
 
 const { values } = parseArgs({
   options: { calls: { type: 'string', default: '1000' }, threads: { type: 'string', default: '2' }, seed: { type: 'string', default: '1' } },
@@ -23,12 +24,10 @@ const { values } = parseArgs({
 const calls = Number(values.calls);
 setNumThreads(Number(values.threads));
 
-/** Numbers from 0 to 1, the same for the same seed. */
-let state = Number(values.seed);
-function random() {
-  state = (Math.imul(state, 1664525) + 1013904223) >>> 0;
-  return state / 2 ** 32;
-}
+const numbers = randomValues(2 * calls + 16, Number(values.seed)); // for each call a layer and a size, and some to warm up
+let used = 0;
+/** A number from 0 to 1. */
+const random = () => (Number(numbers[used++]) + 1) / 2;
 
 /** From microseconds to tens of milliseconds a call. */
 const layers = [

@@ -7,7 +7,7 @@ import { inputShape, product, weightShape } from './problem.mjs';
  * @param {number} count
  * @param {number} seed
  */
-function randomValues(count, seed) {
+export function randomValues(count, seed) {
   const values = new Float32Array(count);
   let state = (seed * 0x9e3779b9) >>> 0 || 1;
   for (let i = 0; i < count; i++) {

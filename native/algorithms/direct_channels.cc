@@ -318,6 +318,7 @@ class DirectChannelsExecution final : public Execution {
     const std::int64_t stride_w = problem_.layer.stride[2];
     const std::int64_t first_channel = origin.group * problem_.out_channels_per_group() + panel.first;
     const std::int64_t out_channels = problem_.layer.out_channels;
+    const std::int64_t phases_w = phases_.dim[2].count();  // fewer than the stride where the output is narrower
     const std::int64_t count = std::min(columns * stride_w, out[2] - origin.jw * stride_w);
     if (problem_.call.format == MemoryFormat::kContiguous) {
       const std::int64_t plane = problem_.out_points();
@@ -328,8 +329,10 @@ class DirectChannelsExecution final : public Execution {
       row.epilogue = &finisher_.epilogue(args);
       float* const dst =
           args.dst + (image * out_channels + first_channel) * plane + (od * out[1] + oh) * out[2] + origin.jw * stride_w;
+      const float* const transposed = scratch.transposed + first * phases_w;
+      const std::int64_t stride = channel_stride(pixels);
       for (std::int64_t c = 0; c < panel.rows; ++c) {
-        row.tile = scratch.transposed + c * channel_stride(pixels) + first * phases_.dim[2].count();
+        row.tile = transposed + c * stride;
         row.dst = dst + c * plane;
         row.bias = args.bias == nullptr ? 0.0f : args.bias[first_channel + c];
         table_->row_store(&row);
@@ -339,7 +342,7 @@ class DirectChannelsExecution final : public Execution {
     }
     static constexpr float kZeros[256] = {};
     PixelStoreArgs store;
-    store.tile = scratch.tile + first * phases_.dim[2].count() * panel.width;
+    store.tile = scratch.tile + first * phases_w * panel.width;
     store.tile_stride = panel.width;
     store.rows = count;
     store.columns = panel.rows;

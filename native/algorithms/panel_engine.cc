@@ -6,7 +6,6 @@
 #include <utility>
 
 #include "algorithms/cost_model.h"
-#include "algorithms/streaming.h"
 #include "problem/checked.h"
 
 namespace convtranspose {
@@ -17,17 +16,18 @@ constexpr std::int64_t kTileSlack = 64;        // row stores read up to one vect
 constexpr std::int64_t kFloatsPerLine = 16;
 constexpr std::int64_t kStreamedRow = 1024;  // outputs of a row that go past the caches by way of scratch, at most
 
-// Whether outputs pass by the caches. Where some of them have no product there is little to compute between the stores, and
+// When outputs pass by the caches. Where some of them have no product there is little to compute between the stores, and
 // rows that do not begin on lines are worth their way through scratch.
-bool streams_rows(const PlanRequest& request, const PhaseSet& phases, bool fresh) {
+Streaming row_streaming(const PlanRequest& request, const PhaseSet& phases) {
   const Problem& problem = request.problem;
-  if (problem.call.format != MemoryFormat::kContiguous) return false;
+  if (problem.call.format != MemoryFormat::kContiguous) return {};
   bool gaps = false;
   for (const PhaseSet1d& dim : phases.dim) {
     for (const Phase1d& phase : dim.phases) gaps = gaps || phase.taps.empty();
   }
-  if (!gaps && problem.call.out[2] % kFloatsPerLine != 0) return false;
-  return streams(problem, *request.kernels, request.caches, fresh ? kStreamFresh : gaps ? kStreamDense : kStreamSparse);
+  if (!gaps && problem.call.out[2] % kFloatsPerLine != 0) return {};
+  return {streams(problem, *request.kernels, request.caches, gaps ? kStreamDense : kStreamSparse),
+          streams(problem, *request.kernels, request.caches, kStreamFresh)};
 }
 
 }  // namespace
@@ -40,8 +40,7 @@ PanelEngine::PanelEngine(const PlanRequest& request, const PhaseSet& phases, Til
       kernels_(std::move(kernels)),
       layout_(std::move(layout)),
       channels_(request.problem.in_channels_per_group()),
-      streams_(streams_rows(request, phases, false)),
-      streams_fresh_(streams_rows(request, phases, true)),
+      streaming_(row_streaming(request, phases)),
       stream_weights_(layout_.elements() / request.problem.layer.groups * static_cast<std::int64_t>(sizeof(float)) >
                       static_cast<std::int64_t>(request.caches.l2 / 2)) {}
 
@@ -139,7 +138,7 @@ AheadRuns PanelEngine::weights_ahead(const float* weights, std::int64_t group, s
 
 AheadRuns PanelEngine::outputs_ahead(const RunArgs& args, const Panel& panel, const OutputRun& first, std::int64_t rows,
                                      std::int64_t row_stride) const {
-  if (streams_now(args) || problem_.call.format == MemoryFormat::kChannelsLast) return {};
+  if (streaming_.now(args.fresh) || problem_.call.format == MemoryFormat::kChannelsLast) return {};
   const std::int64_t stride_w = problem_.layer.stride[2];
   return {first_output(args, panel, first),
           std::min(first.pixels * stride_w, problem_.call.out[2] - first.j0 * stride_w),
@@ -171,7 +170,7 @@ void PanelEngine::store(const RunArgs& args, const Panel& panel, const OutputRun
   row.count = std::min(run.pixels * stride_w, out[2] - run.j0 * stride_w);
   row.epilogue = &finisher_.epilogue(args);
   float* const dst = first_output(args, panel, run);
-  const bool stream = streams_now(args);
+  const bool stream = streaming_.now(args.fresh);
   for (std::int64_t i = 0; i < panel.rows; ++i) {
     row.tile = tile + i * pixel_stride_ + run.tile;
     row.dst = dst + i * plane;
@@ -194,7 +193,7 @@ void PanelEngine::store_bias(const RunArgs& args, const Panel& panel, const Outp
   const std::int64_t stride_w = problem_.layer.stride[2];
   const std::int64_t first_channel = run.group * problem_.out_channels_per_group() + panel.first;
   const std::int64_t count = std::min(run.pixels * stride_w, problem_.call.out[2] - run.j0 * stride_w);
-  const bool streamed = streams_now(args) && count <= kStreamedRow;
+  const bool streamed = streaming_.now(args.fresh) && count <= kStreamedRow;
   float* dst = first_output(args, panel, run);
   for (std::int64_t i = 0; i < panel.rows; ++i, dst += problem_.out_points()) {
     const Epilogue& bounds = finisher_.epilogue(args);

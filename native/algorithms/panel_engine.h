@@ -11,6 +11,7 @@
 #include "algorithms/ahead.h"
 #include "algorithms/algorithm.h"
 #include "algorithms/finisher.h"
+#include "algorithms/streaming.h"
 #include "algorithms/tile_kernels.h"
 #include "pack/weights.h"
 #include "problem/phases.h"
@@ -78,7 +79,7 @@ class PanelEngine {
 
   // dst = tile + bias, finished, for one run. A task calls finish_stores() after its last one.
   void finish_stores(const RunArgs& args) const {
-    if (streams_now(args)) table_->stream_fence();
+    if (streaming_.now(args.fresh)) table_->stream_fence();
   }
   void store(const RunArgs& args, const Panel& panel, const OutputRun& run, float* tile) const;
 
@@ -89,7 +90,6 @@ class PanelEngine {
   double compute_cycles(std::int64_t pixels) const;
 
  private:
-  bool streams_now(const RunArgs& args) const { return streams_ || (args.fresh && streams_fresh_); }
   const std::vector<std::ptrdiff_t>& taps(std::int64_t fd, std::int64_t fh, std::int64_t fw) const {
     return tap_offsets_[static_cast<std::size_t>((fd * phases_.dim[1].count() + fh) * phases_.dim[2].count() + fw)];
   }
@@ -104,8 +104,7 @@ class PanelEngine {
   TileKernels kernels_;
   WeightLayout layout_;
   std::int64_t channels_;  // input channels of a group
-  bool streams_;           // outputs pass by the caches
-  bool streams_fresh_;     // those in fresh memory do
+  Streaming streaming_;    // of outputs
   bool stream_weights_;    // weights do not stay in them
   std::int64_t stride_c_ = 0;
   std::int64_t pixel_stride_ = 0;

@@ -18,6 +18,15 @@ inline constexpr double kStreamSparse = 8;
 // Of outputs in fresh memory (RunArgs), those from 1 to 4 MB gained 5 to 14 % by it, 32 % with little to compute.
 inline constexpr double kStreamFresh = 0.25;
 
+// When an output passes by the caches: always, or only in fresh memory.
+struct Streaming {
+  bool always = false;
+  bool fresh = false;
+
+  // `is_fresh`: RunArgs::fresh of the run.
+  bool now(bool is_fresh) const { return always || (fresh && is_fresh); }
+};
+
 // Whether the output of this problem is to pass by the caches: whether it is larger than `caches_full` second-level caches.
 bool streams(const Problem& problem, const KernelTable& table, const CacheInfo& caches, double caches_full);
 

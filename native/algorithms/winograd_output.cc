@@ -4,7 +4,6 @@
 #include <cstring>
 #include <limits>
 
-#include "algorithms/streaming.h"
 #include "pack/winograd_points.h"
 #include "problem/checked.h"
 
@@ -43,14 +42,10 @@ struct WinogradOutput::Pass {
 
 WinogradOutput::WinogradOutput(const Problem& problem, const KernelTable& table, const WinogradWeights& form,
                                const WinogradTiles& tiles, const CacheInfo& caches)
-    : problem_(problem),
-      finisher_(problem, table),
-      table_(&table),
-      form_(&form),
-      tiles_(&tiles),
-      streams_(problem.call.format == MemoryFormat::kContiguous && streams(problem, table, caches, kStreamDense)),
-      streams_fresh_(problem.call.format == MemoryFormat::kContiguous && streams(problem, table, caches, kStreamFresh)),
-      tile_(form.tile().size) {
+    : problem_(problem), finisher_(problem, table), table_(&table), form_(&form), tiles_(&tiles), tile_(form.tile().size) {
+  if (problem.call.format == MemoryFormat::kContiguous) {
+    streaming_ = {streams(problem, table, caches, kStreamDense), streams(problem, table, caches, kStreamFresh)};
+  }
   const LayerSpec& layer = problem_.layer;
   for (int d = 0; d < kSpatialDims; ++d) {
     most_taps_[d] = WinogradWeights::most_taps(layer, d);
@@ -217,7 +212,7 @@ void WinogradOutput::store(const RunArgs& args, std::int64_t group, const TileBo
   pass.box = &box;
   pass.used = used;
   pass.args = &args;
-  pass.stream = streams_ || (args.fresh && streams_fresh_);
+  pass.stream = streaming_.now(args.fresh);
   pass.tiles = box.tiles();
   pass.first_n = tiles_->source(box.first_image).n;
   Buffers& b = pass.buffers;

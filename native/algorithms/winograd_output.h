@@ -8,6 +8,7 @@
 
 #include "algorithms/algorithm.h"
 #include "algorithms/finisher.h"
+#include "algorithms/streaming.h"
 #include "algorithms/winograd_tiles.h"
 #include "pack/winograd_weights.h"
 
@@ -81,7 +82,7 @@ class WinogradOutput {
   const KernelTable* table_;
   const WinogradWeights* form_;
   const WinogradTiles* tiles_;
-  bool streams_, streams_fresh_;  // outputs pass by the caches, all or those in fresh memory
+  Streaming streaming_;
   std::array<int, kSpatialDims> tile_;
   std::array<int, kSpatialDims> most_taps_;
   Dims extra_;                                      // residues below this have most_taps_

@@ -18,11 +18,10 @@ struct FinishConstants {
   float half = 0.5f, one = 1.0f, two = 2.0f;
   float expm1_most = 18.0f;  // e^-w - 1 rounds to -1 from here on
   float tanh_most = 10.0f;   // tanh rounds to 1 from here on
-  // Of x: below `least` e^x counts as 0, and e^(-x^2/2) and e^w with the w of this x; beyond `most` e^-x vanishes beside
-  // 1.
+  // Below the least x, 1/(1 + e^-x) counts as 0; from the most x on, it is 1. The same with the w of this x for e^-w.
   float logistic_least = -87.0f, logistic_most = 87.0f;
-  float gelu_most = 13.0f;
   float gelu_tanh_least = -9.96875f, gelu_tanh_most = 9.96875f;
+  float gelu_most = 13.0f;  // beyond this |x|, e^(-x^2/2) counts as 0
   // e^(t^2/2) times the normal tail beyond t = s (g1 + g2 s + ... + g9 s^8) with s = 1/(1 + slope t), with a relative error
   // of 2^-24.9.
   float slope = 0.35f;
@@ -45,7 +44,7 @@ CONVTRANSPOSE_INLINE const FinishConstants& finish_constants() {
 struct Exponential {
   Vec scale, p;
 };
-// From n with kRounder added to it, and r.
+// From n, with kRounder added to it, and r.
 CONVTRANSPOSE_INLINE Exponential exponential_of_rest(const FinishConstants& c, Vec n, Vec r) {
   Vec q = madd_vectors(r, broadcast(c.e6), broadcast(c.minus_e5));
   q = madd_vectors(q, r, broadcast(c.e4));
@@ -61,7 +60,7 @@ CONVTRANSPOSE_INLINE Exponential exponential_of_minus(const FinishConstants& c, 
   return exponential_of_rest(c, t, madd_vectors(n, broadcast(c.log_2_low), r));
 }
 
-// 1 / (1 + e), 0 for x below `least`.
+// 1 / (1 + e^-w); 0 where x < least, whatever e is.
 CONVTRANSPOSE_INLINE Vec logistic(const FinishConstants& c, Vec x, Vec least, const Exponential& e) {
   const Vec one = broadcast(c.one);
   return zero_where_less(x, least, divide(one, subtract_product(e.scale, e.p, add(e.scale, one))));

@@ -48,9 +48,9 @@ CONVTRANSPOSE_INLINE Vec subtract(Vec a, Vec b) { return a - b; }
 CONVTRANSPOSE_INLINE Vec multiply(Vec a, Vec b) { return a * b; }
 CONVTRANSPOSE_INLINE Vec divide(Vec a, Vec b) { return a / b; }
 
-// a*b - product, where product is a*b as rounded, to within 2^-34 of it; exactly where multiplication and addition are one
-// instruction. Magnitudes of a and b are below 2^60, and what is lost where the difference is subnormal is lost. (Here the
-// factors are split in halves of 12 bits, of which all products are exact.)
+// a*b - product, where product is near a*b (as rounded, say), to within 2^-34 of it; exactly where multiplication and
+// addition are one instruction. Magnitudes of a and b are below 2^60, and what is lost where the difference is subnormal is
+// lost. (Here the factors are split in halves of 12 bits, of which all products are exact.)
 CONVTRANSPOSE_INLINE Vec product_error(Vec a, Vec b, Vec product) {
   const Vec high_a = reinterpret_cast<Vec>(reinterpret_cast<LaneMask>(a) & -4096);
   const Vec high_b = reinterpret_cast<Vec>(reinterpret_cast<LaneMask>(b) & -4096);
