@@ -212,7 +212,8 @@ void AsyncQueue::launch(AsyncCall& call) {
     ++running_;
   }
   call.job = Layer::start(call.layer, call.call, call.run,
-                          {call.src.data(), call.dst.data(), call.residual.data(), call.slopes.data(), call.dst.is_result()},
+                          {call.src.data(), call.dst.data(), call.residual.data(), call.slopes.data(), call.dst.is_result(),
+                           call.dst.untouched()},
                           call.threads, [this, pointer](const Status& status) { job_finished(pointer, status); });
 }
 

@@ -61,6 +61,7 @@ napi_value OutputMemory::allocate(napi_env env, double bytes, Failure* failure) 
     *failure = no_memory_for(bytes);
     return nullptr;
   }
+  block->set_touched();  // by who has asked for it
   if (!wrap(env, std::move(block), bytes, &buffer, failure)) return nullptr;
   return buffer != nullptr ? buffer : plain_buffer(env, bytes, failure);
 }

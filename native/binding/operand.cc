@@ -44,6 +44,7 @@ bool Operand::stage(Failure* failure) {
 
 bool Operand::make_array(napi_env env, OutputMemory& outputs, Failure* failure) {
   if (!is_result_) return true;
+  block_->set_touched();
   const double bytes = static_cast<double>(bytes_);
   napi_value buffer = nullptr;
   if (!outputs.wrap(env, block_, bytes, &buffer, failure)) return false;

@@ -32,8 +32,9 @@ class Operand {
   // Takes note of a Float32Array of at least `elements` elements; `name` is a static string, its public name.
   bool bind(napi_env env, napi_value array, const char* name, std::int64_t elements, Failure* failure);
 
-  // Whether it is a result, for which the caller gave no array.
+  // Whether it is a result, for which the caller gave no array; after stage(), whether pages of it may not be there yet.
   bool is_result() const { return is_result_; }
+  bool untouched() const { return is_result_ && block_ != nullptr && !block_->touched(); }
 
   const char* name() const { return name_; }
   std::int64_t elements() const { return static_cast<std::int64_t>(bytes_ / sizeof(float)); }

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <new>
 #include <optional>
+#include <utility>
 
 #include "algorithms/weight_facts.h"
 #include "kernels/registry.h"
@@ -16,6 +17,7 @@
 #include "layer/prepared_run.h"
 #include "pack/packed_form.h"
 #include "plan/planner.h"
+#include "problem/checked.h"
 #include "runtime/counters.h"
 #include "runtime/cpu.h"
 
@@ -278,6 +280,9 @@ Status run_now(PreparedRun& run, int threads, bool* refused) {
 
 }  // namespace
 
+// Bytes of dst that a task touches: a huge page, which a virtual machine may take 5 ms to get.
+constexpr std::int64_t kTouchedAtOnce = std::int64_t{2} << 20;
+
 // Plans before its first stage. While other threads finish the packing that it needs it is out of the pool.
 class AsyncLayerJob final : public Job, public std::enable_shared_from_this<AsyncLayerJob> {
  public:
@@ -292,6 +297,11 @@ class AsyncLayerJob final : public Job, public std::enable_shared_from_this<Asyn
 
   bool next_stage(Stage* stage) noexcept override {
     if (!run_.has_value() && !plan()) return false;
+    touches_ = std::exchange(pointers_.untouched, false) && dst_bytes() > kTouchedAtOnce;
+    if (touches_) {
+      *stage = {ceil_div(dst_bytes(), kTouchedAtOnce), 0};
+      return true;
+    }
     PreparedRun::Next next = run_->next_stage(stage);
     if (next == PreparedRun::Next::kRefused) {
       run_.reset();
@@ -305,7 +315,13 @@ class AsyncLayerJob final : public Job, public std::enable_shared_from_this<Asyn
     return next == PreparedRun::Next::kStage;
   }
 
-  void run_task(std::int64_t task, std::byte* workspace, int) noexcept override { run_->run_task(task, workspace); }
+  void run_task(std::int64_t task, std::byte* workspace, int) noexcept override {
+    if (touches_) {
+      touch(task);
+    } else {
+      run_->run_task(task, workspace);
+    }
+  }
 
   void finished(JobResult result) noexcept override {
     if (result == JobResult::kAborted) status_ = {StatusCode::kAborted, "", {}};
@@ -333,6 +349,18 @@ class AsyncLayerJob final : public Job, public std::enable_shared_from_this<Asyn
     }
   }
 
+  std::int64_t dst_bytes() const {
+    return Problem{layer_->spec(), call_}.dst_elements() * static_cast<std::int64_t>(sizeof(float));
+  }
+
+  // Writes to each page of a slice of dst.
+  void touch(std::int64_t slice) const noexcept {
+    constexpr std::int64_t kSmallestPage = 4096;
+    volatile char* const bytes = reinterpret_cast<char*>(pointers_.dst);
+    const std::int64_t end = std::min(dst_bytes(), (slice + 1) * kTouchedAtOnce);
+    for (std::int64_t at = slice * kTouchedAtOnce; at < end; at += kSmallestPage) bytes[at] = 0;
+  }
+
   // Comes back into the pool when the weights are packed. False, with a status, if it cannot.
   bool wait() noexcept {
     const auto come_back = [self = shared_from_this()] { ThreadPool::process().submit(self, self->threads_); };
@@ -355,6 +383,7 @@ class AsyncLayerJob final : public Job, public std::enable_shared_from_this<Asyn
   std::optional<PreparedRun> run_;
   bool refused_ = false;
   bool waits_ = false;
+  bool touches_ = false;  // the stage makes the pages of dst
 };
 
 Layer::Layer(std::unique_ptr<Impl> impl) : impl_(std::move(impl)) {}

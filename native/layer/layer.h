@@ -68,6 +68,9 @@ class Layer {
     const float* residual = nullptr;  // as many elements as dst, or nullptr for none
     const float* slopes = nullptr;    // [out_channels] for Activation::kPrelu
     bool fresh = false;               // as RunArgs::fresh; results do not depend on it
+    // Pages of dst may not be there yet. start() has them made by tasks of their own: a kernel may store to all channels at
+    // once, and where the system is slow to give pages, an abort would wait for all of them.
+    bool untouched = false;
   };
 
   // Plans and packs ahead.

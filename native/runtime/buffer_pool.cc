@@ -53,6 +53,7 @@ struct FreeBlock {
   FreeBlock* newer;
   int index;
   std::size_t capacity;
+  bool touched;
 };
 static_assert(sizeof(FreeBlock) <= kSmallest);
 
@@ -167,6 +168,7 @@ Buffer::~Buffer() {
     FreeBlock* block = new (data_) FreeBlock{};
     block->index = class_for(capacity_).index;
     block->capacity = capacity_;
+    block->touched = touched_;
     all.add(block);
     surplus = all.take_surplus();
   }
@@ -179,6 +181,7 @@ std::shared_ptr<Buffer> allocate_buffer(std::size_t bytes) {
   Pool& all = pool();
   std::byte* data = nullptr;
   bool recycled = false;
+  bool touched = false;
   FreeBlock* surplus;
   {
     const std::lock_guard<std::mutex> lock(all.mutex);
@@ -187,6 +190,7 @@ std::shared_ptr<Buffer> allocate_buffer(std::size_t bytes) {
       all.remove(block);
       data = reinterpret_cast<std::byte*>(block);
       recycled = true;
+      touched = block->touched;
     } else {
       ++all.allocations;
     }
@@ -209,7 +213,7 @@ std::shared_ptr<Buffer> allocate_buffer(std::size_t bytes) {
   std::shared_ptr<Buffer> buffer;  // gives the block back when it goes, which takes the mutex
   if (data != nullptr) {
     try {
-      buffer = std::make_shared<Buffer>(data, bytes, size.capacity);
+      buffer = std::make_shared<Buffer>(data, bytes, size.capacity, touched);
       const std::lock_guard<std::mutex> lock(all.mutex);
       all.live.emplace(reinterpret_cast<std::uintptr_t>(data), buffer);
       return buffer;

@@ -12,7 +12,12 @@ class Buffer {  // the block returns to the pool when the last reference goes
  public:
   std::byte* data() const noexcept { return data_; }
   std::size_t bytes() const noexcept { return bytes_; }
-  Buffer(std::byte* data, std::size_t bytes, std::size_t capacity) : data_(data), bytes_(bytes), capacity_(capacity) {}
+  // Whether somebody has written to all of it, in this use or an earlier one: pages of others come from the system when they
+  // are first touched. One thread at a time.
+  bool touched() const noexcept { return touched_; }
+  void set_touched() noexcept { touched_ = true; }
+  Buffer(std::byte* data, std::size_t bytes, std::size_t capacity, bool touched)
+      : data_(data), bytes_(bytes), capacity_(capacity), touched_(touched) {}
   ~Buffer();
   Buffer(const Buffer&) = delete;
   Buffer& operator=(const Buffer&) = delete;
@@ -21,6 +26,7 @@ class Buffer {  // the block returns to the pool when the last reference goes
   std::byte* data_;
   std::size_t bytes_;
   std::size_t capacity_;
+  bool touched_;
 };
 
 // nullptr when there is no memory. bytes may be 0.

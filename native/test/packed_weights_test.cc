@@ -145,6 +145,38 @@ TEST_CASE("first calls of one layer at the same time, synchronous and asynchrono
   }
 }
 
+TEST_CASE("results in memory that nobody has touched: as in other memory, aborted or not") {
+  constexpr std::int64_t kWidth = 1 << 21;  // 8 MiB: several slices
+  LayerSpec spec;
+  spec.in_channels = 1;
+  spec.out_channels = 1;
+  CallSpec call;
+  call.in = {1, 1, kWidth};
+  call.out = call.in;
+  const float weight = 3.0f;
+  std::shared_ptr<Layer> layer;
+  REQUIRE(Layer::create(spec, &weight, nullptr, &layer).ok());
+  std::vector<float> src(kWidth);
+  for (std::size_t i = 0; i < src.size(); ++i) src[i] = static_cast<float>(i % 1000);
+  std::vector<float> expected(kWidth);
+  REQUIRE(layer->run(call, {src.data(), expected.data()}, 2).ok());
+  for (int round = 0; round < 6; ++round) {
+    std::vector<float> dst(kWidth, -1.0f);
+    Layer::Pointers pointers{src.data(), dst.data()};
+    pointers.untouched = true;
+    std::atomic<bool> settled{false};
+    StatusCode outcome{};
+    const auto job = Layer::start(layer, call, true, pointers, 1 + round % 3, [&](const Status& status) {
+      outcome = status.code;
+      settled = true;
+    });
+    if (round >= 3) job->abort();
+    REQUIRE(eventually([&] { return settled.load(); }));
+    if (round < 3) CHECK(outcome == StatusCode::kOk);
+    if (outcome == StatusCode::kOk) CHECK(dst == expected);
+  }
+}
+
 TEST_CASE("aborted while it packs: the call settles as aborted, the others and later ones are right") {
   LargeLayer large;
   for (int round = 0; round < 20; ++round) {
