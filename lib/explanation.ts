@@ -10,7 +10,7 @@ export interface Explanation {
   readonly algorithm: string;
   /** The word of the `algorithm` option that forces it. */
   readonly choice: string;
-  /** The instruction set in use, for instance `'avx512'`. */
+  /** The instruction set in use, for instance `'avx512'`; `'amx'` is that with a unit for matrices of bfloat16. */
   readonly isa: string;
   /** Names of the kernels that run. */
   readonly kernels: readonly string[];

@@ -33,7 +33,8 @@ export interface ConvTransposeOptions {
   readonly memoryFormat?: MemoryFormat | undefined;
   /**
    * PyTorch's float32_matmul_precision: RMS error as good as direct float32 | at most 1e-5 of RMS(y) | at most 5e-3. A mode without
-   * a kernel on this machine runs as the next better one, and `explain()` says so. Default `'highest'`.
+   * a kernel on this machine runs as the next better one, and `explain()` says so. Where the processor has AMX, all three may multiply
+   * terms of bfloat16, with `'highest'` so many of them that nothing of a float is lost. Default `'highest'`.
    */
   readonly precision?: Precision | undefined;
   /**
@@ -43,7 +44,8 @@ export interface ConvTransposeOptions {
   readonly activation?: Activation | undefined;
   /**
    * Forces a family of kernels; where it cannot run, the call throws `ERR_CONVTRANSPOSE_UNSUPPORTED` and says why. Default: the
-   * environment variable CONVTRANSPOSE_ALGORITHM, else `'auto'`.
+   * environment variable CONVTRANSPOSE_ALGORITHM, else `'auto'`. `'direct'` multiplies floats alone, and keeps the bound of every
+   * single output.
    */
   readonly algorithm?: Algorithm | undefined;
   /** Threads of one call, from 1 to 1024; results do not depend on it. Default: `getNumThreads()`. */

@@ -187,12 +187,15 @@ export function toBoolean(value: unknown, argument: string): boolean {
 export type MemoryFormat = 'contiguous' | 'channelsLast';
 /** PyTorch's float32_matmul_precision: how much accuracy may be given up for speed. */
 export type Precision = 'highest' | 'high' | 'medium';
-/** The family of kernels: the planner's choice, or a forced one. */
-export type Algorithm = 'auto' | 'direct' | 'gemm' | 'winograd' | 'depthwise' | 'reference';
+/**
+ * The family of kernels: the planner's choice, or a forced one. `'amx'` multiplies floats that are split into terms of bfloat16, on
+ * processors that have a unit for it.
+ */
+export type Algorithm = 'auto' | 'direct' | 'gemm' | 'winograd' | 'amx' | 'depthwise' | 'reference';
 // The order is that of the enumerations in the addon's descriptors.
 export const memoryFormats: readonly MemoryFormat[] = ['contiguous', 'channelsLast'];
 export const precisions: readonly Precision[] = ['highest', 'high', 'medium'];
-export const algorithms: readonly Algorithm[] = ['auto', 'direct', 'gemm', 'winograd', 'depthwise', 'reference'];
+export const algorithms: readonly Algorithm[] = ['auto', 'direct', 'gemm', 'winograd', 'amx', 'depthwise', 'reference'];
 
 /** Upper limit of `numThreads`: far above any machine, far below what would exhaust one. */
 const maxThreads = 1024;

@@ -5,6 +5,7 @@
 //   every vector in a register.
 // - Other loops over vectors (transforms, interleaving stores) handle more values at a time than there may be registers; at
 //   most one instruction in eight may go to the stack, where the loads and stores of their work leave room for it.
+// - The loop of a term kernel loads each matrix no more often than its order of products needs.
 // - No loop calls a function.
 //
 //   node scripts/check-codegen.mjs [--verbose]   checks all kernels; prints a line per unit, or per kernel
@@ -19,6 +20,15 @@ import { findZig } from './zig.mjs';
 const DENSE = 4; // instructions for one product
 const LOOSE = 8; // instructions for one access to the stack
 
+/**
+ * What a term kernel does for one tap and block of channels. Each matrix is loaded once; with three terms one of weights
+ * twice, unless there is a single column of four rows, whose weights stay in registers.
+ */
+const matrixWork = ({ count, rows, columns }) => ({
+  products: count * (count + 1) / 2 * rows * columns,
+  loads: count * (rows + columns) + (count === 3 && rows < 4 ? columns : 0)
+});
+
 function inspect(family, kernel) {
   const framed = kernel.instructions.some(({ text }) => family.frame.test(text));
   const onStack = text => family.stackPointer.test(text) || (framed && family.framePointer.test(text));
@@ -26,7 +36,8 @@ function inspect(family, kernel) {
   const isSpill = text => onStack(text) && family.vectorRegister.test(text);
   const all = hotLoops(family, kernel);
   // The loops of a tile kernel that only add to the tile come once per call.
-  const loops = kernel.tile ? all.filter(loop => loop.some(isProduct)) : all;
+  const isMatrix = text => /%tmm/.test(text);
+  const loops = kernel.tile ? all.filter(loop => loop.some(isProduct)) : kernel.terms ? all.filter(loop => loop.some(isMatrix)) : all;
   const count = matches => loops.map(loop => loop.filter(matches).length).join('/');
   const report = {
     kernel: kernel.name,
@@ -39,12 +50,19 @@ function inspect(family, kernel) {
   };
   // One loop for a single tap and one for several; the compiler may split them further, but not lose one.
   if (kernel.tile && loops.length < 2) report.faults.push(`${loops.length} inner loops found, expected 2`);
+  if (kernel.terms && loops.length !== 1) report.faults.push(`${loops.length} loops over matrices found, expected 1`);
   for (const loop of loops) {
     const products = loop.filter(isProduct).length;
     const accumulators = kernel.tile ? kernel.tile.rows * kernel.tile.vectors : 1;
     if (kernel.tile && products % accumulators !== 0) report.faults.push(`${products} products in a loop of ${accumulators} accumulators`);
+    if (kernel.terms) {
+      const wanted = matrixWork(kernel.terms);
+      const loads = loop.filter(text => family.matrixLoad.test(text)).length;
+      if (products !== wanted.products) report.faults.push(`${products} products of matrices in a step, expected ${wanted.products}`);
+      if (loads !== wanted.loads) report.faults.push(`${loads} loads of matrices in a step, expected ${wanted.loads}`);
+    }
     const spills = loop.filter(isSpill);
-    const dense = kernel.tile || products >= loop.length / DENSE;
+    const dense = kernel.tile || kernel.terms || products >= loop.length / DENSE;
     if (spills.length > (dense ? 0 : loop.length / LOOSE)) report.faults.push(`${spills.length} vectors on the stack in a loop of ${loop.length} instructions, such as: ${spills[0]}`);
     const call = loop.find(text => family.call.test(text));
     if (call !== undefined) report.faults.push(`a call within a loop: ${call}`);

@@ -33,7 +33,7 @@ const libLayers = [
   { parts: ['cli'] },
 ];
 
-const instructionSets = ['baseline', 'avx2', 'avx512', 'neon'];
+const instructionSets = ['baseline', 'avx2', 'avx512', 'amx', 'neon'];
 
 function filesUnder(dir, pattern) {
   if (!existsSync(dir)) return [];
@@ -193,6 +193,8 @@ const seeds = [
   { file: 'native/layer/layer.h', text: '#include <napi.h>', expect: 'only native/binding knows Node' },
   { file: 'native/runtime/arena.cc', text: '  #  include <node_api.h>', expect: 'only native/binding knows Node' },
   { file: 'native/kernels/avx512.cc', text: '#include <algorithm>', expect: 'see only C headers' },
+  { file: 'native/kernels/amx.cc', text: '#include <vector>', expect: 'kernels/amx.cc: includes <vector>: instruction-set units see only C headers' },
+  { file: 'native/kernels/amx.cc', text: '#include "kernels/kernel_set.h"', expect: 'kernels/amx.cc: includes "kernels/kernel_set.h"' },
   { file: 'native/kernels/tile.inl.h', text: '#include <vector>', expect: 'see only C headers' },
   { file: 'native/kernels/kernel.h', text: '#include <cmath>', expect: 'see only C headers' },
   { file: 'native/kernels/simd/avx2.h', text: '#include "problem/problem.h"', expect: 'see only kernel.h' },

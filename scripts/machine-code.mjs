@@ -11,13 +11,14 @@ export const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 
 export const families = {
   x64: {
-    isas: ['baseline', 'avx2', 'avx512'],
-    vectorRegister: /%[xyz]mm\d/,
+    isas: ['baseline', 'avx2', 'avx512', 'amx'],
+    vectorRegister: /%[xyzt]mm\d/,
     // A frame pointer names the stack only in functions that set one up; elsewhere it is a register like any other.
     frame: /^mov\s+%rsp,%rbp/,
     stackPointer: /\(%rsp[,)]/,
     framePointer: /\(%rbp[,)]/,
-    product: /^v?(fn?m(add|sub)\d*[ps]s|mulps)\b/,
+    product: /^(v?(fn?m(add|sub)\d*[ps]s|mulps)|tdpbf16ps)\b/,
+    matrixLoad: /^tileloaddt?1?\b/,
     jump: /^j\w+\s+([0-9a-f]+)/,
     call: /^call/
   },
@@ -63,17 +64,27 @@ export function compile(toolchain, flags, source, object) {
     `-I${join(root, 'native')}`, '-c', source, '-o', object]);
 }
 
-/** A unit with one kernel that cannot fit the registers of any instruction set; gives its file. */
+/** A unit with one kernel that cannot fit the registers of any instruction set, or that loads more than it should; gives its file. */
 export function seededUnit(directory, isa) {
   const file = join(directory, `${isa}.cc`);
+  if (isa === 'amx') {
+    writeFileSync(file, `#include <immintrin.h>\n#include "kernels/kernel.h"\nnamespace convtranspose::amx {\nnamespace {\n` +
+      `template <int kTerms, int kRows, int kColumns>\nvoid multiply(const TermArgs* args) {\n` +
+      `  for (int64_t t = 0; t < args->taps; ++t) {\n    _tile_loadd(4, args->src[0] + args->tap_offset[t], 64);\n` +
+      `    _tile_loadd(6, args->weights + t * 512, 64);\n    _tile_loadd(4, args->src[1] + args->tap_offset[t], 64);\n` +
+      `    _tile_dpbf16ps(0, 4, 6);\n  }\n}\n}\nextern const TermKernel kSeeded;\n` +
+      `const TermKernel kSeeded = {"bf16-1x1", 1, 1, 1, multiply<1, 1, 1>};\n}\n`);
+    return file;
+  }
   writeFileSync(file, `#include "kernels/simd/${isa}.h"\n#include "kernels/kernel.h"\nnamespace convtranspose::${isa} {\nnamespace {\n` +
     `#include "kernels/tile.inl.h"\n}\nextern const TileKernel kSeeded;\nconst TileKernel kSeeded = wide<12, 4>();\n}\n`);
   return file;
 }
 
 /**
- * The functions that the tables of an object point to, in the order of their addresses: [{name, tile?, instructions}], with
- * `tile` {rows, vectors} for the tile kernels. Whatever a table gets is found here by itself.
+ * The functions that the tables of an object point to, in the order of their addresses: [{name, tile?, terms?, instructions}],
+ * with `tile` {rows, vectors} for the tile kernels and `terms` {count, rows, columns} for the term kernels. Whatever a table
+ * gets is found here by itself.
  */
 export function kernelFunctions(toolchain, object) {
   const objdump = `${toolchain.prefix}objdump`;
@@ -104,7 +115,13 @@ export function kernelFunctions(toolchain, object) {
     if (header !== null) {
       const wanted = kernels.delete(`${section} ${parseInt(header[1], 16)}`);
       const tile = /::tile_(?:wide|channels)<(\d+), (\d+)>/.exec(header[2]);
-      current = wanted ? { name: shortName(header[2]), tile: tile && { rows: +tile[1], vectors: +tile[2] }, instructions: [] } : undefined;
+      const terms = /::multiply<(\d+), (\d+), (\d+)>/.exec(header[2]);
+      current = wanted ? {
+        name: shortName(header[2]),
+        tile: tile && { rows: +tile[1], vectors: +tile[2] },
+        terms: terms && { count: +terms[1], rows: +terms[2], columns: +terms[3] },
+        instructions: []
+      } : undefined;
       if (current !== undefined) functions.push(current);
       continue;
     }

@@ -32,7 +32,7 @@ constexpr const char* kUsage =
     "  a layer is a name of the suite (* and ? match), a problem is \"n1 c64 o32 i16x16 k4 s2 p1 op0 d1 g1\"\n"
     "  --seconds S        time for each layer, all algorithms together (1)\n"
     "  --limit P          a choice is wrong if another one is faster by more than P per cent of the best (5)\n"
-    "  --isa NAME         as CONVTRANSPOSE_ISA: baseline, avx2, avx512, neon\n"
+    "  --isa NAME         as CONVTRANSPOSE_ISA: baseline, avx2, avx512, amx, neon\n"
     "  --precision NAME   highest, high, medium\n"
     "  --channels-last    input and output in [N, ..., C] order\n"
     "  --suite FILE       lines of \"name problem\"\n";

@@ -34,8 +34,9 @@ constexpr const char* kUsage =
     "  a layer is a name of the suite (* and ? match), a problem is \"n1 c64 o32 i16x16 k4 s2 p1 op0 d1 g1\"\n"
     "  --threads N        threads that a run may use (1)\n"
     "  --seconds S        time for each measurement (1)\n"
-    "  --isa NAME         as CONVTRANSPOSE_ISA: baseline, avx2, avx512, neon\n"
-    "  --algorithm NAME   auto, direct, gemm, winograd, depthwise, reference; all: each that accepts, reference excepted\n"
+    "  --isa NAME         as CONVTRANSPOSE_ISA: baseline, avx2, avx512, amx, neon\n"
+    "  --algorithm NAME   auto, direct, gemm, winograd, amx, depthwise, reference; all: each that accepts, reference "
+    "excepted\n"
     "  --precision NAME   highest, high, medium\n"
     "  --channels-last    input and output in [N, ..., C] order\n"
     "  --bias             with a bias\n"
@@ -45,9 +46,13 @@ constexpr const char* kUsage =
     "  --suite FILE       lines of \"name problem\"\n";
 
 constexpr std::pair<const char*, AlgorithmChoice> kAlgorithms[] = {
-    {"auto", AlgorithmChoice::kAuto},           {"direct", AlgorithmChoice::kDirect},
-    {"gemm", AlgorithmChoice::kGemm},           {"winograd", AlgorithmChoice::kWinograd},
-    {"depthwise", AlgorithmChoice::kDepthwise}, {"reference", AlgorithmChoice::kReference},
+    {"auto", AlgorithmChoice::kAuto},
+    {"direct", AlgorithmChoice::kDirect},
+    {"gemm", AlgorithmChoice::kGemm},
+    {"winograd", AlgorithmChoice::kWinograd},
+    {"amx", AlgorithmChoice::kAmx},
+    {"depthwise", AlgorithmChoice::kDepthwise},
+    {"reference", AlgorithmChoice::kReference},
 };
 constexpr std::pair<const char*, Precision> kPrecisions[] = {
     {"highest", Precision::kHighest}, {"high", Precision::kHigh}, {"medium", Precision::kMedium}};

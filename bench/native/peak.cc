@@ -74,7 +74,8 @@ float loop_baseline(std::int64_t iterations, float start) {
 
 PeakKernel find_kernel(const std::string& isa) {
   __builtin_cpu_init();
-  if (isa == "avx512" && __builtin_cpu_supports("avx512f")) return {loop_avx512, 16};
+  // Of floats, also where a unit for matrices of smaller numbers makes up their products.
+  if ((isa == "avx512" || isa == "amx") && __builtin_cpu_supports("avx512f")) return {loop_avx512, 16};
   if (isa == "avx2" && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return {loop_avx2, 8};
   if (isa == "baseline") return {loop_baseline, 4};
   return {nullptr, 0};

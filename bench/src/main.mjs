@@ -40,7 +40,7 @@ function readOptions() {
     .option('--threads <n>', 'threads for each side', numeric((n) => Number.isInteger(n) && n >= 1 && n <= 1024, 'an integer from 1 to 1024'), 1)
     .option('--seconds <s>', 'time to spend on each layer, all sides together', numeric((s) => s > 0 && s < 3600, 'a number of seconds'), 2)
     .addOption(new Option('--isa <name>', 'cap the instruction set of ours (as CONVTRANSPOSE_ISA)').choices(['baseline', 'avx2', 'avx512', 'amx', 'neon']))
-    .addOption(new Option('--algorithm <name>', 'force ours').choices(['auto', 'direct', 'gemm', 'winograd', 'depthwise', 'reference']).default('auto'))
+    .addOption(new Option('--algorithm <name>', 'force ours').choices(['auto', 'direct', 'gemm', 'winograd', 'amx', 'depthwise', 'reference']).default('auto'))
     .addOption(new Option('--precision <name>', 'of ours').choices(['highest', 'high', 'medium']).default('highest'))
     .option('--channels-last', 'ours with channels-last tensors too, beside contiguous ones', false)
     .option('--bias', 'with a bias', false)

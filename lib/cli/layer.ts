@@ -30,7 +30,7 @@ export const layerOptions: readonly OptionSpec[] = [
       'may be left empty (clamp::6). Default none.',
   },
   { name: 'precision', value: 'P', help: 'highest, high or medium. Default highest.' },
-  { name: 'algorithm', value: 'A', help: 'auto, direct, gemm, winograd, depthwise or reference. Default auto.' },
+  { name: 'algorithm', value: 'A', help: 'auto, direct, gemm, winograd, amx, depthwise or reference. Default auto.' },
   { name: 'invariant', value: null, help: 'The bits of an output depend on the values that reach it alone, not on batch or sizes.' },
   { name: 'workspace-limit', value: 'BYTES', help: 'Most bytes of scratch memory per thread.' },
   { name: 'num-threads', alias: 'threads', value: 'N', help: 'Threads of the computation. Default: all that the process may use.' },

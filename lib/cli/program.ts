@@ -51,7 +51,8 @@ const program: ProgramSpec = {
     ...columns([
       ['CONVTRANSPOSE_NUM_THREADS', 'Threads, unless --num-threads is given.'],
       ['CONVTRANSPOSE_ALGORITHM', 'The algorithm, unless --algorithm is given.'],
-      ['CONVTRANSPOSE_ISA', 'Caps the instruction set: baseline, avx2, avx512 or neon.'],
+      ['CONVTRANSPOSE_ISA', 'Caps the instruction set: baseline, avx2, avx512, amx or neon. amx is avx512 with the unit for matrices of ' +
+        'bfloat16 that some x86-64 processors have, on Linux.'],
       ['CONVTRANSPOSE_SHARD', 'The part of a batch to do, unless --shard is given.'],
       ['CONVTRANSPOSE_DEBUG', 'If set, errors show where in the program they arose.'],
       ['NO_COLOR', 'If set, pictures in the terminal are drawn without colours.'],

@@ -16,9 +16,9 @@ export const verifyCommand: CommandSpec = {
   summary: 'Computes every ConvTranspose node of an ONNX model and compares it with float64.',
   description: [
     'Computes every ConvTranspose node of a model whose weights are stored in it, on random inputs with values from -1 to 1, by the kernels',
-    'that run with `invariant: true` (all but Winograd), and again in float64 by the text of the operator, one product after the other.',
-    'Prints the largest error as a part of what the package promises for that output: 2^-22 * sqrt(n) * (|b| + sum of |x||w|), with n',
-    'products and the bias. The exit code is 1 if an error is larger, a size differs, or the model has no such node.',
+    'that run with `invariant: true` (all but Winograd and amx), and again in float64 by the text of the operator, one product after the',
+    'other. Prints the largest error as a part of what the package promises for that output: 2^-22 * sqrt(n) * (|b| + sum of |x||w|), with',
+    'n products and the bias. The exit code is 1 if an error is larger, a size differs, or the model has no such node.',
     '',
     'Nodes whose weights the model computes are listed as skipped.',
   ],

@@ -88,6 +88,7 @@ enum class SumOrder {
   kStrips,  // offset group, chunk of channels, channel, kernel position: see pack/strip_weights.h
   kTaps,    // channel, kernel position (under `invariant`; else in an order of the problem's own)
   kTiles,   // by tiles of inputs: see winograd.cc
+  kTerms,   // by terms of bfloat16: see amx.cc
   kExact,   // in double precision
 };
 
@@ -115,6 +116,7 @@ const Algorithm& direct_wide();
 const Algorithm& direct_channels();
 const Algorithm& gemm();
 const Algorithm& winograd();
+const Algorithm& amx();
 const Algorithm& reference();
 
 }  // namespace convtranspose

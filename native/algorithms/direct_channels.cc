@@ -9,8 +9,9 @@
 
 #include "algorithms/algorithm.h"
 #include "algorithms/cost_model.h"
-#include "algorithms/finisher.h"
 #include "algorithms/limits.h"
+#include "algorithms/pixel_blocks.h"
+#include "algorithms/pixel_store.h"
 #include "algorithms/tile_kernels.h"
 #include "pack/input.h"
 #include "pack/weights.h"
@@ -27,16 +28,10 @@ constexpr std::int64_t kMaxPixels = 256;
 constexpr std::int64_t kSlackBytes = 1024;
 constexpr double kMaxPadding = 1.5;  // stored over true weights, so that all packed forms stay within their bound
 
-struct Blocking {
-  std::int64_t images = 1;
-  std::int64_t depths = 1;  // more than 1 only with all rows
-  std::int64_t rows = 1;
-  std::int64_t columns = 1;
+struct Blocking : PixelExtents {
   Dims box{1, 1, 1};
   std::int64_t stride_pixel = 0;
   std::int64_t block_floats = 0;
-
-  std::int64_t pixels() const { return images * depths * rows * columns; }
 };
 
 class DirectChannelsExecution final : public Execution {
@@ -44,27 +39,23 @@ class DirectChannelsExecution final : public Execution {
   DirectChannelsExecution(const PlanRequest& request, const PhaseSet& phase_set, TileKernels kernels, WeightLayout layout,
                           const Blocking& blocking)
       : problem_(request.problem),
-        finisher_(request.problem, *request.kernels),
         table_(request.kernels),
         phases_(phase_set),
         kernels_(std::move(kernels)),
         layout_(std::move(layout)),
-        b_(blocking) {
-    blocks_n_ = ceil_div(problem_.call.batch, b_.images);
-    blocks_d_ = ceil_div(phases_.dim[0].max_size(), b_.depths);
-    blocks_h_ = ceil_div(phases_.dim[1].max_size(), b_.rows);
-    blocks_w_ = ceil_div(phases_.dim[2].max_size(), b_.columns);
-    const std::int64_t blocks = problem_.layer.groups * blocks_n_ * blocks_d_ * blocks_h_ * blocks_w_;
+        b_(blocking),
+        store_(request, phases_.dim[2].count()),
+        blocks_(all_pixels(problem_, phases_), b_, problem_.layer.groups) {
     units_ = phases_.dim[0].count() * phases_.dim[1].count() * static_cast<std::int64_t>(layout_.panels().size());
     widest_ = layout_.widest_panel();
     list_taps();
 
     const double cycles = block_cycles(request);
-    parts_ = parts_per_block(blocks, cycles, units_);
+    parts_ = parts_per_block(blocks_.count(), cycles, units_);
     const bool last = problem_.call.format == MemoryFormat::kChannelsLast;
     const double store = static_cast<double>(problem_.dst_elements()) *
                          (last ? cost::kStorePerFloat : cost::kTransposePerFloat + cost::kStorePerFloat);
-    estimated_seconds = (static_cast<double>(blocks) * cycles + store) / cost::kClock;
+    estimated_seconds = (static_cast<double>(blocks_.count()) * cycles + store) / cost::kClock;
     phases = phases_.dim[0].count() * phases_.dim[1].count() * phases_.dim[2].count();
     list_kernels();
     this->blocking = {{"images", b_.images},   {"depths", b_.depths}, {"rows", b_.rows},
@@ -72,9 +63,7 @@ class DirectChannelsExecution final : public Execution {
   }
 
   const PackedForm* packed_form() const override { return &layout_; }
-  std::int64_t tasks(int) const override {
-    return problem_.layer.groups * blocks_n_ * blocks_d_ * blocks_h_ * blocks_w_ * parts_;
-  }
+  std::int64_t tasks(int) const override { return blocks_.count() * parts_; }
   std::size_t workspace_bytes() const override {
     return static_cast<std::size_t>(b_.block_floats + tile_floats() + transposed_floats() + offsets_floats()) *
            sizeof(float);
@@ -83,16 +72,7 @@ class DirectChannelsExecution final : public Execution {
   void run_task(const RunArgs& args, int, std::int64_t task, Workspace workspace) const noexcept override {
     const std::int64_t part = task % parts_;
     const std::int64_t block = task / parts_;
-    Origin origin;
-    std::int64_t rest = block;
-    origin.jw = rest % blocks_w_ * b_.columns;
-    rest /= blocks_w_;
-    origin.jh = rest % blocks_h_ * b_.rows;
-    rest /= blocks_h_;
-    origin.jd = rest % blocks_d_ * b_.depths;
-    rest /= blocks_d_;
-    origin.image = rest % blocks_n_ * b_.images;
-    origin.group = rest / blocks_n_;
+    const Origin origin = blocks_.origin(block);
 
     Scratch scratch;
     scratch.packed = reinterpret_cast<float*>(workspace.data);
@@ -110,12 +90,11 @@ class DirectChannelsExecution final : public Execution {
     for (std::int64_t unit = begin; unit < end; ++unit) {
       run_unit(args, origin, unit / panels, layout_.panels()[static_cast<std::size_t>(unit % panels)], scratch);
     }
+    store_.finish(args);
   }
 
  private:
-  struct Origin {
-    std::int64_t group, image, jd, jh, jw;
-  };
+  using Origin = PixelBlocks::Origin;
   struct Scratch {
     float* packed;
     float* tile;              // [pixel][phase along the width][panel width]
@@ -125,14 +104,7 @@ class DirectChannelsExecution final : public Execution {
   };
 
   std::int64_t tile_floats() const { return phases_.dim[2].count() * b_.pixels() * widest_; }
-  // Of a channel in the transposed tile, for so many pixels.
-  std::int64_t channel_stride(std::int64_t pixels) const {
-    return round_up(phases_.dim[2].count() * pixels, kFloatsPerLine);
-  }
-  std::int64_t transposed_floats() const {
-    if (problem_.call.format == MemoryFormat::kChannelsLast) return 0;
-    return widest_ * channel_stride(b_.pixels()) + kFloatsPerLine * 4;  // row stores read a vector beyond
-  }
+  std::int64_t transposed_floats() const { return store_.scratch_floats(b_.pixels(), widest_); }
   std::int64_t offsets_floats() const { return round_up(b_.pixels() * 2, kFloatsPerLine); }
 
   void list_taps() {
@@ -220,8 +192,8 @@ class DirectChannelsExecution final : public Execution {
   void pack(const RunArgs& args, const Origin& origin, float* packed) const {
     const std::int64_t images = std::min(b_.images, problem_.call.batch - origin.image);
     InputBox box;
-    box.first = {origin.jd + phases_.dim[0].min_offset, origin.jh + phases_.dim[1].min_offset,
-                 origin.jw + phases_.dim[2].min_offset};
+    box.first = {origin.d + phases_.dim[0].min_offset, origin.h + phases_.dim[1].min_offset,
+                 origin.w + phases_.dim[2].min_offset};
     box.size = b_.box;
     const std::int64_t image_floats = b_.box[0] * b_.box[1] * b_.box[2] * b_.stride_pixel;
     for (std::int64_t i = 0; i < images; ++i) {
@@ -236,9 +208,9 @@ class DirectChannelsExecution final : public Execution {
     const std::int64_t fd = phase_row / phases_.dim[1].count();
     const std::int64_t fh = phase_row % phases_.dim[1].count();
     const std::int64_t images = std::min(b_.images, problem_.call.batch - origin.image);
-    const std::int64_t depths = std::min(b_.depths, phases_.dim[0].phases[fd].size - origin.jd);
-    const std::int64_t rows = std::min(b_.rows, phases_.dim[1].phases[fh].size - origin.jh);
-    const std::int64_t columns = std::min(b_.columns, phases_.dim[2].max_size() - origin.jw);
+    const std::int64_t depths = std::min(b_.depths, phases_.dim[0].phases[fd].size - origin.d);
+    const std::int64_t rows = std::min(b_.rows, phases_.dim[1].phases[fh].size - origin.h);
+    const std::int64_t columns = std::min(b_.columns, phases_.dim[2].max_size() - origin.w);
     if (depths <= 0 || rows <= 0) return;
     const std::int64_t pixels = images * depths * rows * columns;
 
@@ -254,20 +226,15 @@ class DirectChannelsExecution final : public Execution {
     for (std::int64_t fw = 0; fw < phases_.dim[2].count(); ++fw) {
       compute(args, origin.group, fd, fh, fw, panel, pixels, scratch);
     }
-    if (problem_.call.format == MemoryFormat::kContiguous) {
-      const TransposeArgs transpose{
-          scratch.tile, panel.width, scratch.transposed, channel_stride(pixels), phases_.dim[2].count() * pixels,
-          panel.rows};
-      table_->transpose(&transpose);
-    }
-    pixel = 0;
+    store_.begin_tile(args, panel, scratch.tile, pixels, scratch.transposed);
+    PixelRow row{0, origin.group, 0, 0, origin.w, columns, 0};
     for (std::int64_t i = 0; i < images; ++i) {
       for (std::int64_t d = 0; d < depths; ++d) {
-        for (std::int64_t h = 0; h < rows; ++h) {
-          const std::int64_t od = phases_.dim[0].phases[fd].first + problem_.layer.stride[0] * (origin.jd + d);
-          const std::int64_t oh = phases_.dim[1].phases[fh].first + problem_.layer.stride[1] * (origin.jh + h);
-          store(args, origin, origin.image + i, od, oh, panel, pixels, pixel, columns, scratch);
-          pixel += columns;
+        for (std::int64_t h = 0; h < rows; ++h, row.first += columns) {
+          row.image = origin.image + i;
+          row.od = phases_.dim[0].phases[fd].first + problem_.layer.stride[0] * (origin.d + d);
+          row.oh = phases_.dim[1].phases[fh].first + problem_.layer.stride[1] * (origin.h + h);
+          store_.store(args, panel, row, pixels, scratch.tile, scratch.transposed);
         }
       }
     }
@@ -310,59 +277,14 @@ class DirectChannelsExecution final : public Execution {
     }
   }
 
-  // One output row part: `columns` pixels of every phase along the width, from pixel `first` of the tile's `pixels`.
-  void store(const RunArgs& args, const Origin& origin, std::int64_t image, std::int64_t od, std::int64_t oh,
-             const Panel& panel, std::int64_t pixels, std::int64_t first, std::int64_t columns,
-             const Scratch& scratch) const {
-    const Dims& out = problem_.call.out;
-    const std::int64_t stride_w = problem_.layer.stride[2];
-    const std::int64_t first_channel = origin.group * problem_.out_channels_per_group() + panel.first;
-    const std::int64_t out_channels = problem_.layer.out_channels;
-    const std::int64_t phases_w = phases_.dim[2].count();  // fewer than the stride where the output is narrower
-    const std::int64_t count = std::min(columns * stride_w, out[2] - origin.jw * stride_w);
-    if (problem_.call.format == MemoryFormat::kContiguous) {
-      const std::int64_t plane = problem_.out_points();
-      RowStoreArgs row;
-      row.phase_stride = 0;
-      row.phases = 1;  // they stand in the order of the outputs
-      row.count = count;
-      row.epilogue = &finisher_.epilogue(args);
-      float* const dst =
-          args.dst + (image * out_channels + first_channel) * plane + (od * out[1] + oh) * out[2] + origin.jw * stride_w;
-      const float* const transposed = scratch.transposed + first * phases_w;
-      const std::int64_t stride = channel_stride(pixels);
-      for (std::int64_t c = 0; c < panel.rows; ++c) {
-        row.tile = transposed + c * stride;
-        row.dst = dst + c * plane;
-        row.bias = args.bias == nullptr ? 0.0f : args.bias[first_channel + c];
-        table_->row_store(&row);
-        finisher_.row(args, first_channel + c, row.dst, row.dst - args.dst, row.count);
-      }
-      return;
-    }
-    static constexpr float kZeros[256] = {};
-    PixelStoreArgs store;
-    store.tile = scratch.tile + first * phases_w * panel.width;
-    store.tile_stride = panel.width;
-    store.rows = count;
-    store.columns = panel.rows;
-    store.dst =
-        args.dst + (((image * out[0] + od) * out[1] + oh) * out[2] + origin.jw * stride_w) * out_channels + first_channel;
-    store.dst_stride = out_channels;
-    store.bias = args.bias == nullptr ? kZeros : args.bias + first_channel;
-    store.epilogue = &finisher_.epilogue(args);
-    table_->pixel_store(&store);
-    finisher_.pixels(args, first_channel, store.dst, store.dst_stride, store.dst - args.dst, store.rows, store.columns);
-  }
-
   Problem problem_;
-  Finisher finisher_;
   const KernelTable* table_;
   PhaseSet phases_;
   TileKernels kernels_;
   WeightLayout layout_;
   Blocking b_;
-  std::int64_t blocks_n_, blocks_d_, blocks_h_, blocks_w_;
+  PixelStore store_;
+  PixelBlocks blocks_;
   std::int64_t units_;                                    // (phase row, panel) pairs of a block
   std::int64_t parts_;                                    // tasks per block
   std::int64_t widest_;                                   // panel, as stored
@@ -381,28 +303,17 @@ void derive(const PlanRequest& request, const PhaseSet& phases, Blocking* b) {
 Blocking choose(const PlanRequest& request, const PhaseSet& phases, std::int64_t widest) {
   const std::int64_t max_pixels = std::clamp<std::int64_t>(kTileBytes / 4 / (widest * phases.dim[2].count()), 1, kMaxPixels);
   const std::int64_t pixel_bytes = 2 * 4 * widest * phases.dim[2].count() + 8;  // of the tile, transposed, and its offset
-  const auto fits = [&](const Blocking& b) {
+  Blocking b;
+  const auto fits = [&] {
+    derive(request, phases, &b);
     const std::int64_t block_bytes = b.block_floats * 4;
     return block_bytes <= kBlockBytes && b.pixels() <= max_pixels &&
            block_bytes + round_up(b.pixels(), kFloatsPerLine) * pixel_bytes + kSlackBytes <= request.workspace_limit;
   };
-  Blocking b;
-  const auto grow = [&](std::int64_t Blocking::*extent, std::int64_t limit) {
-    std::int64_t best = 1;
-    for (std::int64_t size = 2; size <= limit; ++size) {
-      Blocking larger = b;
-      larger.*extent = size;
-      derive(request, phases, &larger);
-      if (!fits(larger)) break;
-      best = size;
-    }
-    b.*extent = ceil_div(limit, ceil_div(limit, best));
-    return b.*extent == limit;
-  };
-  // The next extent grows only when this one is whole.
-  if (grow(&Blocking::columns, phases.dim[2].max_size()) && grow(&Blocking::rows, phases.dim[1].max_size()) &&
-      grow(&Blocking::depths, phases.dim[0].max_size())) {
-    grow(&Blocking::images, request.problem.call.batch);
+  const PixelExtents whole = all_pixels(request.problem, phases);
+  if (grow_extent(&b.columns, whole.columns, fits) && grow_extent(&b.rows, whole.rows, fits) &&
+      grow_extent(&b.depths, whole.depths, fits)) {
+    grow_extent(&b.images, whole.images, fits);
   }
   derive(request, phases, &b);
   return b;

@@ -12,6 +12,7 @@
 #include "algorithms/cost_model.h"
 #include "algorithms/finisher.h"
 #include "algorithms/limits.h"
+#include "algorithms/pixel_blocks.h"
 #include "algorithms/streaming.h"
 #include "algorithms/tile_kernels.h"
 #include "pack/input.h"
@@ -32,8 +33,7 @@ constexpr double kMaxPadding = 1.5;  // stored over true weights, so that all pa
 constexpr double kStoreRun = 1.0;    // cycles to store the outputs of one position and channel, and for a vector of them
 constexpr double kStoreFloat = 0.05;
 
-struct Blocking {
-  std::int64_t images = 1, depths = 1, rows = 1, columns = 1;
+struct Blocking : PixelExtents {
   Dims box{1, 1, 1};
   std::int64_t stride_pixel = 0;
   std::int64_t block_floats = 0;
@@ -77,23 +77,19 @@ class DirectResiduesExecution final : public Execution {
         form_(std::move(form)),
         b_(blocking),
         range_(positions(request.problem)),
+        blocks_({problem_.call.batch, phases_[0].max_size(), phases_[1].max_size(), range_.size}, b_, problem_.layer.groups),
         chunk_(request.channel_chunk),
         stream_(streams(request.problem, *request.kernels, request.caches, kStreamDense)) {
-    blocks_n_ = ceil_div(problem_.call.batch, b_.images);
-    blocks_d_ = ceil_div(phases_[0].max_size(), b_.depths);
-    blocks_h_ = ceil_div(phases_[1].max_size(), b_.rows);
-    blocks_w_ = ceil_div(range_.size, b_.columns);
-    const std::int64_t blocks = problem_.layer.groups * blocks_n_ * blocks_d_ * blocks_h_ * blocks_w_;
     units_ = phases_[0].count() * phases_[1].count() * static_cast<std::int64_t>(form_.panels().size());
     for (const ResiduePanel& panel : form_.panels()) widest_ = std::max(widest_, panel.width);
     list_taps();
     const double cycles = block_cycles(request);
-    parts_ = parts_per_block(blocks, cycles, units_);
+    parts_ = parts_per_block(blocks_.count(), cycles, units_);
     const double runs = static_cast<double>(problem_.dst_elements()) / static_cast<double>(problem_.layer.stride[2]);
     const double vectors = static_cast<double>(ceil_div(problem_.layer.stride[2], kernels_.lanes()));
     const double store =
         runs * vectors * kStoreRun + static_cast<double>(problem_.dst_elements()) * kStoreFloat * (stream_ ? 2.0 : 1.0);
-    estimated_seconds = (static_cast<double>(blocks) * cycles + store) / cost::kClock;
+    estimated_seconds = (static_cast<double>(blocks_.count()) * cycles + store) / cost::kClock;
     this->phases = phases_[0].count() * phases_[1].count() * std::min(problem_.layer.stride[2], problem_.call.out[2]);
     list_kernels();
     this->blocking = {{"images", b_.images},        {"depths", b_.depths}, {"rows", b_.rows},
@@ -102,9 +98,7 @@ class DirectResiduesExecution final : public Execution {
   }
 
   const PackedForm* packed_form() const override { return &form_; }
-  std::int64_t tasks(int) const override {
-    return problem_.layer.groups * blocks_n_ * blocks_d_ * blocks_h_ * blocks_w_ * parts_;
-  }
+  std::int64_t tasks(int) const override { return blocks_.count() * parts_; }
   std::size_t workspace_bytes() const override {
     return static_cast<std::size_t>(b_.block_floats + tile_floats() + row_floats() + offsets_floats()) * sizeof(float);
   }
@@ -112,16 +106,7 @@ class DirectResiduesExecution final : public Execution {
   void run_task(const RunArgs& args, int, std::int64_t task, Workspace workspace) const noexcept override {
     const std::int64_t part = task % parts_;
     const std::int64_t block = task / parts_;
-    Origin origin;
-    std::int64_t rest = block;
-    origin.w = rest % blocks_w_ * b_.columns;
-    rest /= blocks_w_;
-    origin.h = rest % blocks_h_ * b_.rows;
-    rest /= blocks_h_;
-    origin.d = rest % blocks_d_ * b_.depths;
-    rest /= blocks_d_;
-    origin.image = rest % blocks_n_ * b_.images;
-    origin.group = rest / blocks_n_;
+    const Origin origin = blocks_.origin(block);
 
     Scratch scratch;
     scratch.packed = reinterpret_cast<float*>(workspace.data);
@@ -141,9 +126,7 @@ class DirectResiduesExecution final : public Execution {
   }
 
  private:
-  struct Origin {
-    std::int64_t group, image, d, h, w;
-  };
+  using Origin = PixelBlocks::Origin;
   struct Scratch {
     float* packed;
     float* tile;              // [line of a batch][position][panel width]
@@ -368,9 +351,9 @@ class DirectResiduesExecution final : public Execution {
   ResidueWeights form_;
   Blocking b_;
   Range range_;
+  PixelBlocks blocks_;
   std::int64_t chunk_;
   bool stream_;
-  std::int64_t blocks_n_, blocks_d_, blocks_h_, blocks_w_;
   std::int64_t units_;                                    // (phase row, panel) pairs of a block
   std::int64_t parts_;                                    // tasks per block
   std::int64_t widest_ = 0;                               // panel
@@ -391,27 +374,17 @@ Blocking choose(const PlanRequest& request, const PhaseSet1d (&phases)[2], std::
   const Problem& problem = request.problem;
   const std::int64_t position_bytes = 4 * (widest + problem.layer.stride[2]) + 8;
   Blocking b;
-  const auto grow = [&](std::int64_t Blocking::*extent, std::int64_t limit) {
-    std::int64_t best = 1;
-    for (std::int64_t size = 2; size <= limit; ++size) {
-      Blocking larger = b;
-      larger.*extent = size;
-      derive(problem, phases, &larger);
-      const std::int64_t bytes = larger.block_floats * 4;
-      if (bytes > kBlockBytes || larger.line() > kMaxLine ||
-          bytes + larger.line() * position_bytes + kSlackBytes > request.workspace_limit) {
-        break;
-      }
-      best = size;
-    }
-    b.*extent = ceil_div(limit, ceil_div(limit, best));
-    return b.*extent == limit;
+  const auto fits = [&] {
+    derive(problem, phases, &b);
+    const std::int64_t bytes = b.block_floats * 4;
+    return bytes <= kBlockBytes && b.line() <= kMaxLine &&
+           bytes + b.line() * position_bytes + kSlackBytes <= request.workspace_limit;
   };
   const std::int64_t width = positions(problem).size;
   if (width == 1 && phases[0].max_size() == 1 && phases[1].max_size() == 1) {
-    grow(&Blocking::images, problem.call.batch);
-  } else if (grow(&Blocking::columns, width) && grow(&Blocking::rows, phases[1].max_size())) {
-    grow(&Blocking::depths, phases[0].max_size());
+    grow_extent(&b.images, problem.call.batch, fits);
+  } else if (grow_extent(&b.columns, width, fits) && grow_extent(&b.rows, phases[1].max_size(), fits)) {
+    grow_extent(&b.depths, phases[0].max_size(), fits);
   }
   derive(problem, phases, &b);
   const std::int64_t limit =

@@ -19,6 +19,11 @@ inline constexpr std::int64_t kMaxParts = 4096;
 inline constexpr double kMinTaskCycles = 30000.0;    // below this a task is not split: handing it out costs as much
 inline constexpr double kMaxTaskCycles = 3000000.0;  // about a millisecond: abort, fairness
 
+// Packed forms of the weights, all together, over the weights: with precision 'highest', and where a call has asked for
+// less.
+inline constexpr double kMaxPackedMultiple = 2.5;
+inline constexpr double kMaxPackedMultipleHigh = 6.5;
+
 // A reason why no phase-by-phase algorithm should run the problem, or "".
 std::string decline_phased(const PlanRequest& request);
 

@@ -33,11 +33,10 @@ constexpr double kBlockShares[] = {0.75, 1.5, 0.5, 0.3, 3.0};  // or so many sec
 constexpr double kResidentShare = 0.65;                        // of the second-level cache, that stays there
 constexpr std::int64_t kInputTaskFloats = 8 * 1024;            // of input that a task transforms
 constexpr std::int64_t kTransposedChannels = 16;               // at a time, of channels-last input
-constexpr double kMaxPackedMultiple = 2.5;                     // of the weights, with precision 'highest'
-constexpr double kMaxPackedMultipleHigh = 6.5;
 constexpr int kMaxWeightExponent = 40;
 constexpr int kMinWeightExponent = -60;
 constexpr int kMaxInputExponent = 90;
+constexpr std::int64_t kSmallestTile = 2;
 constexpr std::int64_t kMaxBlocks = 1 << 16;  // of tiles, each of which all threads share
 constexpr std::int64_t kRowsPerClass = 64;    // of the GEMMs, about
 constexpr std::int64_t kMinBlockChannels = 16;
@@ -49,20 +48,25 @@ constexpr int kMaxPanelVectors = 3;    // a chunk of channels of a panel of tile
 // Channels summed in registers before they are added to the rest. Values are larger than the inputs and weights that they
 // are made of, the more so the more dimensions are transformed: sums are so much shorter than those of the direct kernels,
 // of `products` products, that the RMS error of tiles of two is no worse than theirs.
-std::int64_t channel_chunk(const LayerSpec& layer, const WinogradWeights::Tile& tile) {
+std::int64_t channel_chunk(const Problem& problem, const WinogradWeights::Tile& tile) {
   constexpr double kShare[kSpatialDims + 1] = {1.0, 0.375, 0.1875, 0.0625};  // [transformed dimensions]
   constexpr std::int64_t kProducts = 512;                                    // that the direct kernels sum at most
   constexpr std::int64_t kOfLargeTiles = 128;
   constexpr std::int64_t kGranule = 8;
+  constexpr double kWholeImage = 8.0;  // inputs along a dimension
+  const LayerSpec& layer = problem.layer;
   const std::int64_t channels = std::max<std::int64_t>(1, layer.in_channels / layer.groups);
   std::int64_t products = channels, transformed = 0;
   bool large = false;
+  double inner = 1.0;  // at borders fewer products reach an output, but all that a tile holds make its error
   for (int d = 0; d < kSpatialDims; ++d) {
     products *= WinogradWeights::most_taps(layer, d);
     transformed += tile.size[d] > 1 ? 1 : 0;
     large = large || tile.size[d] > 2;
+    const std::int64_t grid = ceil_div(problem.call.in[d], layer.dilation[d]);
+    if (tile.size[d] > 1) inner = std::min(inner, static_cast<double>(grid) / kWholeImage);
   }
-  const double share = kShare[transformed] * static_cast<double>(std::min(products, kProducts));
+  const double share = inner * kShare[transformed] * static_cast<double>(std::min(products, kProducts));
   const std::int64_t most = large ? kOfLargeTiles : std::max<std::int64_t>(kGranule, std::llround(share));
   return std::min(channels, round_up(ceil_div(channels, ceil_div(channels, most)), kGranule));
 }
@@ -87,7 +91,7 @@ class WinogradExecution final : public Execution {
         table_(request.kernels),
         form_(std::move(form)),
         kernels_(std::move(tile_kernels)),
-        chunk_(channel_chunk(request.problem.layer, form_.tile())),
+        chunk_(channel_chunk(request.problem, form_.tile())),
         tiles_(tiles),
         output_(request.problem, *request.kernels, form_, tiles_, request.caches),
         scale_(static_cast<float>(std::ldexp(1.0, 128 - limit_exponent))),
@@ -741,7 +745,7 @@ std::array<int, kSpatialDims> all_taps(const LayerSpec& layer) {
 double choose_panel(const PlanRequest& request, const TileKernels& kernels, std::int64_t tiles, Design* design) {
   const Problem& p = request.problem;
   const std::int64_t channels = p.in_channels_per_group();
-  const std::int64_t chunks = ceil_div(channels, channel_chunk(p.layer, design->tile));
+  const std::int64_t chunks = ceil_div(channels, channel_chunk(p, design->tile));
   const double steps = static_cast<double>(channels) / static_cast<double>(chunks);
   const std::int64_t blocks = ceil_div(p.out_channels_per_group(), design->block_channels);
   const KernelTable& table = *request.kernels;
@@ -831,6 +835,9 @@ void estimate(const PlanRequest& request, const TileKernels& kernels, const Chan
                              input + output) +
                    static_cast<double>(p.dst_elements()) * cost::kStorePerFloat;
   if (tiles.dilated()) design->cycles += static_cast<double>(p.src_elements() + p.dst_elements()) * kGridPerFloat;
+  if (p.call.format == MemoryFormat::kChannelsLast) {
+    design->cycles += static_cast<double>(p.src_elements() + p.dst_elements()) * cost::kTransposePerFloat;
+  }
 }
 
 // Fills in everything but the tile. Gives up on one that is far from `best`, if that is set.
@@ -901,6 +908,8 @@ std::string decline_winograd(const PlanRequest& request) {
       return "there are outputs beyond the reach of the input";
     }
     if (p.call.pad_begin[d] >= p.layer.stride[d] * p.call.in[d]) return "the padding cuts away whole inputs";
+    const bool tiled = WinogradWeights::most_taps(p.layer, d) > 1;
+    if (tiled && ceil_div(p.call.in[d], p.layer.dilation[d]) <= kSmallestTile) return "an image is no more than a tile";
     if (!grids_reach(p, d)) return "there are outputs that no tap of a dilated phase reaches";
     dilated = dilated || p.layer.dilation[d] > 1;
   }

@@ -64,6 +64,8 @@ const KernelTable kAvx2Kernels = {
     avx2::kStoresPast ? avx2::row_store<avx2::StreamStore> : nullptr,
     avx2::pixel_store,
     avx2::transpose,
+    avx2::transpose_store<avx2::PlainStore>,
+    nullptr,
     avx2::copy_rows,
     avx2::kStoresPast ? avx2::stream : nullptr,
     avx2::fence_past,

@@ -76,6 +76,8 @@ const KernelTable kAvx512Kernels = {
     avx512::kStoresPast ? avx512::row_store<avx512::StreamStore> : nullptr,
     avx512::pixel_store,
     avx512::transpose,
+    avx512::transpose_store<avx512::PlainStore>,
+    avx512::transpose_store<avx512::StreamStore>,
     avx512::copy_rows,
     avx512::kStoresPast ? avx512::stream : nullptr,
     avx512::fence_past,

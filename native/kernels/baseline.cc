@@ -63,6 +63,8 @@ const KernelTable kBaselineKernels = {
     baseline::kStoresPast ? baseline::row_store<baseline::StreamStore> : nullptr,
     baseline::pixel_store,
     baseline::transpose,
+    baseline::transpose_store<baseline::PlainStore>,
+    nullptr,
     baseline::copy_rows,
     baseline::kStoresPast ? baseline::stream : nullptr,
     baseline::fence_past,

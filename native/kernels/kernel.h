@@ -132,6 +132,14 @@ struct TransposeArgs {
 };
 typedef void (*TransposeFn)(const TransposeArgs* args);
 
+// The same with an epilogue: dst[j*dst_stride + i] = epilogue(src[i*src_stride + j] + bias[j]).
+struct TransposeStoreArgs {
+  TransposeArgs transpose;
+  const float* bias;  // [columns]
+  const Epilogue* epilogue;
+};
+typedef void (*TransposeStoreFn)(const TransposeStoreArgs* args);
+
 // Copies rows and puts zeros around them:
 //   dst[i*dst_stride + j] = 0                      for j in [0, before) and in [before + count, before + count + after)
 //   dst[i*dst_stride + j] = src[i*src_stride + j - before]   for j in [before, before + count)
@@ -297,8 +305,85 @@ struct CombineArgs {
 };
 typedef void (*CombineFn)(const CombineArgs* args);
 
+// Term kernels: products of matrices of bfloat16 numbers, added up in float. A float is the sum of `terms` of these, the
+// first the float rounded to bfloat16, each further one what is left, rounded again; three of them hold every bit. A product
+// of two floats is made of the products of their terms i and j with i + j <= terms + 1: one, three or six of them. What is
+// left out is at most 2^-7, 2^-14 or 2^-22 of the product, a third of that or less in the mean, of either sign.
+inline constexpr int kTermBlock = 32;   // channels that stand beside each other, of one position
+inline constexpr int kTermSquare = 16;  // positions and output channels of a matrix
+inline constexpr int kMostTerms = 3;
+inline constexpr int kMostTermRows = 4;                         // of matrices
+inline constexpr int kTermElements = kTermBlock * kTermSquare;  // of a matrix of inputs or weights
+
+// For the matrices r in [0, rows) of 16 positions each (of inputs at src[r], of sums at tile[r]), with p(r, i, c, t, k) =
+// term k of the input at position i of matrix r shifted by tap t, of channel c of all channel_blocks * 32, which stands at
+//   src[r] + k*src_term_stride + c/32*src_channel_stride + tap_offset[t] + i*32 + c%32,
+//   tile[r][i*tile_stride + j] = (accumulate ? tile[r][i*tile_stride + j] : 0) +
+//                                scale * sum over c, t and terms k, l of  p(r, i, c, t, k) * (term l of the weight c, t, j)
+// for every i in [0, 16), j in [0, 16*columns). weights: [channel block][tap][term][column of matrices][pair of channels]
+// [output channel][channel of the pair]. Strides and offsets are in elements. Subnormal terms and products count as zero.
+// To be called between TermKernels::begin and end on the same thread. channel_blocks >= 1, taps >= 1.
+struct TermArgs {
+  const uint16_t* src[kMostTermRows];
+  ptrdiff_t src_term_stride;
+  ptrdiff_t src_channel_stride;
+  const ptrdiff_t* tap_offset;  // [taps]
+  const uint16_t* weights;      // 64-byte aligned
+  int64_t channel_blocks;
+  int64_t taps;
+  float* tile[kMostTermRows];
+  ptrdiff_t tile_stride;
+  float scale;
+  bool accumulate;
+};
+struct TermKernel {
+  const char* name;  // "bf16x6-2x2": products of terms, rows x columns of matrices
+  int terms;
+  int rows;
+  int columns;
+  void (*fn)(const TermArgs* args);
+};
+
+// Splits inputs into terms:  dst[k*term_stride + i*dst_stride + c] = term k of scale * src[i*src_stride + c]
+// for i in [0, rows), k in [0, terms), c in [0, 32), where inputs of channels from `channels` on count as zero (and are not
+// read). Returns whether every magnitude was below `limit` and no input a NaN.
+struct TermSplitArgs {
+  const float* src;
+  ptrdiff_t src_stride;
+  int64_t rows;
+  int64_t channels;  // 1 to 32
+  int terms;
+  uint16_t* dst;  // 64-byte aligned, as are all its strides
+  ptrdiff_t dst_stride;
+  ptrdiff_t term_stride;
+  float scale;
+  float limit;
+};
+typedef bool (*TermSplitFn)(const TermSplitArgs* args);
+
+// Splits the weights of one tap and one block of channels, src[c*columns*16 + j], c in [0, 32), into the order of TermArgs:
+// dst[term][column of matrices][pair of channels][output channel][channel of the pair], each multiplied by `scale`.
+struct TermWeightsArgs {
+  const float* src;
+  int columns;  // of matrices: 1 or 2
+  int terms;
+  uint16_t* dst;
+  float scale;
+};
+typedef void (*TermWeightsFn)(const TermWeightsArgs* args);
+
+// What an instruction set with a unit for products of matrices has beside the other kernels.
+struct TermKernels {
+  const TermKernel* multiply;  // for each number of terms, ascending: 1x1, 1x2, 2x1, 2x2, 4x1 (rows x columns)
+  int count;
+  TermSplitFn split;
+  TermWeightsFn split_weights;
+  void (*begin)();  // claims the unit for the calling thread
+  void (*end)();    // gives it back, so that switching threads need not save its registers
+};
+
 struct KernelTable {
-  const char* isa;  // "baseline", "avx2", "avx512", "neon"
+  const char* isa;  // "baseline", "avx2", "avx512", "amx", "neon"
   int lanes;        // floats in a vector
   // Wide kernels by descending mr then descending nr; every mr from 1 to the largest has an entry with one vector at least.
   const TileKernel* wide;
@@ -319,6 +404,9 @@ struct KernelTable {
   RowStoreFn row_store_past;
   PixelStoreFn pixel_store;
   TransposeFn transpose;
+  TransposeStoreFn transpose_store;
+  // The same past the caches, for dst and a dst_stride that are whole lines (64 bytes). nullptr where a vector is no line.
+  TransposeStoreFn transpose_store_past;
   CopyRowsFn copy_rows;
   // dst[i] = src[i] for i in [0, count), past the caches: dst 64-byte aligned, count a multiple of 16. nullptr where the
   // instruction set has no such stores. Before anybody else may read, the thread that stored calls stream_fence.
@@ -332,6 +420,7 @@ struct KernelTable {
   RowsCopyFn rows_copy;
   CombineFn combine;
   const FinishFn* finish;  // [kFinishOps]
+  const TermKernels* terms = nullptr;
 };
 
 }  // namespace convtranspose

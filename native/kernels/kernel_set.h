@@ -1,6 +1,6 @@
 // Sets of the kernels of one table, for counting and naming what a run calls. Every kernel of a table that is worth a name
-// has a number: first the wide tile kernels, then the channels and the mixed ones, the row kernels, the pixel kernel and
-// Winograd's.
+// has a number: first the wide tile kernels, then the channels and the mixed ones, the row kernels, the pixel kernel,
+// Winograd's and the term kernels.
 #pragma once
 
 #include <bitset>
@@ -21,7 +21,12 @@ inline int winograd_input_number(const KernelTable& table, int row) { return pix
 inline int winograd_output_number(const KernelTable& table, int row) {
   return winograd_input_number(table, table.winograd_input_count) + row;
 }
-inline int kernel_count(const KernelTable& table) { return winograd_output_number(table, table.winograd_output_count); }
+inline int term_number(const KernelTable& table, int row) {
+  return winograd_output_number(table, table.winograd_output_count) + row;
+}
+inline int kernel_count(const KernelTable& table) {
+  return term_number(table, table.terms == nullptr ? 0 : table.terms->count);
+}
 
 // Its name: "8x3". number in [0, kernel_count(table)).
 inline const char* kernel_name(const KernelTable& table, int number) {
@@ -31,7 +36,8 @@ inline const char* kernel_name(const KernelTable& table, int number) {
   if (number < pixels_number(table)) return table.rows[number - rows_number(table, 0)].name;
   if (number == pixels_number(table)) return table.pixels.name;
   if (number < winograd_output_number(table, 0)) return table.winograd_input[number - winograd_input_number(table, 0)].name;
-  return table.winograd_output[number - winograd_output_number(table, 0)].name;
+  if (number < term_number(table, 0)) return table.winograd_output[number - winograd_output_number(table, 0)].name;
+  return table.terms->multiply[number - term_number(table, 0)].name;
 }
 
 }  // namespace convtranspose

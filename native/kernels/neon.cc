@@ -68,6 +68,8 @@ const KernelTable kNeonKernels = {
     neon::kStoresPast ? neon::row_store<neon::StreamStore> : nullptr,
     neon::pixel_store,
     neon::transpose,
+    neon::transpose_store<neon::PlainStore>,
+    nullptr,
     neon::copy_rows,
     neon::kStoresPast ? neon::stream : nullptr,
     neon::fence_past,

@@ -4,6 +4,19 @@
 
 namespace convtranspose {
 
+#if defined(CONVTRANSPOSE_HAVE_AVX512) && defined(CONVTRANSPOSE_HAVE_AMX)
+namespace {
+
+// Put together here: the unit of an instruction set must not run code before main, on processors that lack it.
+KernelTable with_amx(KernelTable table) {
+  table.isa = "amx";
+  table.terms = &kAmxKernels;
+  return table;
+}
+
+}  // namespace
+#endif
+
 const KernelTable* kernel_table(Isa isa) {
   switch (isa) {
     case Isa::kBaseline:
@@ -15,6 +28,12 @@ const KernelTable* kernel_table(Isa isa) {
 #if defined(CONVTRANSPOSE_HAVE_AVX512)
     case Isa::kAvx512:
       return &kAvx512Kernels;
+#endif
+#if defined(CONVTRANSPOSE_HAVE_AVX512) && defined(CONVTRANSPOSE_HAVE_AMX)
+    case Isa::kAmx: {
+      static const KernelTable table = with_amx(kAvx512Kernels);
+      return &table;
+    }
 #endif
 #if defined(CONVTRANSPOSE_HAVE_NEON)
     case Isa::kNeon:

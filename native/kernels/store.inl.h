@@ -61,14 +61,6 @@ CONVTRANSPOSE_INLINE Finish make_finish(const Epilogue& epilogue) {
 }
 CONVTRANSPOSE_INLINE Vec apply(const Finish& finish, Vec v) { return at_most(at_least(v, finish.lower), finish.upper); }
 
-// How whole vectors are stored.
-struct PlainStore {
-  CONVTRANSPOSE_INLINE void operator()(float* p, Vec v) const { store(p, v); }
-};
-struct StreamStore {
-  CONVTRANSPOSE_INLINE void operator()(float* p, Vec v) const { store_past(p, v); }
-};
-
 template <int kPhases, class Store, class Last>
 CONVTRANSPOSE_INLINE void row_store_phases(const RowStoreArgs* args, const Last& last) {
   const float* tile = args->tile;
@@ -98,7 +90,7 @@ CONVTRANSPOSE_INLINE void row_store_transposed(const RowStoreArgs* args, const L
   const int64_t whole = args->count / args->phases;
   transpose_with(
       TransposeArgs{args->tile, args->phase_stride, args->dst, static_cast<ptrdiff_t>(args->phases), args->phases, whole},
-      last);
+      [&](Vec v, int64_t, int64_t) CONVTRANSPOSE_INLINE_LAMBDA { return last(v); });
   for (int64_t f = 0; f < args->count - whole * args->phases; ++f) {
     const Vec v = load_partial(args->tile + f * args->phase_stride + whole, 1);
     store_partial(args->dst + whole * args->phases + f, last(v), 1);
@@ -193,4 +185,13 @@ void copy_rows(const CopyRowsArgs* args) {
     zero_row(dst, args->before);
     zero_row(dst + args->before + args->count, args->after);
   }
+}
+
+template <class Store>
+void transpose_store(const TransposeStoreArgs* args) {
+  const Finish finish = make_finish(*args->epilogue);
+  transpose_with<Store>(args->transpose, [&](Vec v, int64_t j, int64_t columns) CONVTRANSPOSE_INLINE_LAMBDA {
+    const float* const bias = args->bias + j;
+    return apply(finish, add(v, columns == kLanes ? load(bias) : load_partial(bias, columns)));
+  });
 }

@@ -9,5 +9,6 @@ extern const KernelTable kBaselineKernels;
 extern const KernelTable kAvx2Kernels;
 extern const KernelTable kAvx512Kernels;
 extern const KernelTable kNeonKernels;
+extern const TermKernels kAmxKernels;  // beside those for AVX-512
 
 }  // namespace convtranspose

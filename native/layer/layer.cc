@@ -9,6 +9,7 @@
 #include <optional>
 #include <utility>
 
+#include "algorithms/limits.h"
 #include "algorithms/weight_facts.h"
 #include "kernels/registry.h"
 #include "layer/initialize.h"
@@ -25,8 +26,6 @@ namespace convtranspose {
 namespace {
 
 constexpr std::size_t kPlanCapacity = 64;
-constexpr double kMaxPackedMultiple = 2.5;      // of the weights: all packed forms of a layer together,
-constexpr double kMaxPackedMultipleHigh = 6.5;  // where a call has asked for less precision than 'highest'
 
 // For input that an algorithm refused. The direct ones take all input; if they cannot run the problem the reference can.
 CallSpec without_refusal(const CallSpec& call) {

@@ -86,6 +86,8 @@ const char* choice_word(AlgorithmChoice choice) {
       return "depthwise";
     case AlgorithmChoice::kReference:
       return "reference";
+    case AlgorithmChoice::kAmx:
+      return "amx";
   }
   return "";
 }
@@ -138,9 +140,9 @@ std::string activation_text(const PostOps& post_ops) {
 }
 
 const std::vector<const Algorithm*>& algorithm_list() {
-  static const std::vector<const Algorithm*> list{
-      &gemm(),        &winograd(),        &depthwise(), &direct_few(), &direct_residues(),
-      &direct_wide(), &direct_channels(), &reference()};
+  static const std::vector<const Algorithm*> list{&gemm(),        &winograd(),        &amx(),
+                                                  &depthwise(),   &direct_few(),      &direct_residues(),
+                                                  &direct_wide(), &direct_channels(), &reference()};
   return list;
 }
 

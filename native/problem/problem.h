@@ -27,7 +27,7 @@ enum class Direction : std::uint8_t { kForward };
 // PyTorch's float32_matmul_precision. A mode without a kernel runs as the next better one.
 enum class Precision : std::uint8_t { kHighest, kHigh, kMedium };
 
-enum class AlgorithmChoice : std::uint8_t { kAuto, kDirect, kGemm, kWinograd, kDepthwise, kReference };
+enum class AlgorithmChoice : std::uint8_t { kAuto, kDirect, kGemm, kWinograd, kAmx, kDepthwise, kReference };
 
 // What is fixed when a layer is made. Weights are [in_channels, out_channels/groups, ...kernel], bias is [out_channels].
 struct LayerSpec {

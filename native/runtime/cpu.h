@@ -9,7 +9,7 @@
 
 namespace convtranspose {
 
-enum class Isa { kBaseline, kAvx2, kAvx512, kNeon };
+enum class Isa { kBaseline, kAvx2, kAvx512, kAmx, kNeon };
 
 const char* isa_name(Isa isa);
 
@@ -35,9 +35,9 @@ struct CpuInfo {
 // Detected once, thread-safe.
 const CpuInfo& cpu_info();
 
-// The instruction set to use: the best supported one, capped by CONVTRANSPOSE_ISA (baseline, avx2, avx512, amx, neon; amx
-// means avx512 until there are AMX kernels). An unknown or unsupported name is an error: kInvalidArgument, argument
-// "CONVTRANSPOSE_ISA". The environment is read at the first call.
+// The instruction set to use: the best supported one, capped by CONVTRANSPOSE_ISA (baseline, avx2, avx512, amx, neon). An
+// unknown or unsupported name is an error: kInvalidArgument, argument "CONVTRANSPOSE_ISA". The environment is read at the
+// first call.
 Status active_isa(Isa* isa);
 
 }  // namespace convtranspose

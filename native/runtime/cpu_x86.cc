@@ -10,6 +10,9 @@
 
 #if defined(__APPLE__)
 #include <sys/sysctl.h>
+#elif defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
 #endif
 
 namespace convtranspose {
@@ -66,6 +69,18 @@ bool has_all(const std::vector<std::string>& features, std::initializer_list<con
   return true;
 }
 
+// Whether this process may use AMX. Its registers are large, so Linux saves them only for processes that ask; other systems
+// are not asked here, and their processors count as if they had none.
+bool allow_tiles() {
+#if defined(__linux__)
+  constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
+  constexpr long kTileData = 18;               // XFEATURE_XTILEDATA
+  return syscall(SYS_arch_prctl, kRequestPermission, kTileData) == 0;
+#else
+  return false;
+#endif
+}
+
 std::string brand() {
   constexpr std::uint32_t kFirst = 0x80000002, kLast = 0x80000004;
   if (cpuid(0x80000000, 0).value[kEax] < kLast) return {};
@@ -103,7 +118,9 @@ void detect_instruction_sets(CpuInfo* info) {
   info->supported = {Isa::kBaseline};
   if (!has_all(info->features, {"avx2", "fma", "f16c"})) return;
   info->supported.push_back(Isa::kAvx2);
-  if (has_all(info->features, {"avx512f", "avx512bw", "avx512vl", "avx512dq"})) info->supported.push_back(Isa::kAvx512);
+  if (!has_all(info->features, {"avx512f", "avx512bw", "avx512vl", "avx512dq"})) return;
+  info->supported.push_back(Isa::kAvx512);
+  if (has_all(info->features, {"avx512bf16", "amx-tile", "amx-bf16"}) && allow_tiles()) info->supported.push_back(Isa::kAmx);
 }
 
 }  // namespace convtranspose

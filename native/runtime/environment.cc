@@ -1,6 +1,5 @@
 #include "runtime/environment.h"
 
-#include <algorithm>
 #include <cstring>
 #include <string>
 
@@ -17,14 +16,8 @@ Status parse_isa_cap(const char* text, const std::vector<Isa>& supported, Isa* i
       return {};
     }
   }
-  const bool has_avx512 = std::find(supported.begin(), supported.end(), Isa::kAvx512) != supported.end();
-  if (has_avx512 && std::strcmp(text, "amx") == 0) {
-    *isa = Isa::kAvx512;
-    return {};
-  }
   std::string expected;
   for (const Isa candidate : supported) expected += (expected.empty() ? "" : ", ") + std::string(isa_name(candidate));
-  if (has_avx512) expected += ", amx";
   return Status::invalid("CONVTRANSPOSE_ISA",
                          "expected an instruction set that this machine supports (" + expected + "), got '" + text + "'");
 }

@@ -11,7 +11,7 @@ namespace convtranspose {
 enum class DataKind {
   kMixedSigns,     // random signs: rounding errors cancel
   kAny,            // no assumption: every rounding may go the same way
-  kSmallIntegers,  // every partial sum is exact in float32
+  kSmallIntegers,  // below 2^8, and every partial sum is exact in float32
 };
 
 // The largest error allowed to each output, by the promise that covers the algorithm. Values are finite.

@@ -26,7 +26,7 @@ namespace convtranspose {
 namespace {
 
 constexpr const char* kTiles = "main tiles";
-const std::vector<std::string> kColumns{"baseline", "avx2", "avx512", "neon"};
+const std::vector<std::string> kColumns{"baseline", "avx2", "avx512", "amx", "neon"};
 
 struct Section {
   const char* title;
@@ -74,7 +74,7 @@ std::string main_tile(const Execution& execution, const KernelTable& table) {
 // What this binary chooses, for the instruction sets that it holds.
 Choices choices_here(const std::vector<bench::NamedProblem>& suite) {
   Choices choices;
-  for (const Isa isa : {Isa::kBaseline, Isa::kAvx2, Isa::kAvx512, Isa::kNeon}) {
+  for (const Isa isa : {Isa::kBaseline, Isa::kAvx2, Isa::kAvx512, Isa::kAmx, Isa::kNeon}) {
     const KernelTable* const table = kernel_table(isa);
     if (table == nullptr) continue;
     for (const Section& section : kSections) {

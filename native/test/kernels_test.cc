@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "bfloat16.h"
 #include "kernels/kernel.h"
 #include "kernels/kernel_set.h"
 #include "kernels/registry.h"
@@ -260,6 +261,7 @@ TEST_CASE("every instruction set that the processor supports and the compiler kn
   CHECK(kernel_table(Isa::kBaseline) != nullptr);
   for_each_table([](const KernelTable& table) {
     CHECK(kernel_count(table) <= kMaxKernels);
+    for (int number = 0; number < kernel_count(table); ++number) CHECK(std::string(kernel_name(table, number)) != "");
     CHECK(table.lanes >= 4);
     CHECK(table.wide_count > 0);
     CHECK(table.channels_count > 0);
@@ -275,9 +277,16 @@ TEST_CASE("every instruction set that the processor supports and the compiler kn
   CHECK(kernel_table(Isa::kNeon) == nullptr);
   CHECK(std::string(kernel_table(Isa::kAvx2)->isa) == "avx2");
   CHECK(std::string(kernel_table(Isa::kAvx512)->isa) == "avx512");
+  CHECK(kernel_table(Isa::kAvx512)->terms == nullptr);
+  if (const KernelTable* table = kernel_table(Isa::kAmx); table != nullptr) {
+    CHECK(std::string(table->isa) == "amx");
+    CHECK(table->terms != nullptr);
+    CHECK(table->wide == kernel_table(Isa::kAvx512)->wide);
+  }
 #elif defined(__aarch64__)
   CHECK(kernel_table(Isa::kAvx2) == nullptr);
   CHECK(kernel_table(Isa::kAvx512) == nullptr);
+  CHECK(kernel_table(Isa::kAmx) == nullptr);
   CHECK(std::string(kernel_table(Isa::kNeon)->isa) == "neon");
 #endif
 }
@@ -471,6 +480,47 @@ TEST_CASE("transpose moves every value once") {
   });
 }
 
+TEST_CASE("transpose_store moves every value once, adds the bias of its column and clamps") {
+  Random random(4);
+  for_each_table([&](const KernelTable& table) {
+    auto check = [&](TransposeStoreFn store, int rows, int columns, ptrdiff_t dst_gap, const Epilogue& limits) {
+      const ptrdiff_t src_stride = columns + rows % 3, dst_stride = rows + dst_gap;
+      Source src(static_cast<std::size_t>((rows - 1) * src_stride + columns)), bias(static_cast<std::size_t>(columns));
+      Guarded dst(static_cast<std::size_t>((columns - 1) * dst_stride + rows),
+                  store == table.transpose_store_past ? 0 : static_cast<std::size_t>(columns % 16));
+      randomize_special(src, random);
+      randomize(bias, random);
+      dst.fill(7.0f);
+      const TransposeStoreArgs args{{src.data(), src_stride, dst.data(), dst_stride, rows, columns}, bias.data(), &limits};
+      store(&args);
+      if (store == table.transpose_store_past) table.stream_fence();
+      int wrong = 0;
+      for (std::size_t at = 0; at < dst.size(); ++at) {
+        const std::size_t i = at % static_cast<std::size_t>(dst_stride), j = at / static_cast<std::size_t>(dst_stride);
+        float expected = 7.0f;  // between the rows nothing is written
+        if (i < static_cast<std::size_t>(rows)) {
+          const float value = src[i * static_cast<std::size_t>(src_stride) + j] + bias[j];
+          expected = reference_clamp(value, limits.lower, limits.upper);
+        }
+        wrong += !same_bits(dst[at], expected);
+      }
+      INFO("rows " << rows << " columns " << columns << (store == table.transpose_store_past ? " past the caches" : ""));
+      CHECK(wrong == 0);
+      CHECK(dst.guards_intact());
+    };
+    for (int rows = 1; rows <= 36; ++rows) {
+      for (int columns = 1; columns <= 36; ++columns) {
+        const Epilogue& limits = kLimits[(rows + columns) % 4];
+        check(table.transpose_store, rows, columns, columns % 4, limits);
+        if (table.transpose_store_past != nullptr)
+          check(table.transpose_store_past, rows, columns, (16 - rows % 16) % 16, limits);
+      }
+    }
+    check(table.transpose_store, 129, 65, 3, kLimits[1]);
+    if (table.transpose_store_past != nullptr) check(table.transpose_store_past, 144, 65, 16, kLimits[2]);
+  });
+}
+
 namespace {
 
 struct RowCase {
@@ -596,6 +646,355 @@ TEST_CASE("stream copies whole lines") {
       table.stream_fence();
       CHECK(std::equal(src.data(), src.data() + count, dst.data()));
       CHECK(dst.guards_intact());
+    }
+  });
+}
+
+// ---- Term kernels -------------------------------------------------------------------------------------------------------
+
+namespace {
+
+void for_each_terms(const std::function<void(const TermKernels&)>& body) {
+  for_each_table([&](const KernelTable& table) {
+    if (table.terms != nullptr) body(*table.terms);
+  });
+}
+
+std::uint16_t element_of(const float* data, std::ptrdiff_t at) {
+  std::uint16_t value;
+  std::memcpy(&value, reinterpret_cast<const char*>(data) + at * 2, sizeof value);
+  return value;
+}
+
+void set_element(float* data, std::ptrdiff_t at, std::uint16_t value) {
+  std::memcpy(reinterpret_cast<char*>(data) + at * 2, &value, sizeof value);
+}
+
+const std::uint16_t* elements(const float* data) { return reinterpret_cast<const std::uint16_t*>(data); }
+
+// What stays of a Guarded that nobody has written to.
+std::uint16_t mark_at(std::ptrdiff_t at) { return element_of(&Guarded::kMark, at % 2); }
+
+struct TermCase {
+  int blocks;
+  int taps;
+  bool accumulate;
+  ptrdiff_t tile_gap;     // floats between rows of the tile
+  std::size_t misplaced;  // floats by which src stands beside the lines of the caches
+};
+
+const TermCase kTermCases[] = {{1, 1, false, 0, 0},  {1, 1, true, 16, 0}, {1, 2, false, 5, 0}, {1, 3, true, 0, 2},
+                               {1, 4, false, 48, 0}, {2, 1, true, 1, 0},  {2, 4, false, 0, 6}, {3, 2, true, 0, 0},
+                               {5, 3, false, 16, 0}, {9, 4, true, 32, 0}};
+
+// `exact`: small integers, whose sums have no roundings.
+void check_terms(const TermKernels& terms, const TermKernel& kernel, const TermCase& shape, bool exact, Random& random) {
+  std::normal_distribution<float> normal;
+  const auto value = [&] {
+    return nearest_bfloat16(exact ? static_cast<float>(static_cast<int>(random() % 7) - 3) : normal(random));
+  };
+  // Taps in any order, two at the same place, before and behind the first position.
+  std::vector<ptrdiff_t> tap_offset;
+  for (int t = 0; t < shape.taps; ++t) tap_offset.push_back(((t * 5) % 3 - 1) * 3 * kTermBlock);
+  // The matrices of inputs are a little apart, the second behind the third, and two of them share positions.
+  const ptrdiff_t first_position[kMostTermRows] = {3, 39, 22, 9};
+  const ptrdiff_t positions = 39 + kTermSquare + 3;  // with what taps reach
+  const ptrdiff_t term_stride = positions * kTermBlock;
+  const ptrdiff_t channel_stride = kernel.terms * term_stride + 2 * kTermBlock;
+  const ptrdiff_t src_size = (shape.blocks - 1) * channel_stride + kernel.terms * term_stride;
+  Source src(static_cast<std::size_t>(src_size) / 2 + shape.misplaced);
+  for (ptrdiff_t i = 0; i < src_size; ++i) set_element(&src[0], i, value());
+  const int width = kernel.columns * kTermSquare;
+  const ptrdiff_t term_weights = kTermBlock * width;
+  const ptrdiff_t weights_size = shape.blocks * shape.taps * kernel.terms * term_weights;
+  Source weights(static_cast<std::size_t>(weights_size) / 2);
+  for (ptrdiff_t i = 0; i < weights_size; ++i) set_element(&weights[0], i, value());
+
+  const ptrdiff_t tile_stride = width + shape.tile_gap;
+  const std::size_t tile_size = static_cast<std::size_t>((kTermSquare - 1) * tile_stride + width);
+  std::vector<Guarded> tiles;
+  std::vector<std::vector<float>> before;
+  for (int r = 0; r < kMostTermRows; ++r) {
+    tiles.emplace_back(tile_size, r);
+    for (std::size_t i = 0; i < tile_size; ++i) {
+      tiles.back()[i] = exact ? static_cast<float>(random() % 100) : normal(random);
+    }
+    before.emplace_back(tiles.back().data(), tiles.back().data() + tile_size);
+  }
+
+  TermArgs args{};
+  for (int r = 0; r < kernel.rows; ++r) {
+    args.src[r] = elements(src.data()) + first_position[r] * kTermBlock;
+    args.tile[r] = tiles[static_cast<std::size_t>(r)].data();
+  }
+  args.src_term_stride = term_stride;
+  args.src_channel_stride = channel_stride;
+  args.tap_offset = tap_offset.data();
+  args.weights = elements(weights.data());
+  args.channel_blocks = shape.blocks;
+  args.taps = shape.taps;
+  args.tile_stride = tile_stride;
+  args.scale = 0.25f;
+  args.accumulate = shape.accumulate;
+  terms.begin();
+  kernel.fn(&args);
+  terms.end();
+
+  int wrong = 0, touched = 0;
+  for (int r = 0; r < kMostTermRows; ++r) {
+    Guarded& tile = tiles[static_cast<std::size_t>(r)];
+    for (int i = 0; i < kTermSquare; ++i) {
+      for (ptrdiff_t j = 0; j < tile_stride && i * tile_stride + j < static_cast<ptrdiff_t>(tile.size()); ++j) {
+        const float old = before[static_cast<std::size_t>(r)][static_cast<std::size_t>(i * tile_stride + j)];
+        const float got = tile[static_cast<std::size_t>(i * tile_stride + j)];
+        if (r >= kernel.rows || j >= width) {
+          touched += !same_bits(got, old);
+          continue;
+        }
+        double sum = 0.0, magnitude = 0.0;
+        for (int c = 0; c < shape.blocks * kTermBlock; ++c) {
+          for (int t = 0; t < shape.taps; ++t) {
+            for (int k = 0; k < kernel.terms; ++k) {
+              const ptrdiff_t from = first_position[r] * kTermBlock + k * term_stride + c / kTermBlock * channel_stride +
+                                     tap_offset[t] + i * kTermBlock + c % kTermBlock;
+              for (int l = 0; k + l < kernel.terms; ++l) {
+                const ptrdiff_t matrix =
+                    ((c / kTermBlock * shape.taps + t) * kernel.terms + l) * kernel.columns + j / kTermSquare;
+                const ptrdiff_t at =
+                    matrix * kTermElements + (c % kTermBlock / 2 * kTermSquare + j % kTermSquare) * 2 + c % 2;
+                const double product =
+                    double{float_of(element_of(src.data(), from))} * double{float_of(element_of(weights.data(), at))};
+                sum += product;
+                magnitude += std::fabs(product);
+              }
+            }
+          }
+        }
+        const double expected = (shape.accumulate ? double{old} : 0.0) + 0.25 * sum;
+        const double roundings = 1.0 + shape.blocks * shape.taps * kTermBlock * kernel.terms * (kernel.terms + 1) / 2;
+        const double bound = exact ? 0.0 : roundings * 0x1p-24 * (0.25 * magnitude + std::fabs(double{old}));
+        wrong += !(std::fabs(double{got} - expected) <= bound);
+      }
+    }
+    CHECK(tile.guards_intact());
+  }
+  CHECK(wrong == 0);
+  CHECK(touched == 0);
+}
+
+}  // namespace
+
+TEST_CASE("term kernels: every number of terms has the same sizes, in their order, with names that say them") {
+  for_each_terms([](const TermKernels& terms) {
+    const char* const products[] = {"bf16", "bf16x3", "bf16x6"};
+    constexpr int kSizes[][2] = {{1, 1}, {1, 2}, {2, 1}, {2, 2}, {kMostTermRows, 1}};
+    constexpr int kOfEach = sizeof kSizes / sizeof *kSizes;
+    REQUIRE(terms.count == kMostTerms * kOfEach);
+    for (int i = 0; i < terms.count; ++i) {
+      const TermKernel& kernel = terms.multiply[i];
+      CHECK(kernel.terms == i / kOfEach + 1);
+      CHECK(kernel.rows == kSizes[i % kOfEach][0]);
+      CHECK(kernel.columns == kSizes[i % kOfEach][1]);
+      CHECK(kernel.name == std::string(products[kernel.terms - 1]) + "-" + std::to_string(kernel.rows) + "x" +
+                               std::to_string(kernel.columns));
+    }
+  });
+}
+
+TEST_CASE("term kernels add up the products of terms, and touch nothing else") {
+  Random random(8);
+  for_each_terms([&](const TermKernels& terms) {
+    for (int k = 0; k < terms.count; ++k) {
+      for (const TermCase& shape : kTermCases) {
+        for (const bool exact : {true, false}) {
+          INFO(terms.multiply[k].name << " blocks " << shape.blocks << " taps " << shape.taps << " exact " << exact);
+          check_terms(terms, terms.multiply[k], shape, exact, random);
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("term kernels count subnormal terms and products as zero, and keep what is normal to its ends") {
+  for_each_terms([](const TermKernels& terms) {
+    struct Case {
+      std::uint16_t x, w;
+      float expected;
+    };
+    const Case cases[] = {
+        {0x0001, nearest_bfloat16(0x1p100f), 0.0f},                           // a subnormal input
+        {nearest_bfloat16(0x1p100f), 0x8001, 0.0f},                           // weight
+        {nearest_bfloat16(0x1p-70f), nearest_bfloat16(0x1p-60f), 0.0f},       // product
+        {nearest_bfloat16(0x1p-70f), nearest_bfloat16(0x1p-56f), 0x1p-126f},  // the least of all
+        {nearest_bfloat16(0x1p60f), nearest_bfloat16(-0x1p40f), -0x1p100f},   // the largest there are
+        {nearest_bfloat16(0x1p-119f), nearest_bfloat16(0x1p40f), 0x1p-79f},   // of a subnormal float
+        {nearest_bfloat16(0x1p60f), nearest_bfloat16(0x1p-109f), 0x1p-49f},   // and of such a weight
+    };
+    for (const Case& each : cases) {
+      Source src(kTermElements / 2), weights(kTermElements / 2);
+      for (int i = 0; i < kTermElements / 2; ++i) src[i] = weights[i] = 0.0f;
+      set_element(&src[0], 5 * kTermBlock + 7, each.x);                 // position 5, channel 7
+      set_element(&weights[0], (3 * kTermSquare + 9) * 2 + 1, each.w);  // channel 7, output 9
+      Guarded tile(kTermSquare * kTermSquare, 0);
+      const ptrdiff_t offset = 0;
+      TermArgs args{};
+      args.src[0] = elements(src.data());
+      args.tap_offset = &offset;
+      args.weights = elements(weights.data());
+      args.channel_blocks = args.taps = 1;
+      args.tile[0] = tile.data();
+      args.tile_stride = kTermSquare;
+      args.scale = 1.0f;
+      terms.begin();
+      terms.multiply[0].fn(&args);
+      terms.end();
+      for (int i = 0; i < kTermSquare * kTermSquare; ++i) {
+        REQUIRE(tile[static_cast<std::size_t>(i)] == (i == 5 * kTermSquare + 9 ? each.expected : 0.0f));
+      }
+    }
+  });
+}
+
+namespace {
+
+// Values of every kind that splitting has to do with, below 2^30.
+float splittable(Random& random) {
+  std::normal_distribution<float> normal;
+  const float special[] = {0.0f,
+                           -0.0f,
+                           std::numeric_limits<float>::denorm_min(),
+                           -0x1.fffffcp-127f,  // the largest subnormal number
+                           0x1p-126f,
+                           -0x1.fffffep29f,  // the largest of all
+                           0x1.01p0f,        // between two numbers of bfloat16: to even
+                           -0x1.03p0f,
+                           0x1.fffffep0f,  // rounds to the next power of two
+                           0x1.010101p-20f,
+                           -0x1.7ffffep10f};
+  const auto kind = random() % 4;
+  if (kind == 0) return special[random() % (sizeof special / sizeof *special)];
+  if (kind == 1) return std::ldexp(normal(random), static_cast<int>(random() % 160) - 140);
+  return normal(random);
+}
+
+}  // namespace
+
+TEST_CASE("split: each term is the nearest of what is left, and three are the whole") {
+  Random random(9);
+  for_each_terms([&](const TermKernels& kernels) {
+    for (int terms = 1; terms <= kMostTerms; ++terms) {
+      for (int channels = 1; channels <= kTermBlock; ++channels) {
+        for (const int rows : {0, 1, 2, 7}) {
+          const ptrdiff_t src_stride = channels + rows % 3;
+          const ptrdiff_t dst_stride = kTermBlock * (1 + channels % 3),
+                          term_stride = (rows + channels % 2) * dst_stride + 64;
+          // No channel beyond the last is read.
+          Source src(rows == 0 ? 0 : static_cast<std::size_t>((rows - 1) * src_stride + channels));
+          for (std::size_t i = 0; i < src.size(); ++i) src[i] = splittable(random);
+          for (int i = 0; i + 1 < rows; ++i) {  // nor anything between the rows
+            for (ptrdiff_t j = channels; j < src_stride; ++j) src[static_cast<std::size_t>(i * src_stride + j)] = kNaN;
+          }
+          Guarded dst(static_cast<std::size_t>(terms * term_stride) / 2, 0);
+          dst.fill(Guarded::kMark);
+          const TermSplitArgs args{
+              src.data(), src_stride,  rows,    channels, terms, reinterpret_cast<uint16_t*>(dst.data()),
+              dst_stride, term_stride, 0x1p30f, 0x1p30f};
+          INFO("terms " << terms << " channels " << channels << " rows " << rows);
+          CHECK(kernels.split(&args));
+          int wrong = 0, inexact = 0, touched = 0;
+          for (ptrdiff_t at = 0; at < terms * term_stride; ++at) {
+            const ptrdiff_t k = at / term_stride, i = at % term_stride / dst_stride, c = at % term_stride % dst_stride;
+            const std::uint16_t got = element_of(dst.data(), at);
+            if (i >= rows || c >= kTermBlock) {
+              touched += got != mark_at(at);
+              continue;
+            }
+            const float value = c < channels ? src[static_cast<std::size_t>(i * src_stride + c)] * 0x1p30f : 0.0f;
+            wrong += got != term_of(value, static_cast<int>(k));
+            if (k + 1 < kMostTerms) continue;
+            double sum = 0.0;
+            for (ptrdiff_t l = 0; l <= k; ++l) sum += double{float_of(element_of(dst.data(), at - l * term_stride))};
+            inexact += sum != double{value};
+          }
+          CHECK(wrong == 0);
+          CHECK(inexact == 0);
+          CHECK(touched == 0);
+          CHECK(dst.guards_intact());
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("split says whether every magnitude was below the limit") {
+  for_each_terms([](const TermKernels& kernels) {
+    for (const float limit : {0x1p30f, 1.0f, 0x1p-100f}) {
+      for (const int channels : {1, 15, 16, 17, 31, 32}) {
+        const ptrdiff_t src_stride = channels + 1;
+        constexpr int kRows = 3;
+        for (int at = 0; at < kRows * channels; ++at) {
+          const float below = std::nextafter(limit, 0.0f);
+          const std::pair<float, bool> cases[] = {
+              {kNaN, false},       {-kNaN, false}, {kInfinity, false},
+              {-kInfinity, false}, {limit, false}, {-limit, false},
+              {below, true},       {-below, true}, {std::numeric_limits<float>::max(), false}};
+          for (const auto& [value, fine] : cases) {
+            Source src(static_cast<std::size_t>(kRows * src_stride));
+            for (std::size_t i = 0; i < src.size(); ++i) {  // beyond the channels: does not count
+              src[i] = static_cast<ptrdiff_t>(i) % src_stride == channels ? kInfinity : limit / 2;
+            }
+            src[static_cast<std::size_t>(at / channels * src_stride + at % channels)] = value;
+            for (int terms = 1; terms <= kMostTerms; ++terms) {
+              Guarded dst(static_cast<std::size_t>(kMostTerms * kRows * kTermBlock) / 2, 0);
+              const TermSplitArgs args{
+                  src.data(), src_stride,         kRows, channels, terms, reinterpret_cast<uint16_t*>(dst.data()),
+                  kTermBlock, kRows * kTermBlock, 1.0f,  limit};
+              REQUIRE(kernels.split(&args) == fine);
+              REQUIRE(dst.guards_intact());
+            }
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("split_weights: the order of the kernels, each term the nearest of what is left") {
+  Random random(10);
+  for_each_terms([&](const TermKernels& kernels) {
+    for (int terms = 1; terms <= kMostTerms; ++terms) {
+      for (int columns = 1; columns <= 2; ++columns) {
+        for (const float scale : {1.0f, 0x1p40f, 0x1p-10f}) {
+          const int width = columns * kTermSquare;
+          Source src(static_cast<std::size_t>(kTermBlock * width));
+          std::normal_distribution<float> normal;
+          for (std::size_t i = 0; i < src.size(); ++i) {
+            src[i] = scale > 1.0f ? splittable(random) : i % 13 == 0 ? 0x1.01p3f : normal(random);
+          }
+          Guarded dst(static_cast<std::size_t>(terms * columns * kTermElements) / 2, terms);
+          const TermWeightsArgs args{src.data(), columns, terms, reinterpret_cast<uint16_t*>(dst.data()), scale};
+          kernels.split_weights(&args);
+          int wrong = 0, inexact = 0;
+          for (int c = 0; c < kTermBlock; ++c) {
+            for (int j = 0; j < width; ++j) {
+              const float value = src[static_cast<std::size_t>(c * width + j)] * scale;
+              double sum = 0.0;
+              for (int k = 0; k < terms; ++k) {
+                const ptrdiff_t at =
+                    (k * columns + j / kTermSquare) * kTermElements + (c / 2 * kTermSquare + j % kTermSquare) * 2 + c % 2;
+                const std::uint16_t got = element_of(dst.data(), at);
+                wrong += got != term_of(value, k);
+                sum += double{float_of(got)};
+              }
+              inexact += terms == kMostTerms && sum != double{value};
+            }
+          }
+          INFO("terms " << terms << " columns " << columns << " scale " << scale);
+          CHECK(wrong == 0);
+          CHECK(inexact == 0);
+          CHECK(dst.guards_intact());
+        }
+      }
     }
   });
 }

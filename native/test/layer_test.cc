@@ -4,6 +4,8 @@
 #include <doctest/doctest.h>
 
 #include <cmath>
+#include <cstring>
+#include <future>
 #include <limits>
 #include <map>
 #include <random>
@@ -37,13 +39,15 @@ Problem random_problem(Random& random) {
     l.out_channels = l.groups * (pick(random, 0, 2) == 0 ? pick(random, 2, 3) : 1);
   }
   l.has_bias = pick(random, 0, 1) == 1;
-  c.batch = pick(random, 1, 3);
+  // Many images of few pixels: an algorithm may put them side by side.
+  const bool tiny = pick(random, 0, 5) == 0;
+  c.batch = tiny ? pick(random, 15, 35) : pick(random, 1, 3);
   const bool square = pick(random, 0, 3) == 0;  // kernel == stride, no padding
   for (int d = kSpatialDims - l.rank; d < kSpatialDims; ++d) {
     l.kernel[d] = pick(random, 1, 5);
     l.stride[d] = square ? l.kernel[d] : pick(random, 1, 4);
     l.dilation[d] = square || pick(random, 0, 2) > 0 ? 1 : pick(random, 2, 3);
-    c.in[d] = pick(random, 1, l.rank == 1 ? 90 : l.rank == 2 ? 20 : 7);
+    c.in[d] = pick(random, 1, tiny ? 3 : l.rank == 1 ? 90 : l.rank == 2 ? 20 : 7);
     c.pad_begin[d] = square ? 0 : pick(random, -1, 3);
     const std::int64_t natural = (c.in[d] - 1) * l.stride[d] + l.dilation[d] * (l.kernel[d] - 1) + 1;
     c.out[d] = square ? natural : std::max<std::int64_t>(natural - c.pad_begin[d] - pick(random, -2, 3), 1);
@@ -68,8 +72,36 @@ Values random_values(Random& random, const Problem& p) {
   return v;
 }
 
+// The kernels for terms of this machine, or nullptr.
+const KernelTable* terms_here() {
+  for (const Isa isa : cpu_info().supported) {
+    if (const KernelTable* table = kernel_table(isa); table->terms != nullptr) return table;
+  }
+  return nullptr;
+}
+
+// How often something came up with an algorithm.
+using Tally = std::map<std::string, int>;
+
+void count_amx(const Plan& plan, Tally& tally) {
+  const Problem& p = plan.problem;
+  for (const auto& [name, value] : plan.execution->blocking) {
+    if (name == "terms") ++tally["terms " + std::to_string(value)];
+    if ((name == "interleaved" || name == "residues") && value == 1) ++tally[name];
+    if (name == "images" && value > 1) ++tally["several images"];
+    if (name == "images" && value < p.call.batch && p.call.batch % value != 0) ++tally["tail of images"];
+  }
+  if (p.in_channels_per_group() % 32 != 0) ++tally["tail of channels"];
+  if (p.in_channels_per_group() > 32) ++tally["blocks of channels"];
+  if (p.layer.groups > 1) ++tally["groups"];
+  if (plan.execution->tasks(0) > 1) ++tally["several tasks"];
+  if (p.call.post_ops.activation != Activation::kClamp) ++tally["activation"];
+  ++tally[p.call.format == MemoryFormat::kContiguous ? "contiguous" : "channelsLast"];
+}
+
 // Runs every task of a plan on this thread, with a new workspace each time and guards behind it. `fresh`: as of RunArgs.
-void run_plan(const Plan& plan, const Values& v, bool fresh, std::vector<float>* y) {
+// False if the input was refused.
+bool run_plan(const Plan& plan, const Values& v, bool fresh, std::vector<float>* y) {
   const Execution& execution = *plan.execution;
   const PackedForm* form = execution.packed_form();
   FloatArray packed(form == nullptr ? 1 : form->elements());
@@ -101,16 +133,19 @@ void run_plan(const Plan& plan, const Values& v, bool fresh, std::vector<float>*
     }
   }
   for (std::int64_t i = 0; i < 64; ++i) REQUIRE(workspace.data()[floats + i] == guard);
-  CHECK(!refused);
   CHECK_MESSAGE((used & ~execution.kernels).none(), "a kernel ran that the plan does not name");
+  return !refused;
 }
 
 TEST_CASE("every algorithm on every instruction set keeps the bound, and those of one order agree to the bit") {
   Random random(20261122);
   int compared = 0;
+  Tally amx_tally;
   for (int round = 0; round < 400; ++round) {
     Problem problem = random_problem(random);
-    problem.call.precision = round % 4 < 2 ? Precision::kHighest : Precision::kHigh;
+    constexpr Precision kPrecisions[] = {Precision::kHighest, Precision::kHighest, Precision::kHigh, Precision::kHigh,
+                                         Precision::kMedium};
+    problem.call.precision = kPrecisions[round % 5];
     const Values v = random_values(random, problem);
     const Expected expected = definition(problem, v);
     INFO("problem " << describe(problem));
@@ -127,16 +162,27 @@ TEST_CASE("every algorithm on every instruction set keeps the bound, and those o
         std::shared_ptr<const Plan> plan;
         if (!make_plan_with(problem, *algorithm, WeightFacts{}, *table, caches, &plan).ok()) continue;
         std::vector<float> y(expected.y.size(), std::nanf(""));
-        run_plan(*plan, v, compared % 2 == 0, &y);
+        if (!run_plan(*plan, v, compared % 2 == 0, &y)) {
+          REQUIRE((algorithm == &winograd() && !v.residual.empty()));  // with dilation it cannot add them
+          continue;
+        }
         const std::vector<double> bounds = error_bounds(*algorithm, problem, v, expected, DataKind::kMixedSigns);
         REQUIRE(first_wrong_output(y, expected, bounds) == "");
         ++compared;
+        if (algorithm == &amx()) count_amx(*plan, amx_tally);
+        if (algorithm == &amx() && !v.residual.empty()) ++amx_tally["residual"];
         const auto [known, is_new] = first.try_emplace(algorithm->order(), y);
         if (!is_new) REQUIRE(known->second == y);
       }
     }
   }
   CHECK(compared > 1000 * static_cast<int>(cpu_info().supported.size()));
+  if (!terms_here()) return;
+  for (const std::string reached :
+       {"terms 1", "terms 2", "terms 3", "interleaved", "residues", "several images", "tail of images", "tail of channels",
+        "blocks of channels", "groups", "several tasks", "activation", "residual", "contiguous", "channelsLast"}) {
+    CHECK_MESSAGE(amx_tally[reached] > 2, reached << " " << amx_tally[reached]);
+  }
 }
 
 // A layer with one output through Layer itself.
@@ -198,6 +244,214 @@ TEST_CASE("outputs are not finite exactly where the definition's are") {
     }
   }
   CHECK(infinite > 1000);
+}
+
+double root_mean_square(const std::vector<double>& values) {
+  double sum = 0.0;
+  for (const double value : values) sum += value * value;
+  return std::sqrt(sum / static_cast<double>(values.size()));
+}
+
+// Of the errors, in RMS of the outputs.
+double relative_error(const std::vector<float>& y, const Expected& expected) {
+  std::vector<double> errors(y.size());
+  for (std::size_t i = 0; i < y.size(); ++i) errors[i] = static_cast<double>(y[i]) - expected.y[i];
+  return root_mean_square(errors) / root_mean_square(expected.y);
+}
+
+TEST_CASE("RMS errors: 'highest' no worse than the direct kernels, 'high' below 1e-5, 'medium' below 5e-3") {
+  Random random(17);
+  std::map<std::string, int> compared;
+  const auto with = [](Problem p, std::int64_t batch, MemoryFormat format) {
+    p.call.batch = batch;
+    p.call.format = format;
+    return p;
+  };
+  const MemoryFormat contiguous = MemoryFormat::kContiguous, last = MemoryFormat::kChannelsLast;
+  Problem dilated = problem_2d(48, 32, 14, 3, 1, 2);
+  dilated.layer.dilation = {1, 2, 2};
+  dilated.call.out = {1, 14, 14};
+  for (const Problem& problem :
+       {with(problem_2d(64, 32, 16, 4, 2, 1), 1, contiguous), with(problem_2d(64, 64, 10, 3, 1, 1), 2, last),
+        with(problem_2d(128, 32, 8, 2, 2, 0), 1, contiguous), with(problem_2d(2048, 16, 4, 4, 2, 1), 1, contiguous),
+        with(problem_2d(600, 16, 5, 5, 2, 2), 17, last), with(problem_2d(600, 48, 2, 5, 2, 2), 18, contiguous),
+        with(problem_2d(32, 16, 20, 9, 1, 4), 1, contiguous), with(problem_2d(512, 32, 7, 1, 1, 0), 1, contiguous),
+        with(dilated, 1, contiguous)}) {
+    Problem p = problem;
+    Values v = random_values(random, p);
+    v.residual.clear();
+    const Expected expected = definition(p, v);
+    INFO("problem " << describe(p));
+    for (const Isa isa : cpu_info().supported) {
+      const KernelTable& table = *kernel_table(isa);
+      const auto error_of = [&](const Algorithm& algorithm) {
+        p.call.algorithm = algorithm.choice();
+        std::shared_ptr<const Plan> plan;
+        if (!make_plan_with(p, algorithm, WeightFacts{}, table, cpu_info().caches, &plan).ok()) return -1.0;
+        std::vector<float> y(expected.y.size());
+        REQUIRE(run_plan(*plan, v, false, &y));
+        return relative_error(y, expected);
+      };
+      p.call.precision = Precision::kHighest;
+      const double direct = error_of(direct_wide());
+      REQUIRE(direct > 0.0);
+      for (const Algorithm* algorithm : {&winograd(), &amx()}) {
+        for (const Precision precision : {Precision::kHighest, Precision::kHigh, Precision::kMedium}) {
+          p.call.precision = precision;
+          const double error = error_of(*algorithm);
+          if (error < 0.0) continue;
+          const double promised = precision == Precision::kHighest ? direct : precision == Precision::kHigh ? 1e-5 : 5e-3;
+          const std::string what = std::string(algorithm->name()) + " on " + table.isa + " precision " +
+                                   std::to_string(static_cast<int>(precision)) + ": ";
+          CHECK_MESSAGE(error <= promised, what << error << ", promised " << promised);
+          ++compared[std::string(algorithm->name()) + std::to_string(static_cast<int>(precision))];
+        }
+      }
+    }
+  }
+  for (const Algorithm* algorithm : {&winograd(), &amx()}) {
+    if (algorithm == &amx() && !terms_here()) continue;
+    for (const char* precision : {"0", "1", "2"}) CHECK(compared[algorithm->name() + std::string(precision)] >= 5);
+  }
+}
+
+bool same_bits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+std::vector<float> run_asynchronously(const Problem& p, const Values& v, int threads) {
+  std::shared_ptr<Layer> layer;
+  REQUIRE(Layer::create(p.layer, v.w.data(), p.layer.has_bias ? v.b.data() : nullptr, &layer).ok());
+  std::vector<float> y(static_cast<std::size_t>(p.dst_elements()), -7.0f);
+  std::promise<Status> settled;
+  const float* const residual = v.residual.empty() ? nullptr : v.residual.data();
+  const std::shared_ptr<Job> job = Layer::start(layer, p.call, true, {v.x.data(), y.data(), residual, v.slopes.data()},
+                                                threads, [&settled](const Status& status) { settled.set_value(status); });
+  const Status status = settled.get_future().get();
+  REQUIRE_MESSAGE(status.ok(), status.message);
+  return y;
+}
+
+Explanation explained(const Problem& p, const Values& v) {
+  std::shared_ptr<Layer> layer;
+  REQUIRE(Layer::create(p.layer, v.w.data(), p.layer.has_bias ? v.b.data() : nullptr, &layer).ok());
+  Explanation explanation;
+  REQUIRE(layer->explain(p.call, &explanation).ok());
+  return explanation;
+}
+
+TEST_CASE("input that an algorithm refuses: the bits of algorithm 'direct', at once or asynchronously") {
+  constexpr float kInfinity = std::numeric_limits<float>::infinity();
+  Random random(23);
+  std::map<std::string, int> refused;
+  for (Problem p : {problem_2d(64, 48, 12, 4, 2, 1), problem_2d(256, 256, 5, 4, 2, 1), problem_2d(64, 64, 9, 3, 1, 1)}) {
+    p.layer.has_bias = true;
+    for (const MemoryFormat format : {MemoryFormat::kContiguous, MemoryFormat::kChannelsLast}) {
+      for (const Precision precision : {Precision::kHighest, Precision::kHigh, Precision::kMedium}) {
+        p.call.format = format;
+        p.call.precision = precision;
+        Values v = random_values(random, p);
+        if (precision == Precision::kHigh) v.residual.clear();
+        const std::vector<float> usual = v.x;
+        for (const float special : {std::nanf(""), kInfinity, -kInfinity, 0x1p30f, -0x1.8p100f}) {
+          v.x = usual;
+          v.x[static_cast<std::size_t>(pick(random, 0, static_cast<std::int64_t>(v.x.size()) - 1))] = special;
+          p.call.algorithm = AlgorithmChoice::kDirect;
+          const std::vector<float> expected = run_layer(p, v);
+          for (const AlgorithmChoice choice : {AlgorithmChoice::kAuto, AlgorithmChoice::kWinograd, AlgorithmChoice::kAmx}) {
+            if (choice == AlgorithmChoice::kAmx && active_kernels().terms == nullptr) continue;
+            p.call.algorithm = choice;
+            const std::string runs = explained(p, v).algorithm;
+            if (runs != "amx" && (runs != "winograd" || std::isfinite(special))) continue;
+            INFO(describe(p) << " " << choice_word(choice) << " by " << runs << ": " << special);
+            CHECK(same_bits(run_layer(p, v, 2), expected));
+            CHECK(same_bits(run_asynchronously(p, v, 2), expected));
+            ++refused[std::string(choice_word(choice)) + "/" + runs];
+          }
+          // Just below the line nothing is refused.
+          if (special != 0x1p30f || active_kernels().terms == nullptr) continue;
+          for (float& value : v.x) {
+            if (value == special) value = 0x1.fffffep29f;
+          }
+          p.call.algorithm = AlgorithmChoice::kDirect;
+          CHECK(!same_bits(run_layer(p, v), expected));
+          p.call.algorithm = AlgorithmChoice::kAmx;
+          const Expected close = definition(p, v);
+          CHECK(first_wrong_output(run_layer(p, v), close, error_bounds(amx(), p, v, close, DataKind::kAny)) == "");
+        }
+      }
+    }
+  }
+  CHECK(refused["winograd/winograd"] > 0);
+  if (active_kernels().terms == nullptr) return;
+  CHECK(refused["amx/amx"] > 0);
+  CHECK(refused["auto/amx"] > 0);
+}
+
+TEST_CASE("amx: numbers of every size keep the bound, weights that terms cannot hold are declined") {
+  if (active_kernels().terms == nullptr) return;
+  Random random(29);
+  const auto scaled = [](std::vector<float> values, float factor) {
+    for (float& value : values) value *= factor;
+    return values;
+  };
+  for (const MemoryFormat format : {MemoryFormat::kContiguous, MemoryFormat::kChannelsLast}) {
+    for (Problem p : {problem_2d(64, 48, 6, 4, 2, 1), problem_2d(40, 32, 8, 3, 1, 1)}) {
+      p.call.format = format;
+      for (const Precision precision : {Precision::kHighest, Precision::kHigh, Precision::kMedium}) {
+        p.call.precision = precision;
+        INFO(describe(p) << " precision " << static_cast<int>(precision));
+        Values v = random_values(random, p);
+        v.residual.clear();
+        const Values usual = v;
+        const auto keeps_bound = [&](const Algorithm& algorithm) {
+          p.call.algorithm = algorithm.choice();
+          const Expected expected = definition(p, v);
+          return first_wrong_output(run_layer(p, v), expected, error_bounds(algorithm, p, v, expected, DataKind::kAny));
+        };
+        // Subnormal inputs, by weights that bring the products far from the end of the numbers.
+        for (const float factor : {1e-38f, 0x1p-130f, 0x1p-144f, 0x1p25f}) {
+          v.x = scaled(usual.x, factor);
+          for (const float weight : {1.0f, 0x1p13f, 0x1p-45f}) {
+            v.w = scaled(usual.w, weight);
+            CHECK(keeps_bound(amx()) == "");
+          }
+        }
+        v = usual;
+        std::fill(v.w.begin(), v.w.end(), 0.0f);
+        CHECK(keeps_bound(amx()) == "");
+        // Each output channel has weights of another size.
+        for (const int top : {-45, 0, 14, 30, 48}) {
+          v = usual;
+          const std::int64_t outputs = p.layer.out_channels, points = p.weights_elements() / (p.layer.in_channels * outputs);
+          for (std::size_t i = 0; i < v.w.size(); ++i) {
+            const std::int64_t output = static_cast<std::int64_t>(i) / points % outputs;
+            v.w[i] = std::ldexp(v.w[i], top - static_cast<int>(output * 4));
+          }
+          v.x = scaled(usual.x, 0x1p26f);
+          p.call.algorithm = AlgorithmChoice::kAmx;
+          std::shared_ptr<Layer> layer;
+          REQUIRE(Layer::create(p.layer, v.w.data(), nullptr, &layer).ok());
+          if (!layer->prepare(p.call).ok()) continue;
+          INFO("the largest weights near 2^" << top);
+          CHECK(keeps_bound(amx()) == "");
+        }
+        for (const float factor : {0x1p60f, 0x1p-60f, 0x1p-140f, 0x1p120f}) {
+          v = usual;
+          v.w = scaled(usual.w, factor);
+          p.call.algorithm = AlgorithmChoice::kAmx;
+          std::shared_ptr<Layer> layer;
+          REQUIRE(Layer::create(p.layer, v.w.data(), nullptr, &layer).ok());
+          const Status status = layer->prepare(p.call);
+          CHECK(status.code == StatusCode::kUnsupported);
+          CHECK(status.message.find("the largest weight is near 2^") != std::string::npos);
+          p.call.algorithm = AlgorithmChoice::kAuto;
+          CHECK(explained(p, v).algorithm != "amx");
+          CHECK(keeps_bound(direct_wide()) == "");
+        }
+      }
+    }
+  }
 }
 
 TEST_CASE("a smaller workspace means smaller blocks and the same bits") {

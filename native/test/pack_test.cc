@@ -1,6 +1,7 @@
 // Packed weights and packed input against their formulas.
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cmath>
 #include <cstring>
@@ -8,6 +9,7 @@
 #include <thread>
 #include <vector>
 
+#include "bfloat16.h"
 #include "kernels/registry.h"
 #include "pack/input.h"
 #include "pack/join.h"
@@ -15,6 +17,7 @@
 #include "pack/residue_weights.h"
 #include "pack/row_weights.h"
 #include "pack/strip_weights.h"
+#include "pack/term_weights.h"
 #include "pack/weights.h"
 #include "problem/phases.h"
 
@@ -290,6 +293,157 @@ TEST_CASE("residue weights: every weight once, in columns of channel and residue
     CHECK(wrong == 0);
     CHECK(weights == raw.size());
     CHECK(weights + padding == packed.size());
+  }
+}
+
+// TermKernels::split_weights by its definition.
+void split_weights_by_definition(const TermWeightsArgs* args) {
+  const int width = args->columns * kTermSquare;
+  for (int c = 0; c < kTermBlock; ++c) {
+    for (int j = 0; j < width; ++j) {
+      for (int k = 0; k < args->terms; ++k) {
+        const int matrix = k * args->columns + j / kTermSquare;
+        args->dst[matrix * kTermElements + (c / 2 * kTermSquare + j % kTermSquare) * 2 + c % 2] =
+            term_of(args->src[c * width + j] * args->scale, k);
+      }
+    }
+  }
+}
+
+struct TermWeightsCase {
+  LayerSpec layer;
+  TermColumns columns;
+};
+
+// Holds all terms against the raw weights that they are of: every column of every panel, tap by tap.
+void check_term_weights(const TermWeightsCase& each, int terms, const TermKernels& kernels) {
+  constexpr float kScale = 0x1p5f;
+  const LayerSpec& layer = each.layer;
+  const bool residues = each.columns == TermColumns::kResidues;
+  const LayerSpec columns = layer_of_columns(layer, each.columns);
+  const std::int64_t points = layer.kernel[0] * layer.kernel[1] * layer.kernel[2];
+  const std::int64_t channels = layer.in_channels / layer.groups;
+  const std::int64_t outputs = layer.out_channels / layer.groups;
+  const std::int64_t count_of_columns = columns.out_channels / columns.groups;
+  std::vector<float> raw = numbered(layer.in_channels * outputs * points);
+  for (float& value : raw) value = (value + 0x1p20f) * (static_cast<int>(value) % 3 == 0 ? -1.0f : 1.0f);  // three terms
+  const TermWeights form(layer, each.columns, terms, kScale, kernels);
+  CHECK(form.terms() == terms);
+  REQUIRE(form.channel_blocks() == (channels + kTermBlock - 1) / kTermBlock);
+  CHECK(form.key() != TermWeights(layer, each.columns, terms % kMostTerms + 1, kScale, kernels).key());
+
+  // Each task alone, over a pattern that no term of a finite number has.
+  const std::size_t count = static_cast<std::size_t>(form.elements()) * 2;
+  std::vector<std::uint16_t> packed(count), once(count);
+  std::vector<int> writes(count);
+  FloatArray memory(form.elements());
+  for (std::int64_t task = 0; task < form.tasks(); ++task) {
+    std::memset(memory.data(), 0xff, count * 2);
+    form.pack_task(raw.data(), task, memory.data());
+    std::memcpy(once.data(), memory.data(), count * 2);
+    for (std::size_t i = 0; i < count; ++i) {
+      if (once[i] == 0xffff) continue;
+      packed[i] = once[i];
+      ++writes[i];
+    }
+  }
+  CHECK(std::all_of(writes.begin(), writes.end(), [](int n) { return n == 1; }));
+
+  std::int64_t first = 0;
+  for (const Panel& panel : form.panels()) {
+    REQUIRE(panel.first == first);
+    REQUIRE(panel.width % kTermSquare == 0);
+    REQUIRE(panel.width <= 2 * kTermSquare);
+    REQUIRE(panel.rows <= panel.width);
+    if (residues) REQUIRE(panel.rows % layer.stride[2] == 0);
+    first += panel.rows;
+  }
+  CHECK(first == count_of_columns);
+
+  std::vector<std::vector<std::int64_t>> taps[kSpatialDims];
+  for (int d = 0; d < kSpatialDims; ++d)
+    taps[d] = taps_by_residue(columns.kernel[d], columns.stride[d], columns.dilation[d]);
+  // The raw weight of channel c, column q and tap k of the layer of columns.
+  const auto raw_weight = [&](std::int64_t group, std::int64_t c, std::int64_t q, Dims k) {
+    std::int64_t output = q;
+    if (residues) {
+      const Dims& s = layer.stride;
+      output = q / s[2] % outputs;
+      const Dims residue{q / s[2] / outputs / s[1], q / s[2] / outputs % s[1], q % s[2]};
+      for (int d = 0; d < kSpatialDims; ++d) k[d] = k[d] * s[d] + residue[d];
+    }
+    const std::int64_t at = ((group * channels + c) * outputs + output) * points;
+    return raw[static_cast<std::size_t>(at + (k[0] * layer.kernel[1] + k[1]) * layer.kernel[2] + k[2])];
+  };
+  std::size_t checked = 0, wrong = 0;
+  const auto check_tap = [&](const Panel& panel, std::int64_t block, std::int64_t start, auto weight) {
+    for (std::int64_t c = 0; c < kTermBlock; ++c) {
+      for (std::int64_t j = 0; j < panel.width; ++j) {
+        const bool present = block * kTermBlock + c < channels && j < panel.rows;
+        const float value = present ? weight(block * kTermBlock + c, panel.first + j) * kScale : 0.0f;
+        for (int k = 0; k < terms; ++k, ++checked) {
+          const std::int64_t matrix = k * (panel.width / kTermSquare) + j / kTermSquare;
+          const std::int64_t at = matrix * kTermElements + (c / 2 * kTermSquare + j % kTermSquare) * 2 + c % 2;
+          wrong += packed[static_cast<std::size_t>(start + at)] != term_of(value, k);
+        }
+      }
+    }
+  };
+  for (std::int64_t g = 0; g < layer.groups; ++g) {
+    for (std::int64_t rd = 0; rd < columns.stride[0]; ++rd) {
+      for (std::int64_t rh = 0; rh < columns.stride[1]; ++rh) {
+        for (std::int64_t rw = 0; rw < columns.stride[2]; ++rw) {
+          const auto& td = taps[0][static_cast<std::size_t>(rd)];
+          const auto& th = taps[1][static_cast<std::size_t>(rh)];
+          const auto& tw = taps[2][static_cast<std::size_t>(rw)];
+          const auto all = static_cast<std::int64_t>(td.size() * th.size() * tw.size());
+          REQUIRE(form.taps(rd, rh, rw) == all);
+          for (const Panel& panel : form.panels()) {
+            std::int64_t start = form.offset(g, rd, rh, panel, rw);
+            for (std::int64_t block = 0; block < form.channel_blocks(); ++block) {
+              for (std::int64_t t = 0; t < all; ++t, start += kTermBlock * panel.width * terms) {
+                const auto w = static_cast<std::int64_t>(tw.size()), h = static_cast<std::int64_t>(th.size());
+                const Dims k{td[static_cast<std::size_t>(t / w / h)], th[static_cast<std::size_t>(t / w % h)],
+                             tw[static_cast<std::size_t>(t % w)]};
+                check_tap(panel, block, start, [&](std::int64_t c, std::int64_t q) { return raw_weight(g, c, q, k); });
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+  CHECK(wrong == 0);
+  CHECK(checked == count);
+}
+
+TEST_CASE("term weights: every weight's terms where offset() says, padding is zero, one task writes each") {
+  TermKernels by_definition{};
+  by_definition.split_weights = split_weights_by_definition;
+  std::vector<const TermKernels*> kernels{&by_definition};
+  for (const Isa isa : cpu_info().supported) {
+    if (const KernelTable* table = kernel_table(isa); table->terms != nullptr) kernels.push_back(table->terms);
+  }
+  const TermColumns channels = TermColumns::kChannels, residues = TermColumns::kResidues;
+  const TermWeightsCase cases[] = {
+      {layer_of(1, 32, 16, {1, 2, 2}, {1, 1, 1}, {1, 1, 1}), channels},
+      {layer_of(2, 20, 24, {1, 4, 4}, {1, 2, 2}, {1, 1, 1}), channels},
+      {layer_of(3, 33, 5, {2, 3, 4}, {1, 2, 3}, {1, 1, 2}), channels},
+      {layer_of(1, 70, 49, {1, 3, 3}, {1, 2, 2}, {1, 3, 1}), channels},
+      {layer_of(1, 65, 33, {1, 1, 2}, {1, 1, 5}, {1, 1, 1}), channels},  // residues without taps
+      {layer_of(2, 20, 24, {1, 4, 4}, {1, 2, 2}, {1, 1, 1}), residues},
+      {layer_of(1, 64, 3, {2, 3, 10}, {2, 3, 5}, {1, 1, 1}), residues},
+      {layer_of(3, 33, 1, {1, 8, 16}, {1, 4, 8}, {1, 1, 1}), residues},
+      {layer_of(1, 40, 7, {4, 2, 6}, {4, 2, 6}, {1, 1, 1}), residues},
+      {layer_of(1, 33, 2, {1, 1, 62}, {1, 1, 31}, {1, 1, 1}), residues},
+  };
+  for (const TermWeightsCase& each : cases) {
+    for (const TermKernels* const split : kernels) {
+      for (int terms = 1; terms <= kMostTerms; ++terms) {
+        INFO("outputs " << each.layer.out_channels << " terms " << terms);
+        check_term_weights(each, terms, *split);
+      }
+    }
   }
 }
 

@@ -669,6 +669,13 @@ TEST_CASE("cpu: what is detected makes sense and is stable") {
   CHECK(has("fma") == (__builtin_cpu_supports("fma") != 0));
   CHECK(has("avx512f") == (__builtin_cpu_supports("avx512f") != 0));
   CHECK(has("avx512vl") == (__builtin_cpu_supports("avx512vl") != 0));
+  const auto supports = [&](Isa isa) {
+    return std::find(info.supported.begin(), info.supported.end(), isa) != info.supported.end();
+  };
+  if (supports(Isa::kAmx)) {
+    CHECK(supports(Isa::kAvx512));
+    for (const char* needed : {"amx-tile", "amx-bf16", "avx512bf16"}) CHECK(has(needed));
+  }
 #elif defined(__aarch64__)
   CHECK(info.arch == "arm64");
   CHECK(has("neon"));
@@ -678,6 +685,7 @@ TEST_CASE("cpu: what is detected makes sense and is stable") {
 
 TEST_CASE("CONVTRANSPOSE_ISA: caps to what the machine supports, anything else is an error") {
   const std::vector<Isa> x86 = {Isa::kBaseline, Isa::kAvx2, Isa::kAvx512};
+  const std::vector<Isa> new_x86 = {Isa::kBaseline, Isa::kAvx2, Isa::kAvx512, Isa::kAmx};
   const std::vector<Isa> old_x86 = {Isa::kBaseline};
   const std::vector<Isa> arm = {Isa::kBaseline, Isa::kNeon};
   struct Case {
@@ -692,7 +700,12 @@ TEST_CASE("CONVTRANSPOSE_ISA: caps to what the machine supports, anything else i
       {"baseline", &x86, true, Isa::kBaseline},
       {"avx2", &x86, true, Isa::kAvx2},
       {"avx512", &x86, true, Isa::kAvx512},
-      {"amx", &x86, true, Isa::kAvx512},
+      {"amx", &x86, false, {}},
+      {nullptr, &new_x86, true, Isa::kAmx},
+      {"amx", &new_x86, true, Isa::kAmx},
+      {"avx512", &new_x86, true, Isa::kAvx512},
+      {"avx2", &new_x86, true, Isa::kAvx2},
+      {"amx-bf16", &new_x86, false, {}},
       {"neon", &x86, false, {}},
       {"AVX2", &x86, false, {}},
       {"avx", &x86, false, {}},
@@ -719,6 +732,7 @@ TEST_CASE("CONVTRANSPOSE_ISA: caps to what the machine supports, anything else i
       CHECK(status.code == StatusCode::kInvalidArgument);
       CHECK(std::string(status.argument) == "CONVTRANSPOSE_ISA");
       CHECK(status.message.find(one.text) != std::string::npos);
+      for (const Isa isa : *one.supported) CHECK(status.message.find(isa_name(isa)) != std::string::npos);
     }
   }
 }

@@ -27,6 +27,7 @@ function check(report: () => FixtureReport): void {
         expect(report().runs[`${form}/${format}/gemm`]).toBeGreaterThan(20);
         expect(report().runs[`${form}/${format}/depthwise`]).toBeGreaterThan(20);
         expect(report().runs[`${form}/${format}/winograd`]).toBeGreaterThan(20);
+        if (report().isa === 'amx') expect(report().runs[`${form}/${format}/amx`]).toBeGreaterThan(80);
       }
     }
   });
@@ -41,14 +42,14 @@ function check(report: () => FixtureReport): void {
     expect(fixtures.filter((f) => isDepthwise(f) && declined.has(f.number)).map((f) => f.number)).toEqual([]);
   });
 
-  test('only gemm, winograd and depthwise declined', () => {
-    expect(Object.keys(report().declined).sort()).toEqual(['depthwise', 'gemm', 'winograd']);
+  test('only gemm, winograd, amx and depthwise declined', () => {
+    expect(Object.keys(report().declined).sort()).toEqual(['amx', 'depthwise', 'gemm', 'winograd']);
   });
 
   test('the kernels were those of the instruction set', () => {
     const { isa, counters } = report();
     const names = Object.keys(counters);
-    for (const algorithm of ['depthwise', 'direct-few', 'direct-wide', 'direct-channels', 'gemm', 'winograd']) {
+    for (const algorithm of ['depthwise', 'direct-few', 'direct-wide', 'direct-channels', 'gemm', 'winograd', ...(isa === 'amx' ? [isa] : [])]) {
       expect(names).toContainEqual(expect.stringMatching(`^${algorithm}/${isa}/`));
     }
     expect(names).toContainEqual(expect.stringMatching('^reference/'));
@@ -65,7 +66,8 @@ describe('fixtures in this process', () => {
   check(() => report);
 });
 
-describe.each(cpuInfo().supported)('fixtures with CONVTRANSPOSE_ISA=%s', (isa) => {
+// The best one has run above.
+describe.each(cpuInfo().supported.filter((isa) => isa !== cpuInfo().isa))('fixtures with CONVTRANSPOSE_ISA=%s', (isa) => {
   let report: FixtureReport;
   beforeAll(async () => {
     report = await runChildForJson<FixtureReport>('conformance/fixtures.child', { CONVTRANSPOSE_ISA: isa });

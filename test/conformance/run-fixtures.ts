@@ -1,22 +1,21 @@
 /** Holds every stored PyTorch result against every form, memory format and algorithm, in the process's instruction set. */
 import { cpuInfo } from '../../lib/index';
 import { loadNative } from '../../lib/native';
-import { compare } from '../support/bound';
+import { compare, termAllowance } from '../support/bound';
 import { oneSided } from '../support/data';
 import { define } from '../support/definition';
 import { loadFixtures, nameOf } from '../support/fixtures';
 import type { Fixture } from '../support/fixtures';
 import { forms, runForm } from '../support/forms';
-import type { AlgorithmChoice, Form } from '../support/forms';
+import type { AlgorithmChoice, Form, RunOptions } from '../support/forms';
 import { winogradAllowance } from '../support/winograd-bound';
 import { memoryFormats } from '../support/problem';
-import type { MemoryFormat } from '../support/problem';
 
 export interface FixtureReport {
   isa: string;
   /** Runs that were compared, by form, memory format and algorithm: 'module/channelsLast/direct'. */
   runs: Record<string, number>;
-  /** Runs that were refused, with their fixtures: by algorithm. */
+  /** Runs that were refused, with their fixtures (several times those of several precisions): by algorithm. */
   declined: Record<string, number[]>;
   /** Native counters of the kernels that ran. */
   counters: Record<string, number>;
@@ -25,10 +24,12 @@ export interface FixtureReport {
   failures: string[];
 }
 
+type Run = Required<Pick<RunOptions, 'algorithm' | 'memoryFormat'>> & Pick<RunOptions, 'precision'>;
+
 /** The first failures tell the story; thousands more would hide it. */
 const maxFailures = 25;
 
-const implemented: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'winograd', 'depthwise', 'reference'];
+const implemented: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'winograd', 'amx', 'depthwise', 'reference'];
 
 /** True where the gemm algorithm promises to run: exactly one tap reaches every output. */
 export function isGemm(f: Fixture): boolean {
@@ -58,20 +59,24 @@ export async function runFixtures(): Promise<FixtureReport> {
     const data = { input: fixture.input, weight: fixture.weight, bias: fixture.biasData };
     for (const format of memoryFormats) {
       for (const form of forms) {
-        for (const algorithm of implemented) await runOne(fixture, form, format, algorithm);
+        for (const algorithm of implemented) await runOne(fixture, form, { algorithm, memoryFormat: format });
+        // Few channels fill too little of what it multiplies; with a lower precision it takes more of them.
+        for (const precision of ['high', 'medium'] as const) await runOne(fixture, form, { algorithm: 'amx', memoryFormat: format, precision });
       }
     }
 
-    async function runOne(f: Fixture, form: Form, format: MemoryFormat, algorithm: AlgorithmChoice): Promise<void> {
+    async function runOne(f: Fixture, form: Form, run: Run): Promise<void> {
+      const { algorithm, memoryFormat, precision } = run;
       const fail = (what: string) => {
-        if (report.failures.length < maxFailures) report.failures.push(`${nameOf(f)} ${form} ${format} ${algorithm}: ${what}`);
+        if (report.failures.length < maxFailures) report.failures.push(`${nameOf(f)} ${form} ${JSON.stringify(run)}: ${what}`);
       };
       try {
-        const actual = await runForm(form, f, data, { algorithm, memoryFormat: format });
-        const { worst, failure } = compare(actual, expected, !oneSided(f.data), exactData(f), null, mayBeWinograd(algorithm) ? winograd : null);
+        const actual = await runForm(form, f, data, run);
+        const others = mayBeWinograd(algorithm) ? winograd : termAllowance(expected, !oneSided(f.data), precision);
+        const { worst, failure } = compare(actual, expected, !oneSided(f.data), exactData(f) && precision === undefined, null, others);
         if (failure !== null) fail(failure);
         report.worst[algorithm] = Math.max(report.worst[algorithm] ?? 0, worst);
-        const key = `${form}/${format}/${algorithm}`;
+        const key = `${form}/${memoryFormat}/${algorithm}`;
         report.runs[key] = (report.runs[key] ?? 0) + 1;
       } catch (error) {
         if ((error as { code?: string }).code === 'ERR_CONVTRANSPOSE_UNSUPPORTED') {

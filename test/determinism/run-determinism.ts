@@ -14,7 +14,7 @@ export interface DeterminismReport {
   failures: string[];
 }
 
-const choices: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'depthwise', 'reference'];
+const choices: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'winograd', 'amx', 'depthwise', 'reference'];
 const casesPerRank = 14;
 const maxFailures = 20;
 

@@ -2,6 +2,8 @@ import { describe, expect, test } from '@jest/globals';
 
 import { ConvTranspose2d, cpuInfo } from '../../lib/index';
 import { runChild, runChildForJson } from '../support/child';
+import { values } from '../support/data';
+import { product } from '../support/problem';
 import type { ExplainReport } from './run-explain';
 
 describe('explain()', () => {
@@ -11,7 +13,7 @@ describe('explain()', () => {
     expect(report.failures).toEqual([]);
     expect(report.suite).toBeGreaterThan(20);
     expect(report.compared).toBeGreaterThan(600);
-    for (const algorithm of ['depthwise', 'direct-few', 'direct-wide', 'direct-channels', 'gemm', 'reference']) {
+    for (const algorithm of ['depthwise', 'direct-few', 'direct-wide', 'direct-channels', 'gemm', 'reference', ...(isa === 'amx' ? [isa] : [])]) {
       expect(Object.keys(report.algorithms)).toContain(algorithm);
     }
   }, 300_000);
@@ -24,6 +26,27 @@ describe('explain()', () => {
     const x = { data: new Float32Array(256).fill(0.25), shape: [1, 4, 8, 8] };
     const exact = new ConvTranspose2d(4, 4, 4, { stride: 2, seed: 1 });
     expect([...layer.forward(x).data]).toEqual([...exact.forward(x).data]);
+  });
+
+  test.each([['high', 1e-5], ['medium', 5e-3]] as const)('precision %s runs as such where there are kernels, %p at most', (precision, most) => {
+    const options = { stride: 2, seed: 1 }; // one tap to a phase, so nothing for Winograd
+    const layer = new ConvTranspose2d(64, 64, 2, { ...options, precision });
+    const shape = [1, 64, 24, 24];
+    const { algorithm, precision: runs, kernels } = layer.explain(shape);
+    const amx = cpuInfo().isa === 'amx';
+    expect(runs).toBe(amx ? precision : 'highest');
+    if (amx) expect([algorithm, kernels[0]]).toEqual(['amx', expect.stringMatching(precision === 'high' ? /^amx\/amx\/bf16x3-/ : /^amx\/amx\/bf16-/)]);
+    const x = { data: values('mixed', 1, product(shape)), shape };
+    const exact = new ConvTranspose2d(64, 64, 2, { ...options, algorithm: 'reference' }).forward(x).data;
+    let squares = 0;
+    let errors = 0;
+    layer.forward(x).data.forEach((value, i) => {
+      squares += (exact[i] as number) ** 2;
+      errors += (value - (exact[i] as number)) ** 2;
+    });
+    const rms = Math.sqrt(errors / squares);
+    expect(rms).toBeLessThanOrEqual(most);
+    if (amx) expect(rms).toBeGreaterThan(most / 20); // so it did run as such
   });
 
   test('the reference is never chosen silently for a large problem', () => {
@@ -51,6 +74,7 @@ describe('explain()', () => {
 
   test.each([
     ['CONVTRANSPOSE_ISA', 'sse9'], ['CONVTRANSPOSE_ISA', process.arch === 'arm64' ? 'avx2' : 'neon'],
+    ...(cpuInfo().supported.includes('amx') ? [] : [['CONVTRANSPOSE_ISA', 'amx'] as const]),
     ['CONVTRANSPOSE_ALGORITHM', 'fastest'], ['CONVTRANSPOSE_NUM_THREADS', 'many'], ['CONVTRANSPOSE_NUM_THREADS', '0'],
   ])('%s=%s throws at first use, not at require', async (variable, value) => {
     const { status, stdout } = await runChild('explain/environment.child', { [variable]: value });

@@ -67,7 +67,7 @@ export function runExplain(): ExplainReport {
     const { problem, seed } = randomCase(rank, 40_000 + i);
     return { name: `random ${rank} ${seed}`, problem };
   }));
-  const choices: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'winograd', 'depthwise', 'reference'];
+  const choices: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'winograd', 'amx', 'depthwise', 'reference'];
   for (const { name, problem } of suite) {
     for (const memoryFormat of memoryFormats) compareOne(report, name, problem, { memoryFormat });
   }

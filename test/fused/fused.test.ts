@@ -117,7 +117,7 @@ describe.each(problems.map((p) => [problemText(p), p] as const))('%s', (_, p) =>
   test.each(memoryFormats)('activations and residual in one step and in two give the same bits, %s', async (memoryFormat) => {
     const input = inputTensor(p, data.input, memoryFormat);
     const added = residualTensor(memoryFormat);
-    for (const algorithm of ['auto', 'direct', 'winograd', 'depthwise', 'gemm'] satisfies AlgorithmChoice[]) {
+    for (const algorithm of ['auto', 'direct', 'winograd', 'amx', 'depthwise', 'gemm'] satisfies AlgorithmChoice[]) {
       const plainLayer = makeModule(p, data, { algorithm, memoryFormat });
       const outcome = await attempt(() => plainLayer.prepare(input.shape));
       if (outcome.code === 'ERR_CONVTRANSPOSE_UNSUPPORTED' && mayDecline(algorithm)) continue;

@@ -1,5 +1,6 @@
 /** A layer and its calls as the addon takes them: [1, channels, size, size] to [1, channels, 2*size, 2*size] with k4 s2 p1. */
 import { loadNative, type NativeFailure, type NativeLayer } from '../../lib/native';
+import { algorithms } from '../../lib/options';
 import { values } from '../support/data';
 
 const kernel = 4;
@@ -60,7 +61,7 @@ export function createLayer(p: Problem): NativeLayer {
 export function expectedOutput(p: Problem): Float32Array {
   const native = loadNative();
   const reference = p.call.slice();
-  reference[native.callFields.indexOf('algorithm')] = 5;
+  reference[native.callFields.indexOf('algorithm')] = algorithms.indexOf('reference');
   const out = new Float32Array(p.outLength);
   native.run(p.layer, reference, p.input, p.weight, p.bias, out, 1);
   return out;

@@ -308,6 +308,7 @@ export function wrongCalls(): WrongCall[] {
   // Forced algorithms that cannot run
   add('gemm where kernel and stride differ', 'UNSUPPORTED', 'algorithm', () => convTranspose2d(input, weight, bias, { algorithm: 'gemm' }));
   add('winograd', 'UNSUPPORTED', 'algorithm', () => convTranspose2d(input, weight, bias, { algorithm: 'winograd', invariant: true }));
+  add('amx', 'UNSUPPORTED', 'algorithm', () => convTranspose2d(input, weight, bias, { algorithm: 'amx', invariant: true }));
   add('depthwise with nine channels to a group', 'UNSUPPORTED', 'algorithm', () =>
     convTranspose2d(zeros([1, 9, 3, 3]), zeros([9, 2, 3, 3]), bias, { algorithm: 'depthwise' }));
 

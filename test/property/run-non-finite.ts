@@ -17,7 +17,7 @@ export interface NonFiniteReport {
   failures: string[];
 }
 
-const choices: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'winograd', 'depthwise', 'reference'];
+const choices: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'winograd', 'amx', 'depthwise', 'reference'];
 const casesPerRank = 60;
 const maxFailures = 20;
 

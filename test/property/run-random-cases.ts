@@ -1,7 +1,7 @@
 import { cpuInfo } from '../../lib/index';
 import type { Explanation } from '../../lib/index';
 import { loadNative } from '../../lib/native';
-import { compare } from '../support/bound';
+import { compare, termAllowance } from '../support/bound';
 import type { Clamp } from '../support/bound';
 import { Random, oneSided, values } from '../support/data';
 import { define } from '../support/definition';
@@ -30,11 +30,16 @@ export interface RandomReport {
 }
 
 /** Algorithms as the counters name them. */
-export const countedAlgorithms =
-  ['depthwise', 'direct-few', 'direct-wide', 'direct-channels', 'direct-residues', 'gemm', 'winograd', 'reference'] as const;
+const counted = ['depthwise', 'direct-few', 'direct-wide', 'direct-channels', 'direct-residues', 'gemm', 'winograd', 'reference'] as const;
+export type CountedAlgorithm = (typeof counted)[number] | 'amx';
+
+/** Those that an instruction set has. */
+export function countedAlgorithms(isa: string): readonly CountedAlgorithm[] {
+  return isa === 'amx' ? [...counted, 'amx'] : counted;
+}
 
 /** The memory formats that an algorithm is for. */
-export function formatsOf(algorithm: (typeof countedAlgorithms)[number]): readonly MemoryFormat[] {
+export function formatsOf(algorithm: CountedAlgorithm): readonly MemoryFormat[] {
   return algorithm === 'direct-residues' ? ['contiguous'] : memoryFormats;
 }
 
@@ -42,32 +47,33 @@ export function formatsOf(algorithm: (typeof countedAlgorithms)[number]): readon
 export const wantedCases = 300;
 
 /** What the algorithms cut into blocks, and how many runs must go over two of them and must end with a smaller one. */
-export const blockedAxes: readonly string[] = [
+const blockedAxes: readonly string[] = [
   ...['rows', 'columns'].map((axis) => `depthwise/${axis}`),
   ...['rows', 'columns'].map((axis) => `direct-few/${axis}`),
   ...['rows', 'columns', 'panel', 'channelChunk'].map((axis) => `direct-wide/${axis}`),
   ...['images', 'depths', 'rows', 'columns', 'panel', 'channelChunk'].map((axis) => `direct-channels/${axis}`),
   ...['pixels', 'panel', 'channelChunk'].map((axis) => `gemm/${axis}`),
 ];
+const blockedAxesOfAmx: readonly string[] = ['images', 'depths', 'rows', 'columns'].map((axis) => `amx/${axis}`);
 export const wantedOverTwoBlocks = 10;
 export const wantedTails = 5;
 
 /** Axes that too few runs have crossed. */
-export function uncrossedAxes({ overTwoBlocks, tails }: Pick<RandomReport, 'overTwoBlocks' | 'tails'>): string[] {
-  return blockedAxes.filter((axis) => (overTwoBlocks[axis] ?? 0) < wantedOverTwoBlocks || (tails[axis] ?? 0) < wantedTails);
+export function uncrossedAxes({ isa, overTwoBlocks, tails }: Pick<RandomReport, 'isa' | 'overTwoBlocks' | 'tails'>): string[] {
+  return [...blockedAxes, ...(isa === 'amx' ? blockedAxesOfAmx : [])].filter((axis) => (overTwoBlocks[axis] ?? 0) < wantedOverTwoBlocks || (tails[axis] ?? 0) < wantedTails);
 }
 
 /** Problems of a dimension after which the search for rarely chosen algorithms ends. */
 const maxProblems = 4000;
 const maxFailures = 10;
 
-const choices: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'winograd', 'depthwise', 'reference'];
+const choices: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'winograd', 'amx', 'depthwise', 'reference'];
 
 export function runRandomCases(): RandomReport {
   const report: RandomReport = { isa: cpuInfo().isa, problems: {}, runs: {}, kernels: [], overTwoBlocks: {}, tails: {}, worst: {}, failures: [] };
   const kernels = new Set<string>();
   for (const rank of [1, 2, 3]) {
-    const enough = () => countedAlgorithms.every((algorithm) =>
+    const enough = () => countedAlgorithms(report.isa).every((algorithm) =>
       formatsOf(algorithm).every((format) => (report.runs[`${algorithm}/${rank}d/${format}`] ?? 0) >= wantedCases));
     let seed = 0;
     while (!enough() && seed < maxProblems && report.failures.length < maxFailures) runInto(report, kernels, rank, seed++);
@@ -105,7 +111,8 @@ function runInto(report: RandomReport, kernels: Set<string>, rank: number, seed:
   for (const memoryFormat of memoryFormats) {
     for (const algorithm of choices) {
       const { options, clamp } = randomOptions(random);
-      if (algorithm === 'winograd') delete options.invariant;
+      if (algorithm === 'winograd' || algorithm === 'amx') delete options.invariant;
+      if (algorithm === 'amx' && options.workspaceLimit !== undefined) options.workspaceLimit *= 4; // or blocks were single pixels
       const run: RunOptions = { ...options, memoryFormat, algorithm };
       const style = random.pick(['functional', 'module', 'view'] as const);
       native.resetCounters();
@@ -126,14 +133,16 @@ function runInto(report: RandomReport, kernels: Set<string>, rank: number, seed:
         ran.add(name.slice(0, name.indexOf('/')));
         kernels.add(name);
       }
-      const high = run.precision === 'high';
-      const winograd = ran.has('winograd') ? winogradAllowance(problem, data.input, data.weight, expected, !oneSided(kind), high) : null;
-      const { worst, failure } = compare(actual, expected, !oneSided(kind), kind === 'integers' && !high, clamp, winograd);
+      const lower = run.precision !== undefined;
+      const others = ran.has('winograd') ? winogradAllowance(problem, data.input, data.weight, expected, !oneSided(kind), lower) :
+        ran.has('amx') ? termAllowance(expected, !oneSided(kind), run.precision) : null;
+      const { worst, failure } = compare(actual, expected, !oneSided(kind), kind === 'integers' && !lower, clamp, others);
       if (failure !== null) report.failures.push(`${failure}: ${kind} data, ${style}, ${failureText(rank, seed, problem, run)}`);
-      for (const counted of ran) {
-        const key = `${counted}/${rank}d/${memoryFormat}`;
+      for (const name of ran) {
+        const key = `${name}/${rank}d/${memoryFormat}`;
         report.runs[key] = (report.runs[key] ?? 0) + 1;
-        report.worst[counted] = Math.max(report.worst[counted] ?? 0, worst);
+        const how = name === 'amx' && lower ? `amx ${run.precision}` : name;
+        report.worst[how] = Math.max(report.worst[how] ?? 0, worst);
       }
       // What ran must be what was asked for.
       const wrong = [...ran].filter((name) => algorithm !== 'auto' && !name.startsWith(algorithm));
@@ -152,7 +161,7 @@ function failureText(rank: number, seed: number, problem: Problem, run: RunOptio
 function randomOptions(random: Random): { options: RunOptions; clamp: Clamp | null } {
   const options: RunOptions = { numThreads: random.int(1, 3) };
   if (random.chance(0.2)) options.invariant = true;
-  if (random.chance(0.3)) options.precision = 'high';
+  if (random.chance(0.3)) options.precision = random.pick(['high', 'high', 'medium']);
   // Little scratch memory makes small blocks.
   if (random.chance(0.3)) options.workspaceLimit = random.pick([8, 16, 32, 64]) * 1024;
   let clamp: Clamp | null = null;

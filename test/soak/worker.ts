@@ -63,7 +63,7 @@ function makeScene(): Scene {
     bias: problem.bias ? values(kind, stream + 2, problem.outChannels) : null,
   };
   const run: RunOptions = {
-    algorithm: random.pick<AlgorithmChoice>(['auto', 'auto', 'auto', 'direct', 'gemm', 'winograd', 'depthwise', 'reference']),
+    algorithm: random.pick<AlgorithmChoice>(['auto', 'auto', 'auto', 'direct', 'gemm', 'winograd', 'amx', 'depthwise', 'reference']),
     memoryFormat: random.pick<MemoryFormat>(['contiguous', 'channelsLast']),
     numThreads: random.int(1, 4),
     invariant: random.chance(0.2),

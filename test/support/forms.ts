@@ -10,11 +10,11 @@ export type Form = 'functional' | 'functionalAsync' | 'module' | 'moduleAsync';
 export const forms: readonly Form[] = ['functional', 'functionalAsync', 'module', 'moduleAsync'];
 
 /** The words of the `algorithm` option. */
-export const algorithmChoices = ['auto', 'direct', 'gemm', 'reference', 'winograd', 'depthwise'] as const;
+export const algorithmChoices = ['auto', 'direct', 'gemm', 'reference', 'winograd', 'amx', 'depthwise'] as const;
 
-/** Those that are made for some layers only, and refuse the others. */
+/** Those that are made for some layers or processors only, and refuse the others. */
 export function mayDecline(algorithm: AlgorithmChoice | undefined): boolean {
-  return algorithm === 'gemm' || algorithm === 'winograd' || algorithm === 'depthwise';
+  return algorithm === 'gemm' || algorithm === 'winograd' || algorithm === 'amx' || algorithm === 'depthwise';
 }
 export type AlgorithmChoice = (typeof algorithmChoices)[number];
 

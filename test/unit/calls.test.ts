@@ -46,7 +46,7 @@ describe('functional forms', () => {
       },
       call: {
         batch: 2, in0: 1, in1: 5, in2: 6, padBegin0: 0, padBegin1: 1, padBegin2: 2, out0: 1, out1: 10, out2: 19, format: 0,
-        activation: 0, lower: -1, upper: 1, alpha: 0, precision: 2, algorithm: 5, invariant: 1, weightsReused: 0, workspaceLimit: 4096,
+        activation: 0, lower: -1, upper: 1, alpha: 0, precision: 2, algorithm: 6, invariant: 1, weightsReused: 0, workspaceLimit: 4096,
       },
       threads: 3,
     }]);

@@ -130,7 +130,7 @@ describe('words', () => {
   it('are exact, with a suggestion', () => {
     expect(toWord('gemm', 'algorithm', options.algorithms)).toBe('gemm');
     expect(refusal(() => toWord('wino', 'algorithm', options.algorithms)).message).toBe(
-      "algorithm: expected one of 'auto', 'direct', 'gemm', 'winograd', 'depthwise', 'reference' (did you mean 'winograd'?), got \"wino\"");
+      "algorithm: expected one of 'auto', 'direct', 'gemm', 'winograd', 'amx', 'depthwise', 'reference' (did you mean 'winograd'?), got \"wino\"");
     expect(refusal(() => toWord(Object('gemm'), 'algorithm', options.algorithms)).code).toBe('ERR_CONVTRANSPOSE_INVALID_TYPE');
   });
 });
@@ -167,7 +167,7 @@ describe('CONVTRANSPOSE_ALGORITHM', () => {
   it('is the default of the option', () => {
     expect(parsed(undefined)).toBe(0);
     expect(parsed('')).toBe(0);
-    expect(parsed('reference')).toBe(5);
+    expect(parsed('reference')).toBe(6);
     expect(parsed('reference', { algorithm: 'direct' })).toBe(1);
     expect(parsed('nonsense', { algorithm: 'direct' })).toBe(1);
     expect(refusal(() => parsed('nonsense'))).toMatchObject({ code: 'ERR_CONVTRANSPOSE_INVALID_VALUE', argument: 'CONVTRANSPOSE_ALGORITHM' });

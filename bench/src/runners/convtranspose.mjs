@@ -17,7 +17,7 @@ export const cpuInfo = () => convtranspose.cpuInfo();
  * @property {number} threads
  * @property {'contiguous' | 'channelsLast'} memoryFormat
  * @property {'highest' | 'high' | 'medium'} precision
- * @property {'auto' | 'direct' | 'gemm' | 'winograd' | 'depthwise' | 'reference'} algorithm
+ * @property {'auto' | 'direct' | 'gemm' | 'winograd' | 'amx' | 'depthwise' | 'reference'} algorithm
  */
 
 /**

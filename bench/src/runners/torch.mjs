@@ -15,7 +15,7 @@ export const SIDES = /** @type {const} */ (['torch', 'torchGradient']);
 const script = fileURLToPath(new URL('torch_helper.py', import.meta.url));
 
 /** Debian's OpenBLAS takes processors that it does not know for very old ones; this names the nearest that it knows. */
-const OPENBLAS_CORE = /** @type {Record<string, string>} */ ({ avx512: 'SkylakeX', avx2: 'Haswell' });
+const OPENBLAS_CORE = /** @type {Record<string, string>} */ ({ amx: 'SkylakeX', avx512: 'SkylakeX', avx2: 'Haswell' });
 
 /** The Fortran reference, two orders slower than any library that is meant for use. */
 const REFERENCE_BLAS = /^libblas\.so[.\d]*$/;

@@ -48,7 +48,7 @@ Problem any_problem(Bytes& bytes) {
   if (bytes.chance(4)) c.invariant = true;
   if (bytes.chance(4)) c.weights_reused = false;
   if (bytes.chance(3)) c.workspace_limit = size_of_any(bytes, 256) * 64;
-  c.algorithm = static_cast<AlgorithmChoice>(bytes.chance(2) ? bytes.pick(0, 5) : 0);
+  c.algorithm = static_cast<AlgorithmChoice>(bytes.chance(2) ? bytes.pick(0, 6) : 0);
   c.precision = static_cast<Precision>(bytes.pick(0, 2));
   return p;
 }
@@ -87,7 +87,8 @@ std::string fuzz_plan(const std::uint8_t* data, std::size_t size) {
   CacheInfo caches;
   caches.l1d = std::size_t{4096} << bytes.pick(0, 5);
   caches.l2 = caches.l1d << bytes.pick(0, 6);
-  const WeightFacts facts{!bytes.chance(6)};
+  const int weights = bytes.byte();
+  const WeightFacts facts{weights % 6 != 5, weights < 224 ? 0 : (weights - 240) * 7};
   const Problem p = any_problem(bytes);
   if (!validate(p.layer, p.call).ok()) return "";
   if (p.weights_elements() > kMostWeights || p.layer.out_channels > kMostWeights) return "";

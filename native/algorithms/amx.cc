@@ -1,0 +1,535 @@
+// Products by a unit for matrices of bfloat16 numbers, from floats split into terms (kernels/kernel.h): with three terms the
+// results are as good as those of the direct kernels, since a product keeps more bits than a float has and its sums are
+// shorter; with two they are for precision 'high', with one for 'medium'.
+//
+// For every phase an ordinary convolution: matrices of 16 positions and 32 channels of the input, times matrices of weights.
+// A block of the input stays in the second-level cache, split: [block of 32 channels][term][position][channel], so that a
+// position is a line and a shift by a tap is aligned. Where images are small and there are many, they are the innermost
+// part of a position. Few output channels would leave the matrices of weights almost empty: then their columns are the
+// residues of all strides, if the kernel is a multiple of these (pack/term_weights.h).
+//
+// The unit counts subnormal numbers as zero and there are no terms of numbers near the largest float, so inputs are
+// multiplied by 2^kInputExponent and the weights brought near 2^kWeightExponent; sums are multiplied back, exactly. Inputs
+// of 2^kInputExponent and more, infinities and NaNs are left to the direct kernels.
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <cstring>
+#include <optional>
+
+#include "algorithms/algorithm.h"
+#include "algorithms/amx_blocks.h"
+#include "algorithms/cost_model.h"
+#include "algorithms/limits.h"
+#include "algorithms/pixel_blocks.h"
+#include "algorithms/pixel_store.h"
+#include "algorithms/residue_store.h"
+#include "pack/input.h"
+#include "pack/term_weights.h"
+#include "problem/checked.h"
+#include "problem/phases.h"
+
+namespace convtranspose {
+namespace {
+
+constexpr int kInputExponent = 30;
+constexpr int kWeightExponent = 40;
+constexpr int kMinWeightExponent = -50;  // of the largest weight, so that the factor back is a normal number
+constexpr int kMaxWeightExponent = 17;   // and so is the last bit of the smallest one, 2^-149, when it is brought up
+constexpr std::int64_t kTermKernelPoints = 4096;
+constexpr std::int64_t kTransposedPixels = 64;  // at a time, of contiguous input
+// Cycles to store outputs of residues, and a row of them.
+constexpr double kResiduePerFloat = 0.35;
+constexpr double kResidueRow = 50.0;
+
+int terms_for(Precision precision) { return precision == Precision::kHighest ? 3 : precision == Precision::kHigh ? 2 : 1; }
+
+class AmxExecution final : public Execution {
+ public:
+  // `computed`: request, with the problem that the columns of the weights belong to. `residues`: where outputs go if these
+  // are residues.
+  AmxExecution(const PlanRequest& request, const PlanRequest& computed, const PhaseSet& phase_set, TermWeights form,
+               const AmxBlocks& blocking, const ResidueStore* residues)
+      : problem_(computed.problem),
+        table_(request.kernels),
+        phases_(phase_set),
+        form_(std::move(form)),
+        b_(blocking),
+        store_(computed, phases_.dim[2].count()),
+        residues_(residues == nullptr ? std::nullopt : std::optional<ResidueStore>(*residues)),
+        blocks_(all_pixels(problem_, phases_), b_, problem_.layer.groups),
+        units_(phases_.dim[0].count() * phases_.dim[1].count() * static_cast<std::int64_t>(form_.panels().size())),
+        scale_(std::ldexp(1.0f, request.weights.exponent - kWeightExponent - kInputExponent)) {
+    for (const Panel& panel : form_.panels()) widest_ = std::max(widest_, panel.width);
+    list_taps();
+    const double outputs = static_cast<double>(request.problem.dst_elements());
+    double store = outputs * (cost::kStorePerFloat + (store_.contiguous() ? cost::kTransposePerFloat : 0.0));
+    if (residues_) {
+      store = outputs * kResiduePerFloat + outputs / static_cast<double>(request.problem.call.out[2]) * kResidueRow;
+    }
+    parts_ = parts_per_block(blocks_.count(), b_.cycles, units_);
+    estimated_seconds = (static_cast<double>(blocks_.count()) * b_.cycles + store) / cost::kClock;
+    phases = 1;
+    for (int d = 0; d < kSpatialDims; ++d) {
+      phases *= residues_ ? std::min(request.problem.layer.stride[d], request.problem.call.out[d]) : phases_.dim[d].count();
+    }
+    precision = form_.terms() == 3 ? Precision::kHighest : form_.terms() == 2 ? Precision::kHigh : Precision::kMedium;
+    list_kernels();
+    this->blocking = {{"terms", form_.terms()},       {"images", b_.images},
+                      {"depths", b_.depths},          {"rows", b_.rows},
+                      {"columns", b_.columns},        {"interleaved", b_.interleaved ? 1 : 0},
+                      {"residues", residues_ ? 1 : 0}};
+    notes.push_back("inputs that hold an infinity, a NaN or a magnitude of 2^" + std::to_string(kInputExponent) +
+                    " or more run as algorithm 'direct'");
+  }
+
+  const PackedForm* packed_form() const override { return &form_; }
+  std::int64_t tasks(int) const override { return blocks_.count() * parts_; }
+  std::size_t workspace_bytes() const override {
+    return static_cast<std::size_t>(b_.block_elements) * sizeof(std::uint16_t) +
+           static_cast<std::size_t>(tile_floats() + scratch_floats()) * sizeof(float);
+  }
+
+  void run_task(const RunArgs& args, int, std::int64_t task, Workspace workspace) const noexcept override {
+    const std::int64_t block = task / parts_;
+    const std::int64_t part = task % parts_;
+    const PixelBlocks::Origin origin = blocks_.origin(block);
+    Scratch scratch;
+    scratch.split = reinterpret_cast<std::uint16_t*>(workspace.data);
+    scratch.tile = reinterpret_cast<float*>(scratch.split + b_.block_elements);
+    scratch.rest = scratch.tile + tile_floats();
+    scratch.used = workspace.used;
+    if (*workspace.tag != block) {
+      *workspace.tag = -1;
+      if (!split_block(args, origin, scratch)) {
+        args.refused->store(true, std::memory_order_relaxed);
+        return;
+      }
+      *workspace.tag = block;
+    }
+    table_->terms->begin();
+    // All rows of phases of a panel one after the other: those which share lines of the output write them while they are
+    // near.
+    const std::int64_t rows = phases_.dim[0].count() * phases_.dim[1].count();
+    for (std::int64_t unit = units_ * part / parts_; unit < units_ * (part + 1) / parts_; ++unit) {
+      run_unit(args, origin, unit % rows, form_.panels()[static_cast<std::size_t>(unit / rows)], scratch);
+    }
+    table_->terms->end();
+    if (residues_) {
+      residues_->finish(args);
+    } else {
+      store_.finish(args);
+    }
+  }
+
+ private:
+  struct Scratch {
+    std::uint16_t* split;
+    float* tile;  // [pixel][phase along the width][panel width]
+    float* rest;  // positions before they are split, rows before they are stored
+    KernelSet* used;
+  };
+
+  std::int64_t tile_floats() const { return b_.tile_pixels * phases_.dim[2].count() * widest_; }
+  std::int64_t scratch_floats() const {
+    const std::int64_t rows =
+        residues_ ? residues_->scratch_floats(b_.tile_pixels, widest_) : store_.scratch_floats(b_.tile_pixels, widest_);
+    return std::max<std::int64_t>(rows, kTransposedPixels * kTermBlock);
+  }
+  std::int64_t term_stride() const { return b_.positions * kTermBlock; }
+  std::int64_t channel_stride() const { return form_.terms() * term_stride(); }
+
+  void list_taps() {
+    for (const Phase1d& d : phases_.dim[0].phases) {
+      for (const Phase1d& h : phases_.dim[1].phases) {
+        for (const Phase1d& w : phases_.dim[2].phases) {
+          std::vector<std::ptrdiff_t> offsets;
+          for (const Tap1d& td : d.taps) {
+            for (const Tap1d& th : h.taps) {
+              for (const Tap1d& tw : w.taps) {
+                offsets.push_back(kTermBlock * ((td.offset - phases_.dim[0].min_offset) * b_.stride_d +
+                                                (th.offset - phases_.dim[1].min_offset) * b_.stride_h +
+                                                (tw.offset - phases_.dim[2].min_offset) * b_.stride_w));
+              }
+            }
+          }
+          tap_offsets_.push_back(std::move(offsets));
+        }
+      }
+    }
+  }
+  const std::vector<std::ptrdiff_t>& taps(std::int64_t fd, std::int64_t fh, std::int64_t fw) const {
+    return tap_offsets_[static_cast<std::size_t>((fd * phases_.dim[1].count() + fh) * phases_.dim[2].count() + fw)];
+  }
+
+  // Row of the kernel for so many rows and columns of matrices in the table.
+  int kernel_row(int rows, std::int64_t columns) const {
+    constexpr int kSizes = 5;  // for each number of terms
+    return (form_.terms() - 1) * kSizes + (rows == 4 ? kSizes - 1 : (rows - 1) * 2 + static_cast<int>(columns) - 1);
+  }
+
+  // Whole blocks and those at the end of every extent, and the same of the tiles in them.
+  void list_kernels() {
+    if (phases_.dim[2].computed_sizes().empty()) return;
+    const auto ends = [](std::int64_t extent, std::int64_t block, std::int64_t tile) {
+      std::vector<std::int64_t> sizes;
+      for (const std::int64_t size : {std::min(extent, block), (extent - 1) % block + 1}) {
+        sizes.push_back(std::min(size, tile));
+        sizes.push_back((size - 1) % tile + 1);
+      }
+      std::sort(sizes.begin(), sizes.end());
+      sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
+      return sizes;
+    };
+    for (const std::int64_t images : ends(problem_.call.batch, b_.images, b_.tile.images)) {
+      for (const std::int64_t columns : ends(phases_.dim[2].max_size(), b_.columns, b_.tile.columns)) {
+        for (const std::int64_t depth : phases_.dim[0].computed_sizes()) {
+          for (const std::int64_t height : phases_.dim[1].computed_sizes()) {
+            for (const std::int64_t depths : ends(depth, b_.depths, b_.tile.depths)) {
+              for (const std::int64_t rows : ends(height, b_.rows, b_.tile.rows)) {
+                const std::int64_t matrices = amx_matrices(b_, {images, depths, rows, columns});
+                for (const Panel& panel : form_.panels()) {
+                  const std::int64_t width = panel.width / kTermSquare;
+                  for (std::int64_t left = matrices; left > 0; left -= amx_rows(left, width)) {
+                    kernels.set(static_cast<std::size_t>(term_number(*table_, kernel_row(amx_rows(left, width), width))));
+                  }
+                }
+              }
+            }
+          }
+        }
+      }
+    }
+  }
+
+  // ---- Input ----------------------------------------------------------------------------------------------------------
+
+  bool split_block(const RunArgs& args, const PixelBlocks::Origin& origin, const Scratch& scratch) const {
+    bool fine = true;
+    const std::int64_t images = std::min(b_.images, problem_.call.batch - origin.image);
+    const std::int64_t channels = problem_.in_channels_per_group();
+    for (std::int64_t c = 0; c < channels; c += kTermBlock) {
+      std::uint16_t* const dst = scratch.split + c / kTermBlock * channel_stride();
+      for (std::int64_t i = 0; i < images; ++i) {
+        const InputView view = input_view(problem_, args.src, origin.image + i, origin.group);
+        for (std::int64_t d = 0; d < b_.box[0]; ++d) {
+          for (std::int64_t h = 0; h < b_.box[1]; ++h) {
+            const std::int64_t at = i * b_.stride_image + d * b_.stride_d + h * b_.stride_h;
+            fine = split_row(view, c, origin.d + phases_.dim[0].min_offset + d, origin.h + phases_.dim[1].min_offset + h,
+                             origin.w + phases_.dim[2].min_offset, dst + at * kTermBlock, scratch.rest) &&
+                   fine;
+          }
+        }
+      }
+    }
+    return fine;
+  }
+
+  void zero(std::uint16_t* dst, std::int64_t begin, std::int64_t end) const {
+    for (int k = 0; k < form_.terms(); ++k, dst += term_stride()) {
+      if (b_.stride_w == 1 && end > begin) {
+        std::memset(dst + begin * kTermBlock, 0, static_cast<std::size_t>((end - begin) * kTermBlock) * sizeof *dst);
+        continue;
+      }
+      for (std::int64_t w = begin; w < end; ++w) {
+        std::memset(dst + w * b_.stride_w * kTermBlock, 0, kTermBlock * sizeof *dst);
+      }
+    }
+  }
+
+  // The channels from c on of a row of the box, the first of which is input position (d, h, w): any may lie outside.
+  bool split_row(const InputView& view, std::int64_t c, std::int64_t d, std::int64_t h, std::int64_t w, std::uint16_t* dst,
+                 float* transposed) const {
+    const std::int64_t columns = b_.box[2];
+    const bool inside = d >= 0 && d < view.in[0] && h >= 0 && h < view.in[1];
+    const std::int64_t begin = inside ? std::clamp<std::int64_t>(-w, 0, columns) : columns;
+    const std::int64_t end = inside ? std::clamp<std::int64_t>(view.in[2] - w, begin, columns) : columns;
+    zero(dst, 0, begin);
+    zero(dst, end, columns);
+    TermSplitArgs call;
+    call.channels = std::min<std::int64_t>(kTermBlock, view.channels - c);
+    call.terms = form_.terms();
+    call.dst_stride = b_.stride_w * kTermBlock;
+    call.term_stride = term_stride();
+    call.scale = static_cast<float>(1 << kInputExponent);
+    call.limit = static_cast<float>(1 << kInputExponent);
+    const std::int64_t position = (d * view.in[1] + h) * view.in[2] + w;
+    if (!store_.contiguous()) {
+      call.src = view.data + (position + begin) * view.pixel_stride + c;
+      call.src_stride = view.pixel_stride;
+      call.rows = end - begin;
+      call.dst = dst + begin * call.dst_stride;
+      return table_->terms->split(&call);
+    }
+    const std::int64_t plane = problem_.in_points();
+    call.src = transposed;
+    call.src_stride = kTermBlock;
+    bool fine = true;
+    for (std::int64_t at = begin; at < end; at += kTransposedPixels) {
+      call.rows = std::min(kTransposedPixels, end - at);
+      call.dst = dst + at * call.dst_stride;
+      const TransposeArgs transpose{
+          view.data + c * plane + position + at, plane, transposed, kTermBlock, call.channels, call.rows};
+      table_->transpose(&transpose);
+      fine = table_->terms->split(&call) && fine;
+    }
+    return fine;
+  }
+
+  // ---- Products -------------------------------------------------------------------------------------------------------
+
+  // One panel for all phases along the width, for the row of phases `phase_row`.
+  void run_unit(const RunArgs& args, const PixelBlocks::Origin& origin, std::int64_t phase_row, const Panel& panel,
+                const Scratch& scratch) const {
+    const std::int64_t fd = phase_row / phases_.dim[1].count();
+    const std::int64_t fh = phase_row % phases_.dim[1].count();
+    const Phase1d& depth = phases_.dim[0].phases[static_cast<std::size_t>(fd)];
+    const Phase1d& height = phases_.dim[1].phases[static_cast<std::size_t>(fh)];
+    const PixelExtents whole{std::min(b_.images, problem_.call.batch - origin.image),
+                             std::min(b_.depths, depth.size - origin.d), std::min(b_.rows, height.size - origin.h),
+                             std::min(b_.columns, phases_.dim[2].max_size() - origin.w)};
+    if (whole.depths <= 0 || whole.rows <= 0) return;
+    const PixelBlocks tiles(whole, b_.tile, 1);
+    for (std::int64_t t = 0; t < tiles.count(); ++t) {
+      const PixelBlocks::Origin at = tiles.origin(t);
+      run_tile(args, origin, fd, fh, panel, at,
+               {std::min(b_.tile.images, whole.images - at.image), std::min(b_.tile.depths, whole.depths - at.d),
+                std::min(b_.tile.rows, whole.rows - at.h), std::min(b_.tile.columns, whole.columns - at.w)},
+               scratch);
+    }
+  }
+
+  // The pixels `e` of the block from `at` on.
+  void run_tile(const RunArgs& args, const PixelBlocks::Origin& origin, std::int64_t fd, std::int64_t fh, const Panel& panel,
+                const PixelBlocks::Origin& at, const PixelExtents& e, const Scratch& scratch) const {
+    const AmxRuns runs = amx_runs(b_, e);
+    const std::int64_t pixels = amx_tile_pixels(b_, e);
+    const std::uint16_t* const src = scratch.split + kTermBlock * (at.image * b_.stride_image + at.d * b_.stride_d +
+                                                                   at.h * b_.stride_h + at.w * b_.stride_w);
+    for (std::int64_t fw = 0; fw < phases_.dim[2].count(); ++fw) {
+      compute(args, origin.group, fd, fh, fw, panel, e, runs, pixels, src, scratch);
+    }
+    if (residues_) {
+      residues_->begin_tile(panel, scratch.tile, pixels, scratch.rest);
+    } else {
+      store_.begin_tile(args, panel, scratch.tile, pixels, scratch.rest);
+    }
+    PixelRow row{0, origin.group, 0, 0, origin.w + at.w, e.columns, 0};
+    for (std::int64_t i = 0; i < e.images; ++i) {
+      for (std::int64_t d = 0; d < e.depths; ++d) {
+        for (std::int64_t h = 0; h < e.rows; ++h) {
+          row.image = origin.image + at.image + i;
+          row.od =
+              phases_.dim[0].phases[static_cast<std::size_t>(fd)].first + problem_.layer.stride[0] * (origin.d + at.d + d);
+          row.oh =
+              phases_.dim[1].phases[static_cast<std::size_t>(fh)].first + problem_.layer.stride[1] * (origin.h + at.h + h);
+          row.first = first_pixel(e, runs, i, d, h);
+          if (residues_) {
+            residues_->store(args, panel, row, pixels, scratch.rest);
+          } else {
+            store_.store(args, panel, row, pixels, scratch.tile, scratch.rest);
+          }
+        }
+      }
+    }
+  }
+
+  // Where the pixels of a row begin in the tile.
+  std::int64_t first_pixel(const PixelExtents& e, const AmxRuns& runs, std::int64_t i, std::int64_t d,
+                           std::int64_t h) const {
+    if (b_.interleaved) return ((i * e.depths + d) * e.rows + h) * e.columns;
+    const std::int64_t at[3] = {i, d, h};
+    const std::int64_t extent[3] = {e.images, e.depths, e.rows};
+    const std::int64_t stride[3] = {b_.stride_image, b_.stride_d, b_.stride_h};
+    std::int64_t run = 0, within = 0;
+    for (int k = 0; k < 3; ++k) {
+      if (k < runs.merged) run = run * extent[k] + at[k];
+      if (k >= runs.merged) within += at[k] * stride[k];
+    }
+    return run * runs.pitch + within;
+  }
+
+  // Calls visit(position of the split block, pixel of the tile) for every matrix of positions.
+  template <typename Visit>
+  void for_each_matrix(const PixelExtents& e, const AmxRuns& runs, Visit visit) const {
+    if (b_.interleaved) {
+      const std::int64_t of_image = e.depths * e.rows * e.columns;
+      for (std::int64_t i = 0; i < e.images; i += kTermSquare) {
+        std::int64_t pixel = i * of_image;
+        for (std::int64_t d = 0; d < e.depths; ++d) {
+          for (std::int64_t h = 0; h < e.rows; ++h) {
+            for (std::int64_t w = 0; w < e.columns; ++w) {
+              visit(i + d * b_.stride_d + h * b_.stride_h + w * b_.stride_w, pixel++);
+            }
+          }
+        }
+      }
+      return;
+    }
+    const std::int64_t images = runs.merged > 0 ? e.images : 1;
+    const std::int64_t depths = runs.merged > 1 ? e.depths : 1;
+    const std::int64_t rows = runs.merged > 2 ? e.rows : 1;
+    std::int64_t pixel = 0;
+    for (std::int64_t i = 0; i < images; ++i) {
+      for (std::int64_t d = 0; d < depths; ++d) {
+        for (std::int64_t h = 0; h < rows; ++h, pixel += runs.pitch) {
+          const std::int64_t first = i * b_.stride_image + d * b_.stride_d + h * b_.stride_h;
+          for (std::int64_t j = 0; j < runs.count; j += kTermSquare) visit(first + j, pixel + j);
+        }
+      }
+    }
+  }
+
+  void compute(const RunArgs& args, std::int64_t group, std::int64_t fd, std::int64_t fh, std::int64_t fw,
+               const Panel& panel, const PixelExtents& e, const AmxRuns& runs, std::int64_t pixels,
+               const std::uint16_t* split, const Scratch& scratch) const {
+    const std::int64_t pixel_stride = phases_.dim[2].count() * panel.width;
+    float* const tile = scratch.tile + fw * panel.width;
+    const auto& offsets = taps(fd, fh, fw);
+    if (offsets.empty()) {
+      for (std::int64_t i = 0; i < pixels; ++i) {
+        std::memset(tile + i * pixel_stride, 0, static_cast<std::size_t>(panel.width) * sizeof(float));
+      }
+      return;
+    }
+    const auto* const terms = reinterpret_cast<const std::uint16_t*>(args.weights);
+    const std::uint16_t* weights = terms + form_.offset(group, phases_.dim[0].phases[static_cast<std::size_t>(fd)].residue,
+                                                        phases_.dim[1].phases[static_cast<std::size_t>(fh)].residue, panel,
+                                                        phases_.dim[2].phases[static_cast<std::size_t>(fw)].residue);
+    TermArgs call;
+    call.src_term_stride = term_stride();
+    call.src_channel_stride = channel_stride();
+    call.tap_offset = offsets.data();
+    call.taps = static_cast<std::int64_t>(offsets.size());
+    call.tile_stride = b_.interleaved ? e.depths * e.rows * e.columns * pixel_stride : pixel_stride;
+    call.scale = scale_;
+    const std::int64_t width = panel.width / kTermSquare;
+    const int rows_at_once = amx_rows(kMostTermRows, width);
+    const std::int64_t most = amx_channel_chunk(call.taps);
+    for (std::int64_t c = 0; c < form_.channel_blocks(); c += most) {
+      const std::uint16_t* const src = split + c * channel_stride();
+      call.channel_blocks = std::min(most, form_.channel_blocks() - c);
+      call.weights = weights;
+      call.accumulate = c > 0;
+      weights += call.channel_blocks * call.taps * kTermBlock * panel.width * form_.terms();
+      int held = 0;
+      const auto run = [&](int rows) {
+        const int kernel = kernel_row(rows, width);
+        table_->terms->multiply[kernel].fn(&call);
+        scratch.used->set(static_cast<std::size_t>(term_number(*table_, kernel)));
+        held -= rows;
+        for (int r = 0; r < held; ++r) {
+          call.src[r] = call.src[r + rows];
+          call.tile[r] = call.tile[r + rows];
+        }
+      };
+      for_each_matrix(e, runs, [&](std::int64_t position, std::int64_t pixel) {
+        call.src[held] = src + position * kTermBlock;
+        call.tile[held] = tile + pixel * pixel_stride;
+        if (++held == rows_at_once) run(rows_at_once);
+      });
+      while (held > 0) run(amx_rows(held, width));
+    }
+  }
+
+  Problem problem_;
+  const KernelTable* table_;
+  PhaseSet phases_;
+  TermWeights form_;
+  AmxBlocks b_;
+  PixelStore store_;                      // of channels,
+  std::optional<ResidueStore> residues_;  // or of residues
+  PixelBlocks blocks_;
+  std::int64_t units_;                                    // (phase row, panel) pairs of a block
+  std::int64_t parts_ = 1;                                // tasks per block
+  std::int64_t widest_ = 0;                               // panel
+  float scale_;                                           // of sums, back to what inputs and weights were
+  std::vector<std::vector<std::ptrdiff_t>> tap_offsets_;  // [phase], in elements
+};
+
+class Amx final : public Algorithm {
+ public:
+  const char* name() const override { return "amx"; }
+  AlgorithmChoice choice() const override { return AlgorithmChoice::kAmx; }
+  SumOrder order() const override { return SumOrder::kTerms; }
+
+  std::unique_ptr<Execution> plan(const PlanRequest& request, Decline* decline) const override {
+    decline->reason = decline_phased(request);
+    if (decline->reason.empty()) decline->reason = decline_amx(request);
+    if (!decline->reason.empty()) return nullptr;
+    std::unique_ptr<Execution> best;
+    for (const TermColumns columns : {TermColumns::kChannels, TermColumns::kResidues}) {
+      if (columns == TermColumns::kResidues && !can_use_residues(request.problem)) continue;
+      std::unique_ptr<Execution> execution = plan_columns(request, columns, decline);
+      if (execution == nullptr) continue;
+      if (best == nullptr || execution->estimated_seconds < best->estimated_seconds) best = std::move(execution);
+    }
+    return best;
+  }
+
+ private:
+  static bool can_use_residues(const Problem& problem) {
+    const LayerSpec& layer = problem.layer;
+    bool residues = false;
+    for (int d = 0; d < kSpatialDims; ++d) {
+      if (layer.kernel[d] % layer.stride[d] != 0 || layer.dilation[d] != 1) return false;
+      residues = residues || layer.stride[d] > 1;
+    }
+    return residues && layer.stride[2] <= 2 * kTermSquare && problem.call.format == MemoryFormat::kContiguous;
+  }
+
+  static std::unique_ptr<Execution> plan_columns(const PlanRequest& request, TermColumns columns, Decline* decline) {
+    const Problem& problem = request.problem;
+    const int terms = terms_for(problem.call.precision);
+    const float scale = std::ldexp(1.0f, kWeightExponent - request.weights.exponent);
+    const TermWeights form(problem.layer, columns, terms, scale, *request.kernels->terms);
+    const double multiple = static_cast<double>(form.elements()) / static_cast<double>(problem.weights_elements());
+    if (multiple > (terms == 3 ? kMaxPackedMultiple : kMaxPackedMultipleHigh)) {
+      decline->reason = "too few channels per group: packed, its weights would take " +
+                        std::to_string(std::llround(multiple)) + " times their memory";
+      return nullptr;
+    }
+    PlanRequest computed = request;
+    std::optional<ResidueStore> residues;
+    if (columns == TermColumns::kResidues) {
+      residues.emplace(request);
+      computed.problem.layer = layer_of_columns(problem.layer, columns);
+      computed.problem.call.out = residues->size();
+      computed.problem.call.pad_begin = residues->first();
+    }
+    const PhaseSet phases = make_phases(computed.problem);
+    auto execution = std::make_unique<AmxExecution>(
+        request, computed, phases, form, choose_amx_blocks(computed, phases, form), residues ? &*residues : nullptr);
+    if (execution->workspace_bytes() > static_cast<std::size_t>(request.workspace_limit)) {
+      decline->for_workspace = true;
+      decline->reason = "one pixel of all input channels needs " + std::to_string(execution->workspace_bytes()) +
+                        " bytes of workspace, more than the limit of " + std::to_string(request.workspace_limit);
+      return nullptr;
+    }
+    return execution;
+  }
+
+  // Why this algorithm should not run the problem, or "".
+  static std::string decline_amx(const PlanRequest& request) {
+    const LayerSpec& layer = request.problem.layer;
+    if (request.kernels->terms == nullptr) return "there is no AMX, or CONVTRANSPOSE_ISA excludes it";
+    if (!request.weights.finite) return "the weights hold an infinity or a NaN";
+    if (request.weights.exponent > kMaxWeightExponent || request.weights.exponent < kMinWeightExponent) {
+      return "the largest weight is near 2^" + std::to_string(request.weights.exponent) +
+             ", where terms of products could overflow or vanish";
+    }
+    if (layer.kernel[0] * layer.kernel[1] * layer.kernel[2] > kTermKernelPoints) {
+      return "the kernel has more than " + std::to_string(kTermKernelPoints) + " positions";
+    }
+    return "";
+  }
+};
+
+}  // namespace
+
+const Algorithm& amx() {
+  static const Amx algorithm;
+  return algorithm;
+}
+
+}  // namespace convtranspose

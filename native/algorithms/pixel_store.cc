@@ -1,0 +1,139 @@
+#include "algorithms/pixel_store.h"
+
+#include <algorithm>
+
+#include "problem/checked.h"
+
+namespace convtranspose {
+namespace {
+
+constexpr std::int64_t kFloatsPerLine = 16;
+constexpr std::int64_t kFloatsPerSetPeriod = 256;  // channels a multiple of this apart would share few cache sets
+constexpr std::int64_t kMaxPanel = 256;
+constexpr std::int64_t kLongRow = 16;  // outputs from which on a row is transposed by itself
+
+constexpr float kZeros[kMaxPanel] = {};
+
+}  // namespace
+
+PixelStore::PixelStore(const PlanRequest& request, std::int64_t phases_w)
+    : problem_(request.problem), finisher_(request.problem, *request.kernels), table_(request.kernels), phases_w_(phases_w) {
+  // Rows that share lines with others would be read again for each of them.
+  if (!contiguous() || problem_.call.out[2] % kFloatsPerLine != 0) return;
+  streaming_ = {streams(problem_, *table_, request.caches, kStreamSparse),
+                streams(problem_, *table_, request.caches, kStreamFresh)};
+}
+
+// Of a channel in the transposed tile.
+std::int64_t PixelStore::channel_stride(std::int64_t pixels) const {
+  const std::int64_t floats = round_up(phases_w_ * pixels, kFloatsPerLine);
+  return floats % kFloatsPerSetPeriod == 0 ? floats + kFloatsPerLine : floats;
+}
+
+std::int64_t PixelStore::scratch_floats(std::int64_t pixels, std::int64_t width) const {
+  return contiguous() ? width * channel_stride(pixels) + kFloatsPerLine * 4 : 0;  // row stores read a vector beyond
+}
+
+// Past the caches only whole lines can be stored from a transposed tile.
+bool PixelStore::in_one_pass(const RunArgs& args) const {
+  if (problem_.call.out[2] < kLongRow) return false;
+  return !streaming_.now(args.fresh) || (table_->transpose_store_past != nullptr && !finisher_.follows(args) &&
+                                         problem_.call.out[2] % kFloatsPerLine == 0 && is_line(args.dst));
+}
+
+void PixelStore::begin_tile(const RunArgs& args, const Panel& panel, const float* tile, std::int64_t pixels,
+                            float* scratch) const {
+  if (!contiguous() || in_one_pass(args)) return;
+  const TransposeArgs transpose{tile, panel.width, scratch, channel_stride(pixels), phases_w_ * pixels, panel.rows};
+  table_->transpose(&transpose);
+}
+
+std::int64_t PixelStore::outputs(const PixelRow& row) const {
+  const std::int64_t stride_w = problem_.layer.stride[2];
+  return std::min(row.columns * stride_w, problem_.call.out[2] - row.j0 * stride_w);
+}
+
+void PixelStore::store(const RunArgs& args, const Panel& panel, const PixelRow& row, std::int64_t pixels, const float* tile,
+                       float* scratch) const {
+  if (!contiguous()) {
+    store_channels_last(args, panel, row, tile);
+  } else if (in_one_pass(args)) {
+    store_in_one_pass(args, panel, row, tile);
+  } else {
+    store_contiguous(args, panel, row, pixels, scratch);
+  }
+}
+
+std::ptrdiff_t PixelStore::first_output(const Panel& panel, const PixelRow& row) const {
+  const Dims& out = problem_.call.out;
+  const std::int64_t channel = row.group * problem_.out_channels_per_group() + panel.first;
+  return (row.image * problem_.layer.out_channels + channel) * problem_.out_points() + (row.od * out[1] + row.oh) * out[2] +
+         row.j0 * problem_.layer.stride[2];
+}
+
+void PixelStore::store_in_one_pass(const RunArgs& args, const Panel& panel, const PixelRow& row, const float* tile) const {
+  const std::int64_t plane = problem_.out_points();
+  const std::int64_t first_channel = row.group * problem_.out_channels_per_group() + panel.first;
+  const std::ptrdiff_t index = first_output(panel, row);
+  TransposeStoreArgs call;
+  call.transpose = {
+      tile + row.first * phases_w_ * panel.width, panel.width, args.dst + index, plane, outputs(row), panel.rows};
+  call.bias = args.bias == nullptr ? kZeros : args.bias + first_channel;
+  call.epilogue = &finisher_.epilogue(args);
+  const bool past = streaming_.now(args.fresh) && is_line(call.transpose.dst);
+  (past ? table_->transpose_store_past : table_->transpose_store)(&call);
+  for (std::int64_t c = 0; c < panel.rows && finisher_.follows(args); ++c) {
+    finisher_.row(args, first_channel + c, call.transpose.dst + c * plane, index + c * plane, call.transpose.rows);
+  }
+}
+
+void PixelStore::store_contiguous(const RunArgs& args, const Panel& panel, const PixelRow& row, std::int64_t pixels,
+                                  float* scratch) const {
+  const std::int64_t plane = problem_.out_points();
+  const std::int64_t first_channel = row.group * problem_.out_channels_per_group() + panel.first;
+  const std::int64_t stride = channel_stride(pixels);
+  const bool stream = streaming_.now(args.fresh);
+  std::ptrdiff_t index = first_output(panel, row);
+  RowStoreArgs call;
+  call.phase_stride = 0;
+  call.phases = 1;  // they stand in the order of the outputs
+  call.count = outputs(row);
+  call.epilogue = &finisher_.epilogue(args);
+  for (std::int64_t c = 0; c < panel.rows; ++c, index += plane) {
+    float* const sums = scratch + c * stride + row.first * phases_w_;
+    float* const dst = args.dst + index;
+    call.tile = sums;
+    call.bias = args.bias == nullptr ? 0.0f : args.bias[first_channel + c];
+    const bool past = stream && is_line(dst) && !finisher_.follows(args);
+    call.dst = stream && !past ? sums : dst;
+    (past ? table_->row_store_past : table_->row_store)(&call);
+    finisher_.row(args, first_channel + c, call.dst, index, call.count);
+    if (stream && !past) stream_row(*table_, sums, call.count, dst);
+  }
+}
+
+void PixelStore::store_channels_last(const RunArgs& args, const Panel& panel, const PixelRow& row, const float* tile) const {
+  const Dims& out = problem_.call.out;
+  const std::int64_t out_channels = problem_.layer.out_channels;
+  const std::int64_t first_channel = row.group * problem_.out_channels_per_group() + panel.first;
+  PixelStoreArgs call;
+  call.tile = tile + row.first * phases_w_ * panel.width;
+  call.tile_stride = panel.width;
+  call.rows = outputs(row);
+  call.columns = panel.rows;
+  call.dst =
+      args.dst +
+      (((row.image * out[0] + row.od) * out[1] + row.oh) * out[2] + row.j0 * problem_.layer.stride[2]) * out_channels +
+      first_channel;
+  call.dst_stride = out_channels;
+  call.bias = args.bias == nullptr ? kZeros : args.bias + first_channel;
+  call.epilogue = &finisher_.epilogue(args);
+  table_->pixel_store(&call);
+  finisher_.pixels(args, first_channel, call.dst, call.dst_stride, call.dst - args.dst, call.rows, call.columns);
+}
+
+void PixelStore::finish(const RunArgs& args) const {
+  if (streaming_.now(args.fresh)) table_->stream_fence();
+}
+
+}  // namespace convtranspose

@@ -1,0 +1,264 @@
+// The term kernels for AMX, and what splits floats into terms with AVX-512 and its conversions to bfloat16.
+//
+// Matrices of inputs have positions as rows: one position is one line of the caches, so that any shift by a tap is aligned.
+// Four sums of matrices are kept in registers, with two matrices of inputs and two of weights; the terms of a step are
+// multiplied in an order that needs 14 loads for 24 products.
+
+// GCC's own header passes on a deliberately undefined vector in most intrinsics and then warns of it where it is inlined.
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC diagnostic ignored "-Wuninitialized"
+#pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
+#endif
+
+#include <immintrin.h>
+
+#include "kernels/kernel.h"
+#include "kernels/tables.h"
+
+namespace convtranspose {
+namespace amx {
+namespace {
+
+constexpr int kRowBytes = 64;
+
+struct TileConfig {
+  uint8_t palette;
+  uint8_t start_row;
+  uint8_t reserved[14];
+  uint16_t row_bytes[16];
+  uint8_t rows[16];
+};
+alignas(64) constexpr TileConfig kConfig = {1, 0, {}, {64, 64, 64, 64, 64, 64, 64, 64}, {16, 16, 16, 16, 16, 16, 16, 16}};
+
+void begin() { _tile_loadconfig(&kConfig); }
+void end() { _tile_release(); }
+
+// Tile registers, which are written out since the compilers' intrinsics want literals: sums 0, 1 (first row of matrices), 2
+// and 3 (second); inputs 4 and 5; weights 6 and 7.
+template <int kRows>
+inline void load_inputs(const uint16_t* a0, const uint16_t* a1) {
+  _tile_loadd(4, a0, kRowBytes);
+  if constexpr (kRows == 2) _tile_loadd(5, a1, kRowBytes);
+}
+
+template <int kColumns>
+inline void load_weights(const uint16_t* b) {
+  _tile_loadd(6, b, kRowBytes);
+  if constexpr (kColumns == 2) _tile_loadd(7, b + kTermElements, kRowBytes);
+}
+
+template <int kRows, int kColumns>
+inline void multiply_loaded() {
+  _tile_dpbf16ps(0, 4, 6);
+  if constexpr (kColumns == 2) _tile_dpbf16ps(1, 4, 7);
+  if constexpr (kRows == 2) _tile_dpbf16ps(2, 5, 6);
+  if constexpr (kRows == 2 && kColumns == 2) _tile_dpbf16ps(3, 5, 7);
+}
+
+// All products of one tap and block of channels; `at` is the distance between terms of the inputs.
+template <int kTerms, int kRows, int kColumns>
+inline void step(const uint16_t* a0, const uint16_t* a1, ptrdiff_t at, const uint16_t* b) {
+  constexpr ptrdiff_t kTerm = kColumns * kTermElements;
+  load_inputs<kRows>(a0, a1);
+  if constexpr (kTerms == 3) {
+    load_weights<kColumns>(b + 2 * kTerm);
+    multiply_loaded<kRows, kColumns>();
+  }
+  if constexpr (kTerms >= 2) {
+    load_weights<kColumns>(b + kTerm);
+    multiply_loaded<kRows, kColumns>();
+  }
+  load_weights<kColumns>(b);
+  multiply_loaded<kRows, kColumns>();
+  if constexpr (kTerms == 3) {
+    load_inputs<kRows>(a0 + 2 * at, a1 + 2 * at);
+    multiply_loaded<kRows, kColumns>();
+  }
+  if constexpr (kTerms >= 2) {
+    load_inputs<kRows>(a0 + at, a1 + at);
+    multiply_loaded<kRows, kColumns>();
+  }
+  if constexpr (kTerms == 3) {
+    load_weights<kColumns>(b + kTerm);
+    multiply_loaded<kRows, kColumns>();
+  }
+}
+
+// One column of four matrices: the terms of the weights stay in registers 5 to 7, those of the inputs pass through 4.
+template <int kTerms>
+inline void load_column(const uint16_t* b) {
+  _tile_loadd(5, b, kRowBytes);
+  if constexpr (kTerms >= 2) _tile_loadd(6, b + kTermElements, kRowBytes);
+  if constexpr (kTerms == 3) _tile_loadd(7, b + 2 * kTermElements, kRowBytes);
+}
+
+#define CONVTRANSPOSE_COLUMN_ROW(sum, a)                  \
+  do {                                                    \
+    _tile_loadd(4, a, kRowBytes);                         \
+    if constexpr (kTerms == 3) _tile_dpbf16ps(sum, 4, 7); \
+    if constexpr (kTerms >= 2) _tile_dpbf16ps(sum, 4, 6); \
+    _tile_dpbf16ps(sum, 4, 5);                            \
+    if constexpr (kTerms == 3) {                          \
+      _tile_loadd(4, (a) + 2 * at, kRowBytes);            \
+      _tile_dpbf16ps(sum, 4, 5);                          \
+    }                                                     \
+    if constexpr (kTerms >= 2) {                          \
+      _tile_loadd(4, (a) + at, kRowBytes);                \
+      _tile_dpbf16ps(sum, 4, 5);                          \
+    }                                                     \
+    if constexpr (kTerms == 3) _tile_dpbf16ps(sum, 4, 6); \
+  } while (false)
+
+template <int kTerms>
+inline void step_column(const uint16_t* const (&a)[4], ptrdiff_t shift, ptrdiff_t at, const uint16_t* b) {
+  load_column<kTerms>(b);
+  CONVTRANSPOSE_COLUMN_ROW(0, a[0] + shift);
+  CONVTRANSPOSE_COLUMN_ROW(1, a[1] + shift);
+  CONVTRANSPOSE_COLUMN_ROW(2, a[2] + shift);
+  CONVTRANSPOSE_COLUMN_ROW(3, a[3] + shift);
+}
+
+// sums: kRows x kColumns matrices, in this order, at 64-byte aligned memory.
+template <int kRows, int kColumns>
+inline void store_sums(const TermArgs& args, const float* sums) {
+  const __m512 scale = _mm512_set1_ps(args.scale);
+  for (int r = 0; r < kRows; ++r) {
+    float* tile = args.tile[r];
+    for (int i = 0; i < kTermSquare; ++i, tile += args.tile_stride) {
+      for (int j = 0; j < kColumns; ++j) {
+        const __m512 sum = _mm512_load_ps(sums + ((r * kColumns + j) * kTermSquare + i) * kTermSquare);
+        float* const to = tile + j * kTermSquare;
+        _mm512_storeu_ps(to, args.accumulate ? _mm512_fmadd_ps(scale, sum, _mm512_loadu_ps(to)) : _mm512_mul_ps(scale, sum));
+      }
+    }
+  }
+}
+
+template <int kTerms, int kRows, int kColumns>
+void multiply(const TermArgs* args) {
+  constexpr ptrdiff_t kStep = kTerms * kColumns * kTermElements;
+  constexpr int kSquare = kTermSquare * kTermSquare;
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  const ptrdiff_t at = args->src_term_stride;
+  const uint16_t* b = args->weights;
+  for (int64_t c = 0; c < args->channel_blocks; ++c) {
+    const ptrdiff_t channels = c * args->src_channel_stride;
+    if constexpr (kRows == 4) {
+      const uint16_t* const a[4] = {args->src[0] + channels, args->src[1] + channels, args->src[2] + channels,
+                                    args->src[3] + channels};
+      for (int64_t t = 0; t < args->taps; ++t, b += kStep) step_column<kTerms>(a, args->tap_offset[t], at, b);
+    } else {
+      const uint16_t* const a0 = args->src[0] + channels;
+      const uint16_t* const a1 = args->src[kRows - 1] + channels;
+      for (int64_t t = 0; t < args->taps; ++t, b += kStep) {
+        step<kTerms, kRows, kColumns>(a0 + args->tap_offset[t], a1 + args->tap_offset[t], at, b);
+      }
+    }
+  }
+  alignas(64) float sums[kRows * kColumns * kSquare];
+  if constexpr (kRows == 4) {
+    _tile_stored(0, sums, kRowBytes);
+    _tile_stored(1, sums + kSquare, kRowBytes);
+    _tile_stored(2, sums + 2 * kSquare, kRowBytes);
+    _tile_stored(3, sums + 3 * kSquare, kRowBytes);
+  } else {
+    _tile_stored(0, sums, kRowBytes);
+    if constexpr (kColumns == 2) _tile_stored(1, sums + kSquare, kRowBytes);
+    if constexpr (kRows == 2) _tile_stored(2, sums + kColumns * kSquare, kRowBytes);
+    if constexpr (kRows == 2 && kColumns == 2) _tile_stored(3, sums + 3 * kSquare, kRowBytes);
+  }
+  store_sums<kRows, kColumns>(*args, sums);
+}
+
+template <int kTerms, int kRows, int kColumns>
+constexpr TermKernel kernel(const char* name) {
+  return {name, kTerms, kRows, kColumns, multiply<kTerms, kRows, kColumns>};
+}
+
+// clang-format off
+constexpr TermKernel kMultiply[] = {
+    kernel<1, 1, 1>("bf16-1x1"), kernel<1, 1, 2>("bf16-1x2"), kernel<1, 2, 1>("bf16-2x1"), kernel<1, 2, 2>("bf16-2x2"),
+    kernel<1, 4, 1>("bf16-4x1"),
+    kernel<2, 1, 1>("bf16x3-1x1"), kernel<2, 1, 2>("bf16x3-1x2"), kernel<2, 2, 1>("bf16x3-2x1"), kernel<2, 2, 2>("bf16x3-2x2"),
+    kernel<2, 4, 1>("bf16x3-4x1"),
+    kernel<3, 1, 1>("bf16x6-1x1"), kernel<3, 1, 2>("bf16x6-1x2"), kernel<3, 2, 1>("bf16x6-2x1"), kernel<3, 2, 2>("bf16x6-2x2"),
+    kernel<3, 4, 1>("bf16x6-4x1"),
+};
+// clang-format on
+
+// ---- Terms ------------------------------------------------------------------------------------------------------------
+
+inline __m512 float_of(__m256i bf16) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bf16), 16)); }
+
+// As an integer, by which magnitudes compare: a NaN is larger than all numbers.
+inline __m512i magnitude(__m512 v) { return _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff)); }
+
+template <int kTerms>
+bool split_terms(const TermSplitArgs& args) {
+  const int64_t second = args.channels - kTermSquare;
+  const __mmask16 low_mask = static_cast<__mmask16>(second >= 0 ? 0xffff : (1u << args.channels) - 1);
+  const __mmask16 high_mask = static_cast<__mmask16>(second <= 0 ? 0 : (1u << second) - 1);
+  const __m512 scale = _mm512_set1_ps(args.scale);
+  __m512i largest = _mm512_setzero_si512();
+  for (int64_t i = 0; i < args.rows; ++i) {
+    const float* const src = args.src + i * args.src_stride;
+    uint16_t* dst = args.dst + i * args.dst_stride;
+    __m512 low = _mm512_maskz_loadu_ps(low_mask, src);
+    __m512 high = _mm512_maskz_loadu_ps(high_mask, src + kTermSquare);
+    largest = _mm512_max_epi32(largest, _mm512_max_epi32(magnitude(low), magnitude(high)));
+    low = _mm512_mul_ps(low, scale);
+    high = _mm512_mul_ps(high, scale);
+    for (int k = 0; k < kTerms; ++k, dst += args.term_stride) {
+      const __m512i term = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
+      _mm512_store_si512(dst, term);
+      if (k + 1 == kTerms) break;
+      low = _mm512_sub_ps(low, float_of(_mm512_castsi512_si256(term)));
+      high = _mm512_sub_ps(high, float_of(_mm512_extracti64x4_epi64(term, 1)));
+    }
+  }
+  return _mm512_cmpge_epi32_mask(largest, _mm512_castps_si512(_mm512_set1_ps(args.limit))) == 0;
+}
+
+bool split(const TermSplitArgs* args) {
+  if (args->terms == 3) return split_terms<3>(*args);
+  return args->terms == 2 ? split_terms<2>(*args) : split_terms<1>(*args);
+}
+
+// The nearest number with the upper half of a float's bits; ties to even.
+inline __m512i rounded(__m512 v) {
+  const __m512i bits = _mm512_castps_si512(v);
+  const __m512i odd = _mm512_and_si512(_mm512_srli_epi32(bits, 16), _mm512_set1_epi32(1));
+  return _mm512_and_si512(_mm512_add_epi32(_mm512_add_epi32(bits, odd), _mm512_set1_epi32(0x7fff)),
+                          _mm512_set1_epi32(static_cast<int>(0xffff0000u)));
+}
+
+void split_weights(const TermWeightsArgs* args) {
+  const int width = args->columns * kTermSquare;
+  const __m512 scale = _mm512_set1_ps(args->scale);
+  for (int column = 0; column < args->columns; ++column) {
+    for (int pair = 0; pair < kTermBlock / 2; ++pair) {
+      const float* const src = args->src + 2 * pair * width + column * kTermSquare;
+      __m512 even = _mm512_mul_ps(_mm512_loadu_ps(src), scale);
+      __m512 odd = _mm512_mul_ps(_mm512_loadu_ps(src + width), scale);
+      for (int k = 0; k < args->terms; ++k) {
+        const __m512i even_term = rounded(even), odd_term = rounded(odd);
+        uint16_t* const dst = args->dst + ((k * args->columns + column) * (kTermBlock / 2) + pair) * kTermBlock;
+        _mm512_storeu_si512(dst, _mm512_or_si512(odd_term, _mm512_srli_epi32(even_term, 16)));
+        even = _mm512_sub_ps(even, _mm512_castsi512_ps(even_term));
+        odd = _mm512_sub_ps(odd, _mm512_castsi512_ps(odd_term));
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace amx
+
+const TermKernels kAmxKernels = {
+    amx::kMultiply, sizeof(amx::kMultiply) / sizeof(TermKernel), amx::split, amx::split_weights, amx::begin, amx::end,
+};
+
+}  // namespace convtranspose

@@ -1,0 +1,123 @@
+#include "pack/term_weights.h"
+
+#include <algorithm>
+#include <cstring>
+
+#include "problem/checked.h"
+#include "problem/phases.h"
+
+namespace convtranspose {
+namespace {
+
+constexpr std::int64_t kMaxPanel = 2 * kTermSquare;
+
+LayerSpec whole_blocks(LayerSpec layer) {
+  layer.in_channels = layer.groups * round_up(layer.in_channels / layer.groups, kTermBlock);
+  return layer;
+}
+
+std::vector<Panel> panels_of(const LayerSpec& layer, const LayerSpec& columns) {
+  const std::int64_t count = columns.out_channels / columns.groups;
+  const std::int64_t together = columns.stride == layer.stride ? 1 : layer.stride[2];
+  if (together == 1) return split_panels(count, kMaxPanel, kTermSquare);
+  std::vector<Panel> panels;
+  const std::int64_t most = kMaxPanel / together * together;
+  for (std::int64_t first = 0, begin = 0; first < count; first += most) {
+    const std::int64_t rows = std::min(most, count - first);
+    panels.push_back({first, rows, round_up(rows, kTermSquare), begin});
+    begin += panels.back().width;
+  }
+  return panels;
+}
+
+}  // namespace
+
+LayerSpec layer_of_columns(const LayerSpec& layer, TermColumns columns) {
+  LayerSpec made = layer;
+  if (columns == TermColumns::kChannels) return made;
+  for (int d = 0; d < kSpatialDims; ++d) {
+    made.kernel[d] /= layer.stride[d];
+    made.stride[d] = 1;
+    made.out_channels *= layer.stride[d];
+  }
+  return made;
+}
+
+TermWeights::TermWeights(const LayerSpec& layer, TermColumns columns, int terms, float scale, const TermKernels& kernels)
+    : layer_(layer),
+      columns_(layer_of_columns(layer, columns)),
+      terms_(terms),
+      scale_(scale),
+      split_(kernels.split_weights),
+      channel_blocks_(ceil_div(layer.in_channels / layer.groups, kTermBlock)),
+      layout_(whole_blocks(columns_), panels_of(layer, columns_), kTermBlock),
+      key_("terms" + std::to_string(terms) + (columns == TermColumns::kResidues ? " residues " : " ") + layout_.key()) {
+  const Dims between{layer.kernel[1] * layer.kernel[2], layer.kernel[2], 1};
+  const Dims residues = columns == TermColumns::kResidues ? layer.stride : Dims{1, 1, 1};
+  for (int d = 0; d < kSpatialDims; ++d) {
+    taps_[d] = taps_by_residue(columns_.kernel[d], columns_.stride[d], columns_.dilation[d]);
+    for (auto& taps : taps_[d]) {
+      for (std::int64_t& tap : taps) tap *= residues[d] * between[d];
+    }
+  }
+  const std::int64_t outputs = layer.out_channels / layer.groups;
+  const std::int64_t kernel_points = layer.kernel[0] * between[0];
+  column_offset_.reserve(static_cast<std::size_t>(columns_.out_channels / columns_.groups));
+  for (std::int64_t rd = 0; rd < residues[0]; ++rd) {
+    for (std::int64_t rh = 0; rh < residues[1]; ++rh) {
+      for (std::int64_t co = 0; co < outputs; ++co) {
+        for (std::int64_t rw = 0; rw < residues[2]; ++rw) {
+          column_offset_.push_back(co * kernel_points + rd * between[0] + rh * between[1] + rw);
+        }
+      }
+    }
+  }
+}
+
+std::int64_t TermWeights::elements() const { return ceil_div(layout_.elements() * terms_, 2); }  // two to a float
+
+std::int64_t TermWeights::tasks() const {
+  return elements() == 0 ? 0 : layer_.groups * channel_blocks_ * static_cast<std::int64_t>(panels().size());
+}
+
+// One block of channels of one panel: its raw values are near each other for all taps.
+void TermWeights::pack_task(const float* weights, std::int64_t task, float* packed) const noexcept {
+  const std::int64_t count = static_cast<std::int64_t>(panels().size());
+  const Panel& panel = panels()[static_cast<std::size_t>(task % count)];
+  const std::int64_t block = task / count % channel_blocks_;
+  const std::int64_t group = task / count / channel_blocks_;
+  const std::int64_t channels = layer_.in_channels / layer_.groups;
+  const std::int64_t channel_floats =
+      layer_.out_channels / layer_.groups * layer_.kernel[0] * layer_.kernel[1] * layer_.kernel[2];
+  const std::int64_t first = block * kTermBlock;
+  const std::int64_t present = std::min<std::int64_t>(kTermBlock, channels - first);
+  const std::int64_t tap_elements = kTermBlock * panel.width * terms_;
+  const float* const from = weights + (group * channels + first) * channel_floats;
+  const std::int64_t* const offset_of = column_offset_.data() + panel.first;
+  auto* const terms = reinterpret_cast<std::uint16_t*>(packed);
+
+  alignas(64) float values[kTermBlock * kMaxPanel];
+  std::memset(values, 0, sizeof values);
+  TermWeightsArgs call{values, static_cast<int>(panel.width / kTermSquare), terms_, nullptr, scale_};
+  for (std::int64_t rd = 0; rd < columns_.stride[0]; ++rd) {
+    for (std::int64_t rh = 0; rh < columns_.stride[1]; ++rh) {
+      for (std::int64_t rw = 0; rw < columns_.stride[2]; ++rw) {
+        call.dst = terms + offset(group, rd, rh, panel, rw) + block * taps(rd, rh, rw) * tap_elements;
+        for (const std::int64_t kd : taps_[0][static_cast<std::size_t>(rd)]) {
+          for (const std::int64_t kh : taps_[1][static_cast<std::size_t>(rh)]) {
+            for (const std::int64_t kw : taps_[2][static_cast<std::size_t>(rw)]) {
+              const float* tap = from + kd + kh + kw;
+              for (std::int64_t c = 0; c < present; ++c, tap += channel_floats) {
+                for (std::int64_t j = 0; j < panel.rows; ++j) values[c * panel.width + j] = tap[offset_of[j]];
+              }
+              split_(&call);
+              call.dst += tap_elements;
+            }
+          }
+        }
+      }
+    }
+  }
+}
+
+}  // namespace convtranspose
