@@ -145,7 +145,7 @@ describe('explain', () => {
   });
 
   test('prints JSON for machines', async () => {
-    const { code, stdout } = await convtranspose(['explain', '--input-shape', '64,16', '--weight-shape', '64,32,4', '--stride', '2', '--padding', '1:0', '--json']);
+    const { code, stdout } = await convtranspose(['explain', '--input-shape', '64,16', '--weight-shape', '64,32,4', '--stride', '2', '--padding', '1:0', '--algorithm', 'direct', '--json']);
     expect(code).toBe(0);
     expect(JSON.parse(stdout)).toMatchObject({
       layer: { inChannels: 64, outChannels: 32, kernelSize: [4], stride: [2], padding: [[1, 0]], groups: 1 }, inputShape: [64, 16],
