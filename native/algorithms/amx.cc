@@ -59,6 +59,7 @@ class AmxExecution final : public Execution {
         residues_(residues == nullptr ? std::nullopt : std::optional<ResidueStore>(*residues)),
         blocks_(all_pixels(problem_, phases_), b_, problem_.layer.groups),
         units_(phases_.dim[0].count() * phases_.dim[1].count() * static_cast<std::int64_t>(form_.panels().size())),
+        chunk_(amx_channel_chunk(phases_)),
         scale_(std::ldexp(1.0f, request.weights.exponent - kWeightExponent - kInputExponent)) {
     for (const Panel& panel : form_.panels()) widest_ = std::max(widest_, panel.width);
     list_taps();
@@ -306,8 +307,11 @@ class AmxExecution final : public Execution {
     const std::int64_t pixels = amx_tile_pixels(b_, e);
     const std::uint16_t* const src = scratch.split + kTermBlock * (at.image * b_.stride_image + at.d * b_.stride_d +
                                                                    at.h * b_.stride_h + at.w * b_.stride_w);
-    for (std::int64_t fw = 0; fw < phases_.dim[2].count(); ++fw) {
-      compute(args, origin.group, fd, fh, fw, panel, e, runs, pixels, src, scratch);
+    // All phases for some channels after the other, so that these need to be near but once.
+    for (std::int64_t c = 0; c < form_.channel_blocks(); c += chunk_) {
+      for (std::int64_t fw = 0; fw < phases_.dim[2].count(); ++fw) {
+        compute(args, origin.group, fd, fh, fw, panel, e, runs, pixels, src, c, scratch);
+      }
     }
     if (residues_) {
       residues_->begin_tile(panel, scratch.tile, pixels, scratch.rest);
@@ -380,9 +384,10 @@ class AmxExecution final : public Execution {
     }
   }
 
+  // The sums of one phase over the blocks of channels [first, first + chunk_), which are added to those before.
   void compute(const RunArgs& args, std::int64_t group, std::int64_t fd, std::int64_t fh, std::int64_t fw,
                const Panel& panel, const PixelExtents& e, const AmxRuns& runs, std::int64_t pixels,
-               const std::uint16_t* split, const Scratch& scratch) const {
+               const std::uint16_t* split, std::int64_t first, const Scratch& scratch) const {
     const std::int64_t pixel_stride = phases_.dim[2].count() * panel.width;
     float* const tile = scratch.tile + fw * panel.width;
     const auto& offsets = taps(fd, fh, fw);
@@ -392,44 +397,40 @@ class AmxExecution final : public Execution {
       }
       return;
     }
-    const auto* const terms = reinterpret_cast<const std::uint16_t*>(args.weights);
-    const std::uint16_t* weights = terms + form_.offset(group, phases_.dim[0].phases[static_cast<std::size_t>(fd)].residue,
-                                                        phases_.dim[1].phases[static_cast<std::size_t>(fh)].residue, panel,
-                                                        phases_.dim[2].phases[static_cast<std::size_t>(fw)].residue);
     TermArgs call;
     call.src_term_stride = term_stride();
     call.src_channel_stride = channel_stride();
     call.tap_offset = offsets.data();
     call.taps = static_cast<std::int64_t>(offsets.size());
+    call.weights = reinterpret_cast<const std::uint16_t*>(args.weights) +
+                   form_.offset(group, phases_.dim[0].phases[static_cast<std::size_t>(fd)].residue,
+                                phases_.dim[1].phases[static_cast<std::size_t>(fh)].residue, panel,
+                                phases_.dim[2].phases[static_cast<std::size_t>(fw)].residue) +
+                   first * call.taps * kTermBlock * panel.width * form_.terms();
+    call.channel_blocks = std::min(chunk_, form_.channel_blocks() - first);
     call.tile_stride = b_.interleaved ? e.depths * e.rows * e.columns * pixel_stride : pixel_stride;
     call.scale = scale_;
+    call.accumulate = first > 0;
+    const std::uint16_t* const src = split + first * channel_stride();
     const std::int64_t width = panel.width / kTermSquare;
     const int rows_at_once = amx_rows(kMostTermRows, width);
-    const std::int64_t most = amx_channel_chunk(call.taps);
-    for (std::int64_t c = 0; c < form_.channel_blocks(); c += most) {
-      const std::uint16_t* const src = split + c * channel_stride();
-      call.channel_blocks = std::min(most, form_.channel_blocks() - c);
-      call.weights = weights;
-      call.accumulate = c > 0;
-      weights += call.channel_blocks * call.taps * kTermBlock * panel.width * form_.terms();
-      int held = 0;
-      const auto run = [&](int rows) {
-        const int kernel = kernel_row(rows, width);
-        table_->terms->multiply[kernel].fn(&call);
-        scratch.used->set(static_cast<std::size_t>(term_number(*table_, kernel)));
-        held -= rows;
-        for (int r = 0; r < held; ++r) {
-          call.src[r] = call.src[r + rows];
-          call.tile[r] = call.tile[r + rows];
-        }
-      };
-      for_each_matrix(e, runs, [&](std::int64_t position, std::int64_t pixel) {
-        call.src[held] = src + position * kTermBlock;
-        call.tile[held] = tile + pixel * pixel_stride;
-        if (++held == rows_at_once) run(rows_at_once);
-      });
-      while (held > 0) run(amx_rows(held, width));
-    }
+    int held = 0;
+    const auto run = [&](int rows) {
+      const int kernel = kernel_row(rows, width);
+      table_->terms->multiply[kernel].fn(&call);
+      scratch.used->set(static_cast<std::size_t>(term_number(*table_, kernel)));
+      held -= rows;
+      for (int r = 0; r < held; ++r) {
+        call.src[r] = call.src[r + rows];
+        call.tile[r] = call.tile[r + rows];
+      }
+    };
+    for_each_matrix(e, runs, [&](std::int64_t position, std::int64_t pixel) {
+      call.src[held] = src + position * kTermBlock;
+      call.tile[held] = tile + pixel * pixel_stride;
+      if (++held == rows_at_once) run(rows_at_once);
+    });
+    while (held > 0) run(amx_rows(held, width));
   }
 
   Problem problem_;
@@ -443,6 +444,7 @@ class AmxExecution final : public Execution {
   std::int64_t units_;                                    // (phase row, panel) pairs of a block
   std::int64_t parts_ = 1;                                // tasks per block
   std::int64_t widest_ = 0;                               // panel
+  std::int64_t chunk_;                                    // blocks of channels that a kernel call sums
   float scale_;                                           // of sums, back to what inputs and weights were
   std::vector<std::vector<std::ptrdiff_t>> tap_offsets_;  // [phase], in elements
 };

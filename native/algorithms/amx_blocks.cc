@@ -55,7 +55,15 @@ std::int64_t amx_tile_pixels(const AmxBlocks& b, const PixelExtents& e) {
   return count * runs.pitch;
 }
 
-std::int64_t amx_channel_chunk(std::int64_t taps) { return std::max<std::int64_t>(1, kMaxProducts / (kTermBlock * taps)); }
+std::int64_t amx_channel_chunk(const PhaseSet& phases) {
+  std::int64_t taps = 1;
+  for (const PhaseSet1d& dim : phases.dim) {
+    std::size_t most = 1;
+    for (const Phase1d& phase : dim.phases) most = std::max(most, phase.taps.size());
+    taps *= static_cast<std::int64_t>(most);
+  }
+  return std::max<std::int64_t>(1, kMaxProducts / (kTermBlock * taps));
+}
 
 namespace {
 
@@ -66,13 +74,14 @@ struct Work {
 };
 Work work_of(const PhaseSet& phases, const TermWeights& form) {
   Work work;
+  const double chunks = static_cast<double>(ceil_div(form.channel_blocks(), amx_channel_chunk(phases)));
   for (const Phase1d& d : phases.dim[0].phases) {
     for (const Phase1d& h : phases.dim[1].phases) {
       for (const Phase1d& w : phases.dim[2].phases) {
         const auto taps = static_cast<std::int64_t>(d.taps.size() * h.taps.size() * w.taps.size());
         if (taps == 0) continue;
         work.steps += static_cast<double>(taps * form.channel_blocks());
-        work.calls += static_cast<double>(ceil_div(form.channel_blocks(), amx_channel_chunk(taps)));
+        work.calls += chunks;
       }
     }
   }

@@ -44,8 +44,8 @@ inline std::int64_t amx_matrices(const AmxBlocks& blocks, const PixelExtents& ex
 // Matrices of positions that one kernel call multiplies by so many columns of matrices, with `left` to go.
 inline int amx_rows(std::int64_t left, std::int64_t columns) { return columns == 1 && left >= 4 ? 4 : left >= 2 ? 2 : 1; }
 
-// Blocks of 32 channels that one kernel call sums for so many taps.
-std::int64_t amx_channel_chunk(std::int64_t taps);
+// Blocks of 32 channels that one kernel call sums, for all phases.
+std::int64_t amx_channel_chunk(const PhaseSet& phases);
 
 // The cheapest blocks for request.problem.
 AmxBlocks choose_amx_blocks(const PlanRequest& request, const PhaseSet& phases, const TermWeights& form);

@@ -64,13 +64,13 @@ WinogradOutput::WinogradOutput(const Problem& problem, const KernelTable& table,
   std::int64_t most_channels = 1;
   for (const ChannelBlock& block : form.blocks()) most_channels = std::max(most_channels, block.channels);
   together_ = std::clamp<std::int64_t>(kFloatsTogether / tiles.product_floats, 1, most_channels);
-  for (std::int64_t r = 0; r < layer.stride[0] * layer.stride[1] * layer.stride[2]; ++r) {
-    const std::array<std::int64_t, kSpatialDims> residue{r / layer.stride[2] / layer.stride[1],
-                                                         r / layer.stride[2] % layer.stride[1], r % layer.stride[2]};
-    for (std::size_t c = 0; c < form.classes().size(); ++c) {
-      const auto& residues = form.classes()[c].residues;
-      const auto found = std::find(residues.begin(), residues.end(), residue);
-      if (found != residues.end()) place_.push_back({c, found - residues.begin()});
+  place_.resize(static_cast<std::size_t>(layer.stride[0] * layer.stride[1] * layer.stride[2]));
+  for (std::size_t c = 0; c < form.classes().size(); ++c) {
+    const auto& residues = form.classes()[c].residues;
+    for (std::size_t i = 0; i < residues.size(); ++i) {
+      const auto& [d, h, w] = residues[i];
+      place_[static_cast<std::size_t>((d * layer.stride[1] + h) * layer.stride[2] + w)] = {c,
+                                                                                           static_cast<std::ptrdiff_t>(i)};
     }
   }
 }
