@@ -20,7 +20,7 @@ constexpr std::int64_t kMaxTileBytes = 32 * 1024;  // in the first-level cache,
 constexpr std::int64_t kTilesInWorkspace = 8;      // and of so many would fill the workspace
 
 // Cycles, fitted to the native bench.
-constexpr double kProduct = 18.0;                  // of two matrices, while others are under way
+constexpr double kProduct = 17.5;                  // of two matrices, while others are under way
 constexpr double kProductAlone = 52.0;             // where each waits for the one before
 constexpr double kCall = 350.0;                    // sums to memory, multiplied back
 constexpr double kSplitPerFloat = 0.35;            // of a pixel's channels,

@@ -34,11 +34,9 @@ std::int64_t PixelStore::scratch_floats(std::int64_t pixels, std::int64_t width)
   return contiguous() ? width * channel_stride(pixels) + kFloatsPerLine * 4 : 0;  // row stores read a vector beyond
 }
 
-// Past the caches only whole lines can be stored from a transposed tile.
+// What passes by the caches is stored row by row: lines of many channels by turns took a tenth longer.
 bool PixelStore::in_one_pass(const RunArgs& args) const {
-  if (problem_.call.out[2] < kLongRow) return false;
-  return !streaming_.now(args.fresh) || (table_->transpose_store_past != nullptr && !finisher_.follows(args) &&
-                                         problem_.call.out[2] % kFloatsPerLine == 0 && is_line(args.dst));
+  return problem_.call.out[2] >= kLongRow && !streaming_.now(args.fresh);
 }
 
 void PixelStore::begin_tile(const RunArgs& args, const Panel& panel, const float* tile, std::int64_t pixels,
@@ -80,8 +78,7 @@ void PixelStore::store_in_one_pass(const RunArgs& args, const Panel& panel, cons
       tile + row.first * phases_w_ * panel.width, panel.width, args.dst + index, plane, outputs(row), panel.rows};
   call.bias = args.bias == nullptr ? kZeros : args.bias + first_channel;
   call.epilogue = &finisher_.epilogue(args);
-  const bool past = streaming_.now(args.fresh) && is_line(call.transpose.dst);
-  (past ? table_->transpose_store_past : table_->transpose_store)(&call);
+  table_->transpose_store(&call);
   for (std::int64_t c = 0; c < panel.rows && finisher_.follows(args); ++c) {
     finisher_.row(args, first_channel + c, call.transpose.dst + c * plane, index + c * plane, call.transpose.rows);
   }

@@ -405,8 +405,6 @@ struct KernelTable {
   PixelStoreFn pixel_store;
   TransposeFn transpose;
   TransposeStoreFn transpose_store;
-  // The same past the caches, for dst and a dst_stride that are whole lines (64 bytes). nullptr where a vector is no line.
-  TransposeStoreFn transpose_store_past;
   CopyRowsFn copy_rows;
   // dst[i] = src[i] for i in [0, count), past the caches: dst 64-byte aligned, count a multiple of 16. nullptr where the
   // instruction set has no such stores. Before anybody else may read, the thread that stored calls stream_fence.

@@ -61,6 +61,14 @@ CONVTRANSPOSE_INLINE Finish make_finish(const Epilogue& epilogue) {
 }
 CONVTRANSPOSE_INLINE Vec apply(const Finish& finish, Vec v) { return at_most(at_least(v, finish.lower), finish.upper); }
 
+// How whole vectors are stored.
+struct PlainStore {
+  CONVTRANSPOSE_INLINE void operator()(float* p, Vec v) const { store(p, v); }
+};
+struct StreamStore {
+  CONVTRANSPOSE_INLINE void operator()(float* p, Vec v) const { store_past(p, v); }
+};
+
 template <int kPhases, class Store, class Last>
 CONVTRANSPOSE_INLINE void row_store_phases(const RowStoreArgs* args, const Last& last) {
   const float* tile = args->tile;
@@ -187,10 +195,9 @@ void copy_rows(const CopyRowsArgs* args) {
   }
 }
 
-template <class Store>
 void transpose_store(const TransposeStoreArgs* args) {
   const Finish finish = make_finish(*args->epilogue);
-  transpose_with<Store>(args->transpose, [&](Vec v, int64_t j, int64_t columns) CONVTRANSPOSE_INLINE_LAMBDA {
+  transpose_with(args->transpose, [&](Vec v, int64_t j, int64_t columns) CONVTRANSPOSE_INLINE_LAMBDA {
     const float* const bias = args->bias + j;
     return apply(finish, add(v, columns == kLanes ? load(bias) : load_partial(bias, columns)));
   });
