@@ -73,12 +73,15 @@ describe('arbitrary problems and values', () => {
   }, 120_000);
 
   test('a scaled input gives a scaled output', async () => {
-    // Powers of two scale without rounding, so this holds to the bit.
+    // Powers of two scale without rounding, so this holds to the bit, if no sum on the way loses bits because it is subnormal:
+    // from 2^-50 on, all products are multiples of 2^-149.
+    const withoutTiny = (values: Float32Array) => values.map((v) => (Math.abs(v) < 2 ** -50 ? 0 : v));
     await fc.assert(fc.asyncProperty(problems.chain((p) => fc.tuple(fc.constant(p), dataFor(p))), async ([p, data]) => {
-      const once = await runForm('module', p, { ...data, bias: null });
-      const scaled = await runForm('module', p, { ...data, input: data.input.map((v) => 4 * v), bias: null });
+      const [input, weight] = [withoutTiny(data.input), withoutTiny(data.weight)];
+      const once = await runForm('module', p, { ...data, input, weight, bias: null });
+      const scaled = await runForm('module', p, { ...data, input: input.map((v) => 4 * v), weight, bias: null });
       once.forEach((value, i) => {
-        if (Math.abs(value) > 2 ** -100) expect(scaled[i]).toBe(4 * value);
+        if (value !== 0) expect(scaled[i]).toBe(4 * value);
       });
     }), { numRuns: 200 });
   }, 120_000);
