@@ -12,10 +12,9 @@
 // multiplied by 2^kInputExponent and the weights brought near 2^kWeightExponent; sums are multiplied back, exactly. Inputs
 // of 2^kInputExponent and more, infinities and NaNs are left to the direct kernels.
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <cstring>
-#include <optional>
+#include <memory>
 
 #include "algorithms/algorithm.h"
 #include "algorithms/amx_blocks.h"
@@ -46,40 +45,39 @@ int terms_for(Precision precision) { return precision == Precision::kHighest ? 3
 
 class AmxExecution final : public Execution {
  public:
-  // `computed`: request, with the problem that the columns of the weights belong to. `residues`: where outputs go if these
-  // are residues.
+  // `computed`: request, with the problem that the columns of the weights belong to. `store`: where its tiles go.
   AmxExecution(const PlanRequest& request, const PlanRequest& computed, const PhaseSet& phase_set, TermWeights form,
-               const AmxBlocks& blocking, const ResidueStore* residues)
+               TermColumns columns, const AmxBlocks& blocking, std::unique_ptr<TileStore> store)
       : problem_(computed.problem),
         table_(request.kernels),
         phases_(phase_set),
         form_(std::move(form)),
         b_(blocking),
-        store_(computed, phases_.dim[2].count()),
-        residues_(residues == nullptr ? std::nullopt : std::optional<ResidueStore>(*residues)),
+        store_(std::move(store)),
         blocks_(all_pixels(problem_, phases_), b_, problem_.layer.groups),
         units_(phases_.dim[0].count() * phases_.dim[1].count() * static_cast<std::int64_t>(form_.panels().size())),
         chunk_(amx_channel_chunk(phases_)),
         scale_(std::ldexp(1.0f, request.weights.exponent - kWeightExponent - kInputExponent)) {
     for (const Panel& panel : form_.panels()) widest_ = std::max(widest_, panel.width);
-    list_taps();
+    tap_offsets_ = tap_offsets(phases_, kTermBlock * b_.stride_d, kTermBlock * b_.stride_h, kTermBlock * b_.stride_w);
+    const bool residues = columns == TermColumns::kResidues;
     const double outputs = static_cast<double>(request.problem.dst_elements());
-    double store = outputs * (cost::kStorePerFloat + (store_.contiguous() ? cost::kTransposePerFloat : 0.0));
-    if (residues_) {
-      store = outputs * kResiduePerFloat + outputs / static_cast<double>(request.problem.call.out[2]) * kResidueRow;
-    }
+    const double rows = outputs / static_cast<double>(request.problem.call.out[2]);
+    const double store_cycles = residues
+                                    ? outputs * kResiduePerFloat + rows * kResidueRow
+                                    : outputs * (cost::kStorePerFloat + (contiguous() ? cost::kTransposePerFloat : 0.0));
     parts_ = parts_per_block(blocks_.count(), b_.cycles, units_);
-    estimated_seconds = (static_cast<double>(blocks_.count()) * b_.cycles + store) / cost::kClock;
+    estimated_seconds = (static_cast<double>(blocks_.count()) * b_.cycles + store_cycles) / cost::kClock;
     phases = 1;
     for (int d = 0; d < kSpatialDims; ++d) {
-      phases *= residues_ ? std::min(request.problem.layer.stride[d], request.problem.call.out[d]) : phases_.dim[d].count();
+      phases *= residues ? std::min(request.problem.layer.stride[d], request.problem.call.out[d]) : phases_.dim[d].count();
     }
     precision = form_.terms() == 3 ? Precision::kHighest : form_.terms() == 2 ? Precision::kHigh : Precision::kMedium;
     list_kernels();
-    this->blocking = {{"terms", form_.terms()},       {"images", b_.images},
-                      {"depths", b_.depths},          {"rows", b_.rows},
-                      {"columns", b_.columns},        {"interleaved", b_.interleaved ? 1 : 0},
-                      {"residues", residues_ ? 1 : 0}};
+    this->blocking = {{"terms", form_.terms()},      {"images", b_.images},
+                      {"depths", b_.depths},         {"rows", b_.rows},
+                      {"columns", b_.columns},       {"interleaved", b_.interleaved ? 1 : 0},
+                      {"residues", residues ? 1 : 0}};
     notes.push_back("inputs that hold an infinity, a NaN or a magnitude of 2^" + std::to_string(kInputExponent) +
                     " or more run as algorithm 'direct'");
   }
@@ -116,11 +114,7 @@ class AmxExecution final : public Execution {
       run_unit(args, origin, unit % rows, form_.panels()[static_cast<std::size_t>(unit / rows)], scratch);
     }
     table_->terms->end();
-    if (residues_) {
-      residues_->finish(args);
-    } else {
-      store_.finish(args);
-    }
+    store_->finish(args);
   }
 
  private:
@@ -131,34 +125,14 @@ class AmxExecution final : public Execution {
     KernelSet* used;
   };
 
+  bool contiguous() const { return problem_.call.format == MemoryFormat::kContiguous; }
   std::int64_t tile_floats() const { return b_.tile_pixels * phases_.dim[2].count() * widest_; }
   std::int64_t scratch_floats() const {
-    const std::int64_t rows =
-        residues_ ? residues_->scratch_floats(b_.tile_pixels, widest_) : store_.scratch_floats(b_.tile_pixels, widest_);
-    return std::max<std::int64_t>(rows, kTransposedPixels * kTermBlock);
+    return std::max<std::int64_t>(store_->scratch_floats(b_.tile_pixels, widest_), kTransposedPixels * kTermBlock);
   }
   std::int64_t term_stride() const { return b_.positions * kTermBlock; }
   std::int64_t channel_stride() const { return form_.terms() * term_stride(); }
 
-  void list_taps() {
-    for (const Phase1d& d : phases_.dim[0].phases) {
-      for (const Phase1d& h : phases_.dim[1].phases) {
-        for (const Phase1d& w : phases_.dim[2].phases) {
-          std::vector<std::ptrdiff_t> offsets;
-          for (const Tap1d& td : d.taps) {
-            for (const Tap1d& th : h.taps) {
-              for (const Tap1d& tw : w.taps) {
-                offsets.push_back(kTermBlock * ((td.offset - phases_.dim[0].min_offset) * b_.stride_d +
-                                                (th.offset - phases_.dim[1].min_offset) * b_.stride_h +
-                                                (tw.offset - phases_.dim[2].min_offset) * b_.stride_w));
-              }
-            }
-          }
-          tap_offsets_.push_back(std::move(offsets));
-        }
-      }
-    }
-  }
   const std::vector<std::ptrdiff_t>& taps(std::int64_t fd, std::int64_t fh, std::int64_t fw) const {
     return tap_offsets_[static_cast<std::size_t>((fd * phases_.dim[1].count() + fh) * phases_.dim[2].count() + fw)];
   }
@@ -169,38 +143,16 @@ class AmxExecution final : public Execution {
     return (form_.terms() - 1) * kSizes + (rows == 4 ? kSizes - 1 : (rows - 1) * 2 + static_cast<int>(columns) - 1);
   }
 
-  // Whole blocks and those at the end of every extent, and the same of the tiles in them.
   void list_kernels() {
-    if (phases_.dim[2].computed_sizes().empty()) return;
-    const auto ends = [](std::int64_t extent, std::int64_t block, std::int64_t tile) {
-      std::vector<std::int64_t> sizes;
-      for (const std::int64_t size : {std::min(extent, block), (extent - 1) % block + 1}) {
-        sizes.push_back(std::min(size, tile));
-        sizes.push_back((size - 1) % tile + 1);
-      }
-      std::sort(sizes.begin(), sizes.end());
-      sizes.erase(std::unique(sizes.begin(), sizes.end()), sizes.end());
-      return sizes;
-    };
-    for (const std::int64_t images : ends(problem_.call.batch, b_.images, b_.tile.images)) {
-      for (const std::int64_t columns : ends(phases_.dim[2].max_size(), b_.columns, b_.tile.columns)) {
-        for (const std::int64_t depth : phases_.dim[0].computed_sizes()) {
-          for (const std::int64_t height : phases_.dim[1].computed_sizes()) {
-            for (const std::int64_t depths : ends(depth, b_.depths, b_.tile.depths)) {
-              for (const std::int64_t rows : ends(height, b_.rows, b_.tile.rows)) {
-                const std::int64_t matrices = amx_matrices(b_, {images, depths, rows, columns});
-                for (const Panel& panel : form_.panels()) {
-                  const std::int64_t width = panel.width / kTermSquare;
-                  for (std::int64_t left = matrices; left > 0; left -= amx_rows(left, width)) {
-                    kernels.set(static_cast<std::size_t>(term_number(*table_, kernel_row(amx_rows(left, width), width))));
-                  }
-                }
-              }
-            }
-          }
+    const auto add = [&](const PixelExtents& tile) {
+      for (const Panel& panel : {form_.panels().front(), form_.panels().back()}) {  // all widths
+        const std::int64_t width = panel.width / kTermSquare;
+        for (std::int64_t left = amx_matrices(b_, tile); left > 0; left -= amx_rows(left, width)) {
+          kernels.set(static_cast<std::size_t>(term_number(*table_, kernel_row(amx_rows(left, width), width))));
         }
       }
-    }
+    };
+    for_each_block_size(problem_, phases_, b_, [&](const PixelExtents& block) { for_each_block_size(block, b_.tile, add); });
   }
 
   // ---- Input ----------------------------------------------------------------------------------------------------------
@@ -255,7 +207,7 @@ class AmxExecution final : public Execution {
     call.scale = static_cast<float>(1 << kInputExponent);
     call.limit = static_cast<float>(1 << kInputExponent);
     const std::int64_t position = (d * view.in[1] + h) * view.in[2] + w;
-    if (!store_.contiguous()) {
+    if (!contiguous()) {
       call.src = view.data + (position + begin) * view.pixel_stride + c;
       call.src_stride = view.pixel_stride;
       call.rows = end - begin;
@@ -313,11 +265,7 @@ class AmxExecution final : public Execution {
         compute(args, origin.group, fd, fh, fw, panel, e, runs, pixels, src, c, scratch);
       }
     }
-    if (residues_) {
-      residues_->begin_tile(panel, scratch.tile, pixels, scratch.rest);
-    } else {
-      store_.begin_tile(args, panel, scratch.tile, pixels, scratch.rest);
-    }
+    store_->begin_tile(args, panel, scratch.tile, pixels, scratch.rest);
     PixelRow row{0, origin.group, 0, 0, origin.w + at.w, e.columns, 0};
     for (std::int64_t i = 0; i < e.images; ++i) {
       for (std::int64_t d = 0; d < e.depths; ++d) {
@@ -328,11 +276,7 @@ class AmxExecution final : public Execution {
           row.oh =
               phases_.dim[1].phases[static_cast<std::size_t>(fh)].first + problem_.layer.stride[1] * (origin.h + at.h + h);
           row.first = first_pixel(e, runs, i, d, h);
-          if (residues_) {
-            residues_->store(args, panel, row, pixels, scratch.rest);
-          } else {
-            store_.store(args, panel, row, pixels, scratch.tile, scratch.rest);
-          }
+          store_->store(args, panel, row, pixels, scratch.tile, scratch.rest);
         }
       }
     }
@@ -438,8 +382,7 @@ class AmxExecution final : public Execution {
   PhaseSet phases_;
   TermWeights form_;
   AmxBlocks b_;
-  PixelStore store_;                      // of channels,
-  std::optional<ResidueStore> residues_;  // or of residues
+  std::unique_ptr<TileStore> store_;
   PixelBlocks blocks_;
   std::int64_t units_;                                    // (phase row, panel) pairs of a block
   std::int64_t parts_ = 1;                                // tasks per block
@@ -484,7 +427,7 @@ class Amx final : public Algorithm {
     const Problem& problem = request.problem;
     const int terms = terms_for(problem.call.precision);
     const float scale = std::ldexp(1.0f, kWeightExponent - request.weights.exponent);
-    const TermWeights form(problem.layer, columns, terms, scale, *request.kernels->terms);
+    TermWeights form(problem.layer, columns, terms, scale, *request.kernels->terms);
     const double multiple = static_cast<double>(form.elements()) / static_cast<double>(problem.weights_elements());
     if (multiple > (terms == 3 ? kMaxPackedMultiple : kMaxPackedMultipleHigh)) {
       decline->reason = "too few channels per group: packed, its weights would take " +
@@ -492,16 +435,19 @@ class Amx final : public Algorithm {
       return nullptr;
     }
     PlanRequest computed = request;
-    std::optional<ResidueStore> residues;
+    std::unique_ptr<TileStore> store;
     if (columns == TermColumns::kResidues) {
-      residues.emplace(request);
+      auto residues = std::make_unique<ResidueStore>(request);
       computed.problem.layer = layer_of_columns(problem.layer, columns);
       computed.problem.call.out = residues->size();
       computed.problem.call.pad_begin = residues->first();
+      store = std::move(residues);
     }
     const PhaseSet phases = make_phases(computed.problem);
-    auto execution = std::make_unique<AmxExecution>(
-        request, computed, phases, form, choose_amx_blocks(computed, phases, form), residues ? &*residues : nullptr);
+    if (store == nullptr) store = std::make_unique<PixelStore>(request, phases.dim[2].count());
+    const AmxBlocks blocks = choose_amx_blocks(computed, phases, form);
+    auto execution =
+        std::make_unique<AmxExecution>(request, computed, phases, std::move(form), columns, blocks, std::move(store));
     if (execution->workspace_bytes() > static_cast<std::size_t>(request.workspace_limit)) {
       decline->for_workspace = true;
       decline->reason = "one pixel of all input channels needs " + std::to_string(execution->workspace_bytes()) +

@@ -67,13 +67,15 @@ std::int64_t amx_channel_chunk(const PhaseSet& phases) {
 
 namespace {
 
-// What all phases together ask of a pair of matrices of positions, for one panel.
+// What is to be multiplied by each tile: for every panel, by all phases together.
 struct Work {
-  double steps = 0.0;  // taps and blocks of channels
-  double calls = 0.0;
+  double steps = 0.0;             // taps and blocks of channels
+  double calls = 0.0;             // of kernels
+  double panels[2] = {0.0, 0.0};  // with one column of matrices, with two
 };
 Work work_of(const PhaseSet& phases, const TermWeights& form) {
   Work work;
+  for (const Panel& panel : form.panels()) work.panels[panel.width / kTermSquare - 1] += 1.0;
   const double chunks = static_cast<double>(ceil_div(form.channel_blocks(), amx_channel_chunk(phases)));
   for (const Phase1d& d : phases.dim[0].phases) {
     for (const Phase1d& h : phases.dim[1].phases) {
@@ -96,9 +98,7 @@ double block_cycles(const PlanRequest& request, const Work& work, const TermWeig
   const double per_product = kProduct * kLoads[form.terms() - 1];
   const std::int64_t in_tile = amx_matrices(b, b.tile);
   const double tiles = static_cast<double>(PixelBlocks(b, b.tile, 1).count());
-  // Panels but for the last are as wide as the first.
-  const auto panel_cycles = [&](const Panel& panel) {
-    const std::int64_t width = panel.width / kTermSquare;
+  const auto panel_cycles = [&](std::int64_t width) {  // in columns of matrices
     const auto call = [&](std::int64_t sums) {
       return work.calls * kCall * static_cast<double>(sums) / 4 +
              work.steps * products * std::max(static_cast<double>(sums) * per_product, kProductAlone);
@@ -109,8 +109,7 @@ double block_cycles(const PlanRequest& request, const Work& work, const TermWeig
     }
     return tiles * cycles;
   };
-  double cycles = static_cast<double>(form.panels().size() - 1) * panel_cycles(form.panels().front()) +
-                  panel_cycles(form.panels().back());
+  double cycles = work.panels[0] * panel_cycles(1) + work.panels[1] * panel_cycles(2);
   const double l2 = static_cast<double>(request.caches.l2);
   const double split_bytes = static_cast<double>(b.block_elements) * 2.0;
   const double weight_bytes = static_cast<double>(form.elements()) * 4.0 / static_cast<double>(request.problem.layer.groups);

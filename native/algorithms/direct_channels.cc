@@ -4,7 +4,6 @@
 //
 // A block is some rows of one depth position, or several whole images of a batch when they are small.
 #include <algorithm>
-#include <array>
 #include <cstring>
 
 #include "algorithms/algorithm.h"
@@ -48,13 +47,12 @@ class DirectChannelsExecution final : public Execution {
         blocks_(all_pixels(problem_, phases_), b_, problem_.layer.groups) {
     units_ = phases_.dim[0].count() * phases_.dim[1].count() * static_cast<std::int64_t>(layout_.panels().size());
     widest_ = layout_.widest_panel();
-    list_taps();
-
+    const std::int64_t stride_h = b_.box[2] * b_.stride_pixel;
+    tap_offsets_ = tap_offsets(phases_, b_.box[1] * stride_h, stride_h, b_.stride_pixel);
     const double cycles = block_cycles(request);
     parts_ = parts_per_block(blocks_.count(), cycles, units_);
-    const bool last = problem_.call.format == MemoryFormat::kChannelsLast;
     const double store = static_cast<double>(problem_.dst_elements()) *
-                         (last ? cost::kStorePerFloat : cost::kTransposePerFloat + cost::kStorePerFloat);
+                         (store_.contiguous() ? cost::kTransposePerFloat + cost::kStorePerFloat : cost::kStorePerFloat);
     estimated_seconds = (static_cast<double>(blocks_.count()) * cycles + store) / cost::kClock;
     phases = phases_.dim[0].count() * phases_.dim[1].count() * phases_.dim[2].count();
     list_kernels();
@@ -107,51 +105,13 @@ class DirectChannelsExecution final : public Execution {
   std::int64_t transposed_floats() const { return store_.scratch_floats(b_.pixels(), widest_); }
   std::int64_t offsets_floats() const { return round_up(b_.pixels() * 2, kFloatsPerLine); }
 
-  void list_taps() {
-    const std::int64_t stride_h = b_.box[2] * b_.stride_pixel;
-    const std::int64_t stride_d = b_.box[1] * stride_h;
-    for (const Phase1d& d : phases_.dim[0].phases) {
-      for (const Phase1d& h : phases_.dim[1].phases) {
-        for (const Phase1d& w : phases_.dim[2].phases) {
-          std::vector<std::ptrdiff_t> offsets;
-          for (const Tap1d& td : d.taps) {
-            for (const Tap1d& th : h.taps) {
-              for (const Tap1d& tw : w.taps) {
-                offsets.push_back((td.offset - phases_.dim[0].min_offset) * stride_d +
-                                  (th.offset - phases_.dim[1].min_offset) * stride_h +
-                                  (tw.offset - phases_.dim[2].min_offset) * b_.stride_pixel);
-              }
-            }
-          }
-          tap_offsets_.push_back(std::move(offsets));
-        }
-      }
-    }
-  }
-
-  // Whole blocks and those at the end of every extent.
   void list_kernels() {
-    if (phases_.dim[2].computed_sizes().empty()) return;
-    const auto ends = [](std::int64_t extent, std::int64_t block) {
-      return std::array<std::int64_t, 2>{std::min(extent, block), (extent - 1) % block + 1};
-    };
     const std::vector<std::int64_t> widths = layout_.distinct_widths();
-    const auto add = [&](std::int64_t pixels) {
-      for_each_tile(pixels, [&](std::int64_t, std::int64_t rows) {
+    for_each_block_size(problem_, phases_, b_, [&](const PixelExtents& e) {
+      for_each_tile(e.pixels(), [&](std::int64_t, std::int64_t rows) {
         for (const std::int64_t width : widths) kernels.set(kernels_.number(kernels_.pick(rows, width)));
       });
-    };
-    for (const std::int64_t images : ends(problem_.call.batch, b_.images)) {
-      for (const std::int64_t columns : ends(phases_.dim[2].max_size(), b_.columns)) {
-        for (const std::int64_t depth : phases_.dim[0].computed_sizes()) {
-          for (const std::int64_t height : phases_.dim[1].computed_sizes()) {
-            for (const std::int64_t depths : ends(depth, b_.depths)) {
-              for (const std::int64_t rows : ends(height, b_.rows)) add(images * depths * rows * columns);
-            }
-          }
-        }
-      }
-    }
+    });
   }
 
   // Calls visit(first pixel, rows) for even tiles over `pixels` pixels.

@@ -46,23 +46,7 @@ PanelEngine::PanelEngine(const PlanRequest& request, const PhaseSet& phases, Til
 
 void PanelEngine::set_source_strides(std::int64_t stride_d, std::int64_t stride_h, std::int64_t stride_c) {
   stride_c_ = stride_c;
-  tap_offsets_.clear();
-  for (const Phase1d& d : phases_.dim[0].phases) {
-    for (const Phase1d& h : phases_.dim[1].phases) {
-      for (const Phase1d& w : phases_.dim[2].phases) {
-        std::vector<std::ptrdiff_t> offsets;
-        for (const Tap1d& td : d.taps) {
-          for (const Tap1d& th : h.taps) {
-            for (const Tap1d& tw : w.taps) {
-              offsets.push_back((td.offset - phases_.dim[0].min_offset) * stride_d +
-                                (th.offset - phases_.dim[1].min_offset) * stride_h + tw.offset - phases_.dim[2].min_offset);
-            }
-          }
-        }
-        tap_offsets_.push_back(std::move(offsets));
-      }
-    }
-  }
+  tap_offsets_ = tap_offsets(phases_, stride_d, stride_h, 1);
 }
 
 std::int64_t PanelEngine::tile_floats() const {

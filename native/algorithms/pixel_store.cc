@@ -8,7 +8,6 @@ namespace convtranspose {
 namespace {
 
 constexpr std::int64_t kFloatsPerLine = 16;
-constexpr std::int64_t kFloatsPerSetPeriod = 256;  // channels a multiple of this apart would share few cache sets
 constexpr std::int64_t kMaxPanel = 256;
 constexpr std::int64_t kLongRow = 16;  // outputs from which on a row is transposed by itself
 
@@ -22,12 +21,6 @@ PixelStore::PixelStore(const PlanRequest& request, std::int64_t phases_w)
   if (!contiguous() || problem_.call.out[2] % kFloatsPerLine != 0) return;
   streaming_ = {streams(problem_, *table_, request.caches, kStreamSparse),
                 streams(problem_, *table_, request.caches, kStreamFresh)};
-}
-
-// Of a channel in the transposed tile.
-std::int64_t PixelStore::channel_stride(std::int64_t pixels) const {
-  const std::int64_t floats = round_up(phases_w_ * pixels, kFloatsPerLine);
-  return floats % kFloatsPerSetPeriod == 0 ? floats + kFloatsPerLine : floats;
 }
 
 std::int64_t PixelStore::scratch_floats(std::int64_t pixels, std::int64_t width) const {

@@ -9,7 +9,6 @@ namespace convtranspose {
 namespace {
 
 constexpr std::int64_t kFloatsPerLine = 16;
-constexpr std::int64_t kFloatsPerSetPeriod = 256;  // columns a multiple of this apart would share few cache sets
 constexpr std::int64_t kLongRow = 256;
 constexpr std::int64_t kReadBeyond = 4 * kFloatsPerLine;  // row stores read a vector beyond
 
@@ -29,27 +28,23 @@ ResidueStore::ResidueStore(const PlanRequest& request)
   }
 }
 
-std::int64_t ResidueStore::column_stride(std::int64_t pixels) const {
-  const std::int64_t floats = round_up(pixels, kFloatsPerLine);
-  return floats % kFloatsPerSetPeriod == 0 ? floats + kFloatsPerLine : floats;
-}
-
 std::int64_t ResidueStore::scratch_floats(std::int64_t pixels, std::int64_t width) const {
-  return width * column_stride(pixels) + kReadBeyond + round_up(pixels * problem_.layer.stride[2], kFloatsPerLine);
+  return width * transposed_stride(pixels) + kReadBeyond + round_up(pixels * problem_.layer.stride[2], kFloatsPerLine);
 }
 
-void ResidueStore::begin_tile(const Panel& panel, const float* tile, std::int64_t pixels, float* scratch) const {
-  const TransposeArgs transpose{tile, panel.width, scratch, column_stride(pixels), pixels, panel.rows};
+void ResidueStore::begin_tile(const RunArgs&, const Panel& panel, const float* tile, std::int64_t pixels,
+                              float* scratch) const {
+  const TransposeArgs transpose{tile, panel.width, scratch, transposed_stride(pixels), pixels, panel.rows};
   table_->transpose(&transpose);
 }
 
-void ResidueStore::store(const RunArgs& args, const Panel& panel, const PixelRow& row, std::int64_t pixels,
+void ResidueStore::store(const RunArgs& args, const Panel& panel, const PixelRow& row, std::int64_t pixels, const float*,
                          float* scratch) const {
   const Dims& out = problem_.call.out;
   const Dims& stride = problem_.layer.stride;
   const Dims& pad = problem_.call.pad_begin;
   const std::int64_t channels = problem_.out_channels_per_group();
-  const std::int64_t between = column_stride(pixels);
+  const std::int64_t between = transposed_stride(pixels);
   float* const line = scratch + panel.width * between + kReadBeyond;
   // Outputs of the first pixel along the width may lie before the first one.
   const std::int64_t ow = (first_[2] + row.j0) * stride[2] - pad[2];

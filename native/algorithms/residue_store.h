@@ -7,35 +7,28 @@
 
 #include "algorithms/algorithm.h"
 #include "algorithms/finisher.h"
-#include "algorithms/pixel_store.h"
 #include "algorithms/streaming.h"
-#include "pack/weights.h"
+#include "algorithms/tile_store.h"
 
 namespace convtranspose {
 
-class ResidueStore {
+class ResidueStore final : public TileStore {
  public:
   // Of contiguous output.
   explicit ResidueStore(const PlanRequest& request);
 
-  // The first pixel along each dimension that holds an output, and how many there are.
+  // The first pixel along each dimension that holds an output, and how many there are. Rows are counted from it.
   Dims first() const { return first_; }
   Dims size() const { return size_; }
 
-  // Floats of scratch for tiles of so many pixels and columns.
-  std::int64_t scratch_floats(std::int64_t pixels, std::int64_t width) const;
-
-  // Before the rows of a tile of so many pixels are stored.
-  void begin_tile(const Panel& panel, const float* tile, std::int64_t pixels, float* scratch) const;
-
-  // dst = tile + bias, finished, for all outputs of one row of a tile; od, oh and j0 of the row are pixels, counted from
-  // first(). A task calls finish() after its last one.
-  void store(const RunArgs& args, const Panel& panel, const PixelRow& row, std::int64_t pixels, float* scratch) const;
-  void finish(const RunArgs& args) const;
+  std::int64_t scratch_floats(std::int64_t pixels, std::int64_t width) const override;
+  void begin_tile(const RunArgs& args, const Panel& panel, const float* tile, std::int64_t pixels,
+                  float* scratch) const override;
+  void store(const RunArgs& args, const Panel& panel, const PixelRow& row, std::int64_t pixels, const float* tile,
+             float* scratch) const override;
+  void finish(const RunArgs& args) const override;
 
  private:
-  std::int64_t column_stride(std::int64_t pixels) const;
-
   Problem problem_;
   Finisher finisher_;
   const KernelTable* table_;

@@ -82,12 +82,12 @@ const char* choice_word(AlgorithmChoice choice) {
       return "gemm";
     case AlgorithmChoice::kWinograd:
       return "winograd";
+    case AlgorithmChoice::kAmx:
+      return "amx";
     case AlgorithmChoice::kDepthwise:
       return "depthwise";
     case AlgorithmChoice::kReference:
       return "reference";
-    case AlgorithmChoice::kAmx:
-      return "amx";
   }
   return "";
 }

@@ -52,4 +52,27 @@ PhaseSet make_phases(const Problem& problem) {
   return set;
 }
 
+std::vector<std::vector<std::ptrdiff_t>> tap_offsets(const PhaseSet& phases, std::int64_t stride_d, std::int64_t stride_h,
+                                                     std::int64_t stride_w) {
+  std::vector<std::vector<std::ptrdiff_t>> all;
+  for (const Phase1d& d : phases.dim[0].phases) {
+    for (const Phase1d& h : phases.dim[1].phases) {
+      for (const Phase1d& w : phases.dim[2].phases) {
+        std::vector<std::ptrdiff_t> offsets;
+        for (const Tap1d& td : d.taps) {
+          for (const Tap1d& th : h.taps) {
+            for (const Tap1d& tw : w.taps) {
+              offsets.push_back((td.offset - phases.dim[0].min_offset) * stride_d +
+                                (th.offset - phases.dim[1].min_offset) * stride_h +
+                                (tw.offset - phases.dim[2].min_offset) * stride_w);
+            }
+          }
+        }
+        all.push_back(std::move(offsets));
+      }
+    }
+  }
+  return all;
+}
+
 }  // namespace convtranspose

@@ -10,6 +10,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <vector>
 
@@ -52,5 +53,11 @@ struct PhaseSet {
 };
 
 PhaseSet make_phases(const Problem& problem);
+
+// [phase, the one along the width innermost] -> where each of its taps reads, the tap along the width innermost, in an input
+// whose positions are these strides apart, relative to the phase's first pixel; counted from the smallest offset of each
+// dimension.
+std::vector<std::vector<std::ptrdiff_t>> tap_offsets(const PhaseSet& phases, std::int64_t stride_d, std::int64_t stride_h,
+                                                     std::int64_t stride_w);
 
 }  // namespace convtranspose

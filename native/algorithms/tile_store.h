@@ -1,0 +1,49 @@
+// What brings tiles that have pixels as rows to the rows of the output, finished: pixel_store.h for tiles whose columns are
+// output channels, residue_store.h for those whose columns are residues.
+#pragma once
+
+#include <cstdint>
+
+#include "algorithms/algorithm.h"
+#include "pack/weights.h"
+#include "problem/checked.h"
+
+namespace convtranspose {
+
+// Neighbouring pixels of one row.
+struct PixelRow {
+  std::int64_t image, group;
+  std::int64_t od, oh;   // output row; for residues the row of pixels
+  std::int64_t j0;       // first pixel
+  std::int64_t columns;  // pixels
+  std::int64_t first;    // place of the first pixel in the tile
+};
+
+class TileStore {
+ public:
+  virtual ~TileStore() = default;
+
+  // Floats of scratch for tiles of so many pixels and columns.
+  virtual std::int64_t scratch_floats(std::int64_t pixels, std::int64_t width) const = 0;
+
+  // Before the rows of a tile of so many pixels are stored.
+  virtual void begin_tile(const RunArgs& args, const Panel& panel, const float* tile, std::int64_t pixels,
+                          float* scratch) const = 0;
+
+  // dst = tile + bias, finished, for all outputs of one row of a tile of `pixels` pixels.
+  virtual void store(const RunArgs& args, const Panel& panel, const PixelRow& row, std::int64_t pixels, const float* tile,
+                     float* scratch) const = 0;
+
+  // A task calls it after its last store().
+  virtual void finish(const RunArgs& args) const = 0;
+};
+
+// From one row to the next of a transposed tile with so many floats in a row: whole lines, and rows do not share few sets of
+// the caches.
+inline std::int64_t transposed_stride(std::int64_t floats) {
+  constexpr std::int64_t kFloatsPerLine = 16, kFloatsPerSetPeriod = 256;
+  const std::int64_t lines = round_up(floats, kFloatsPerLine);
+  return lines % kFloatsPerSetPeriod == 0 ? lines + kFloatsPerLine : lines;
+}
+
+}  // namespace convtranspose
