@@ -7,10 +7,6 @@
 // position is a line and a shift by a tap is aligned. Where images are small and there are many, they are the innermost
 // part of a position. Few output channels would leave the matrices of weights almost empty: then their columns are the
 // residues of all strides, if the kernel is a multiple of these (pack/term_weights.h).
-//
-// The unit counts subnormal numbers as zero and there are no terms of numbers near the largest float, so inputs are
-// multiplied by 2^kInputExponent and the weights brought near 2^kWeightExponent; sums are multiplied back, exactly. Inputs
-// of 2^kInputExponent and more, infinities and NaNs are left to the direct kernels.
 #include <algorithm>
 #include <cmath>
 #include <cstring>
@@ -23,6 +19,7 @@
 #include "algorithms/pixel_blocks.h"
 #include "algorithms/pixel_store.h"
 #include "algorithms/residue_store.h"
+#include "algorithms/term_scale.h"
 #include "pack/input.h"
 #include "pack/term_weights.h"
 #include "problem/checked.h"
@@ -31,17 +28,10 @@
 namespace convtranspose {
 namespace {
 
-constexpr int kInputExponent = 30;
-constexpr int kWeightExponent = 40;
-constexpr int kMinWeightExponent = -50;  // of the largest weight, so that the factor back is a normal number
-constexpr int kMaxWeightExponent = 17;   // and so is the last bit of the smallest one, 2^-149, when it is brought up
-constexpr std::int64_t kTermKernelPoints = 4096;
 constexpr std::int64_t kTransposedPixels = 64;  // at a time, of contiguous input
 // Cycles to store outputs of residues, and a row of them.
 constexpr double kResiduePerFloat = 0.35;
 constexpr double kResidueRow = 50.0;
-
-int terms_for(Precision precision) { return precision == Precision::kHighest ? 3 : precision == Precision::kHigh ? 2 : 1; }
 
 class AmxExecution final : public Execution {
  public:
@@ -57,7 +47,7 @@ class AmxExecution final : public Execution {
         blocks_(all_pixels(problem_, phases_), b_, problem_.layer.groups),
         units_(phases_.dim[0].count() * phases_.dim[1].count() * static_cast<std::int64_t>(form_.panels().size())),
         chunk_(amx_channel_chunk(phases_)),
-        scale_(std::ldexp(1.0f, request.weights.exponent - kWeightExponent - kInputExponent)) {
+        scale_(sum_scale(request.weights)) {
     for (const Panel& panel : form_.panels()) widest_ = std::max(widest_, panel.width);
     tap_offsets_ = tap_offsets(phases_, kTermBlock * b_.stride_d, kTermBlock * b_.stride_h, kTermBlock * b_.stride_w);
     const bool residues = columns == TermColumns::kResidues;
@@ -72,14 +62,13 @@ class AmxExecution final : public Execution {
     for (int d = 0; d < kSpatialDims; ++d) {
       phases *= residues ? std::min(request.problem.layer.stride[d], request.problem.call.out[d]) : phases_.dim[d].count();
     }
-    precision = form_.terms() == 3 ? Precision::kHighest : form_.terms() == 2 ? Precision::kHigh : Precision::kMedium;
+    precision = precision_of(form_.terms());
     list_kernels();
     this->blocking = {{"terms", form_.terms()},      {"images", b_.images},
                       {"depths", b_.depths},         {"rows", b_.rows},
                       {"columns", b_.columns},       {"interleaved", b_.interleaved ? 1 : 0},
                       {"residues", residues ? 1 : 0}};
-    notes.push_back("inputs that hold an infinity, a NaN or a magnitude of 2^" + std::to_string(kInputExponent) +
-                    " or more run as algorithm 'direct'");
+    notes.push_back(refusal_note());
   }
 
   const PackedForm* packed_form() const override { return &form_; }
@@ -137,18 +126,13 @@ class AmxExecution final : public Execution {
     return tap_offsets_[static_cast<std::size_t>((fd * phases_.dim[1].count() + fh) * phases_.dim[2].count() + fw)];
   }
 
-  // Row of the kernel for so many rows and columns of matrices in the table.
-  int kernel_row(int rows, std::int64_t columns) const {
-    constexpr int kSizes = 5;  // for each number of terms
-    return (form_.terms() - 1) * kSizes + (rows == 4 ? kSizes - 1 : (rows - 1) * 2 + static_cast<int>(columns) - 1);
-  }
-
   void list_kernels() {
     const auto add = [&](const PixelExtents& tile) {
       for (const Panel& panel : {form_.panels().front(), form_.panels().back()}) {  // all widths
         const std::int64_t width = panel.width / kTermSquare;
         for (std::int64_t left = amx_matrices(b_, tile); left > 0; left -= amx_rows(left, width)) {
-          kernels.set(static_cast<std::size_t>(term_number(*table_, kernel_row(amx_rows(left, width), width))));
+          kernels.set(
+              static_cast<std::size_t>(term_number(*table_, term_kernel_row(form_.terms(), amx_rows(left, width), width))));
         }
       }
     };
@@ -204,8 +188,8 @@ class AmxExecution final : public Execution {
     call.terms = form_.terms();
     call.dst_stride = b_.stride_w * kTermBlock;
     call.term_stride = term_stride();
-    call.scale = static_cast<float>(1 << kInputExponent);
-    call.limit = static_cast<float>(1 << kInputExponent);
+    call.scale = kInputScale;
+    call.limit = kInputScale;
     const std::int64_t position = (d * view.in[1] + h) * view.in[2] + w;
     if (!contiguous()) {
       call.src = view.data + (position + begin) * view.pixel_stride + c;
@@ -360,7 +344,7 @@ class AmxExecution final : public Execution {
     const int rows_at_once = amx_rows(kMostTermRows, width);
     int held = 0;
     const auto run = [&](int rows) {
-      const int kernel = kernel_row(rows, width);
+      const int kernel = term_kernel_row(form_.terms(), rows, width);
       table_->terms->multiply[kernel].fn(&call);
       scratch.used->set(static_cast<std::size_t>(term_number(*table_, kernel)));
       held -= rows;
@@ -399,8 +383,7 @@ class Amx final : public Algorithm {
   SumOrder order() const override { return SumOrder::kTerms; }
 
   std::unique_ptr<Execution> plan(const PlanRequest& request, Decline* decline) const override {
-    decline->reason = decline_phased(request);
-    if (decline->reason.empty()) decline->reason = decline_amx(request);
+    decline->reason = decline_terms(request);
     if (!decline->reason.empty()) return nullptr;
     std::unique_ptr<Execution> best;
     for (const TermColumns columns : {TermColumns::kChannels, TermColumns::kResidues}) {
@@ -425,15 +408,10 @@ class Amx final : public Algorithm {
 
   static std::unique_ptr<Execution> plan_columns(const PlanRequest& request, TermColumns columns, Decline* decline) {
     const Problem& problem = request.problem;
-    const int terms = terms_for(problem.call.precision);
-    const float scale = std::ldexp(1.0f, kWeightExponent - request.weights.exponent);
-    TermWeights form(problem.layer, columns, terms, scale, *request.kernels->terms);
-    const double multiple = static_cast<double>(form.elements()) / static_cast<double>(problem.weights_elements());
-    if (multiple > (terms == 3 ? kMaxPackedMultiple : kMaxPackedMultipleHigh)) {
-      decline->reason = "too few channels per group: packed, its weights would take " +
-                        std::to_string(std::llround(multiple)) + " times their memory";
-      return nullptr;
-    }
+    const int terms = terms_of(problem.call.precision);
+    TermWeights form(problem.layer, columns, terms, weight_scale(request.weights), *request.kernels->terms);
+    decline->reason = decline_packed_terms(problem, terms, form.elements());
+    if (!decline->reason.empty()) return nullptr;
     PlanRequest computed = request;
     std::unique_ptr<TileStore> store;
     if (columns == TermColumns::kResidues) {
@@ -455,21 +433,6 @@ class Amx final : public Algorithm {
       return nullptr;
     }
     return execution;
-  }
-
-  // Why this algorithm should not run the problem, or "".
-  static std::string decline_amx(const PlanRequest& request) {
-    const LayerSpec& layer = request.problem.layer;
-    if (request.kernels->terms == nullptr) return "there is no AMX, or CONVTRANSPOSE_ISA excludes it";
-    if (!request.weights.finite) return "the weights hold an infinity or a NaN";
-    if (request.weights.exponent > kMaxWeightExponent || request.weights.exponent < kMinWeightExponent) {
-      return "the largest weight is near 2^" + std::to_string(request.weights.exponent) +
-             ", where terms of products could overflow or vanish";
-    }
-    if (layer.kernel[0] * layer.kernel[1] * layer.kernel[2] > kTermKernelPoints) {
-      return "the kernel has more than " + std::to_string(kTermKernelPoints) + " positions";
-    }
-    return "";
   }
 };
 

@@ -109,6 +109,36 @@ inline void load_column(const uint16_t* b) {
     if constexpr (kTerms == 3) _tile_dpbf16ps(sum, 4, 6); \
   } while (false)
 
+#define CONVTRANSPOSE_ROW_COLUMN(sum, b)                  \
+  do {                                                    \
+    _tile_loadd(4, b, kRowBytes);                         \
+    if constexpr (kTerms == 3) _tile_dpbf16ps(sum, 7, 4); \
+    if constexpr (kTerms >= 2) _tile_dpbf16ps(sum, 6, 4); \
+    _tile_dpbf16ps(sum, 5, 4);                            \
+    if constexpr (kTerms == 3) {                          \
+      _tile_loadd(4, (b) + 2 * kTerm, kRowBytes);         \
+      _tile_dpbf16ps(sum, 5, 4);                          \
+    }                                                     \
+    if constexpr (kTerms >= 2) {                          \
+      _tile_loadd(4, (b) + kTerm, kRowBytes);             \
+      _tile_dpbf16ps(sum, 5, 4);                          \
+    }                                                     \
+    if constexpr (kTerms == 3) _tile_dpbf16ps(sum, 6, 4); \
+  } while (false)
+
+// One row of four matrices: the same with inputs and weights changed about. b1: the weights of the third and fourth column.
+template <int kTerms>
+inline void step_row(const uint16_t* a, ptrdiff_t at, const uint16_t* b0, const uint16_t* b1) {
+  constexpr ptrdiff_t kTerm = 2 * kTermElements;
+  _tile_loadd(5, a, kRowBytes);
+  if constexpr (kTerms >= 2) _tile_loadd(6, a + at, kRowBytes);
+  if constexpr (kTerms == 3) _tile_loadd(7, a + 2 * at, kRowBytes);
+  CONVTRANSPOSE_ROW_COLUMN(0, b0);
+  CONVTRANSPOSE_ROW_COLUMN(1, b0 + kTermElements);
+  CONVTRANSPOSE_ROW_COLUMN(2, b1);
+  CONVTRANSPOSE_ROW_COLUMN(3, b1 + kTermElements);
+}
+
 template <int kTerms>
 inline void step_column(const uint16_t* const (&a)[4], ptrdiff_t shift, ptrdiff_t at, const uint16_t* b) {
   load_column<kTerms>(b);
@@ -118,7 +148,47 @@ inline void step_column(const uint16_t* const (&a)[4], ptrdiff_t shift, ptrdiff_
   CONVTRANSPOSE_COLUMN_ROW(3, a[3] + shift);
 }
 
-// sums: kRows x kColumns matrices, in this order, at 64-byte aligned memory.
+// The sums as they are: matrix (r, j) at tile[r] + 16*j, with `stride` floats from row to row. All 64-byte aligned.
+template <int kRows, int kColumns>
+inline void store_matrices(float* const* tile, ptrdiff_t stride) {
+  const ptrdiff_t bytes = stride * static_cast<ptrdiff_t>(sizeof(float));
+  _tile_stored(0, tile[0], bytes);
+  if constexpr (kRows == 4) {
+    _tile_stored(1, tile[1], bytes);
+    _tile_stored(2, tile[2], bytes);
+    _tile_stored(3, tile[3], bytes);
+  } else {
+    if constexpr (kColumns >= 2) _tile_stored(1, tile[0] + kTermSquare, bytes);
+    if constexpr (kColumns == 4) {
+      _tile_stored(2, tile[0] + 2 * kTermSquare, bytes);
+      _tile_stored(3, tile[0] + 3 * kTermSquare, bytes);
+    }
+    if constexpr (kRows == 2) _tile_stored(2, tile[1], bytes);
+    if constexpr (kRows == 2 && kColumns == 2) _tile_stored(3, tile[1] + kTermSquare, bytes);
+  }
+}
+
+// What store_matrices stored of `unscaled` sums.
+template <int kRows, int kColumns>
+inline void load_sums(const TermArgs& args) {
+  const ptrdiff_t bytes = args.tile_stride * static_cast<ptrdiff_t>(sizeof(float));
+  _tile_loadd(0, args.tile[0], bytes);
+  if constexpr (kRows == 4) {
+    _tile_loadd(1, args.tile[1], bytes);
+    _tile_loadd(2, args.tile[2], bytes);
+    _tile_loadd(3, args.tile[3], bytes);
+  } else {
+    if constexpr (kColumns >= 2) _tile_loadd(1, args.tile[0] + kTermSquare, bytes);
+    if constexpr (kColumns == 4) {
+      _tile_loadd(2, args.tile[0] + 2 * kTermSquare, bytes);
+      _tile_loadd(3, args.tile[0] + 3 * kTermSquare, bytes);
+    }
+    if constexpr (kRows == 2) _tile_loadd(2, args.tile[1], bytes);
+    if constexpr (kRows == 2 && kColumns == 2) _tile_loadd(3, args.tile[1] + kTermSquare, bytes);
+  }
+}
+
+// sums: [row][position][column of matrices][16], at 64-byte aligned memory.
 template <int kRows, int kColumns>
 inline void store_sums(const TermArgs& args, const float* sums) {
   const __m512 scale = _mm512_set1_ps(args.scale);
@@ -126,7 +196,7 @@ inline void store_sums(const TermArgs& args, const float* sums) {
     float* tile = args.tile[r];
     for (int i = 0; i < kTermSquare; ++i, tile += args.tile_stride) {
       for (int j = 0; j < kColumns; ++j) {
-        const __m512 sum = _mm512_load_ps(sums + ((r * kColumns + j) * kTermSquare + i) * kTermSquare);
+        const __m512 sum = _mm512_load_ps(sums + ((r * kTermSquare + i) * kColumns + j) * kTermSquare);
         float* const to = tile + j * kTermSquare;
         _mm512_storeu_ps(to, args.accumulate ? _mm512_fmadd_ps(scale, sum, _mm512_loadu_ps(to)) : _mm512_mul_ps(scale, sum));
       }
@@ -136,12 +206,16 @@ inline void store_sums(const TermArgs& args, const float* sums) {
 
 template <int kTerms, int kRows, int kColumns>
 void multiply(const TermArgs* args) {
-  constexpr ptrdiff_t kStep = kTerms * kColumns * kTermElements;
+  constexpr ptrdiff_t kStep = kTerms * (kColumns == 4 ? 2 : kColumns) * kTermElements;
   constexpr int kSquare = kTermSquare * kTermSquare;
-  _tile_zero(0);
-  _tile_zero(1);
-  _tile_zero(2);
-  _tile_zero(3);
+  if (args->unscaled && args->accumulate) {
+    load_sums<kRows, kColumns>(*args);
+  } else {
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+  }
   const ptrdiff_t at = args->src_term_stride;
   const uint16_t* b = args->weights;
   for (int64_t c = 0; c < args->channel_blocks; ++c) {
@@ -150,6 +224,11 @@ void multiply(const TermArgs* args) {
       const uint16_t* const a[4] = {args->src[0] + channels, args->src[1] + channels, args->src[2] + channels,
                                     args->src[3] + channels};
       for (int64_t t = 0; t < args->taps; ++t, b += kStep) step_column<kTerms>(a, args->tap_offset[t], at, b);
+    } else if constexpr (kColumns == 4) {
+      const uint16_t* const a = args->src[0] + channels;
+      for (int64_t t = 0; t < args->taps; ++t, b += kStep) {
+        step_row<kTerms>(a + args->tap_offset[t], at, b, b + args->weights_stride);
+      }
     } else {
       const uint16_t* const a0 = args->src[0] + channels;
       const uint16_t* const a1 = args->src[kRows - 1] + channels;
@@ -158,18 +237,14 @@ void multiply(const TermArgs* args) {
       }
     }
   }
-  alignas(64) float sums[kRows * kColumns * kSquare];
-  if constexpr (kRows == 4) {
-    _tile_stored(0, sums, kRowBytes);
-    _tile_stored(1, sums + kSquare, kRowBytes);
-    _tile_stored(2, sums + 2 * kSquare, kRowBytes);
-    _tile_stored(3, sums + 3 * kSquare, kRowBytes);
-  } else {
-    _tile_stored(0, sums, kRowBytes);
-    if constexpr (kColumns == 2) _tile_stored(1, sums + kSquare, kRowBytes);
-    if constexpr (kRows == 2) _tile_stored(2, sums + kColumns * kSquare, kRowBytes);
-    if constexpr (kRows == 2 && kColumns == 2) _tile_stored(3, sums + 3 * kSquare, kRowBytes);
+  if (args->unscaled) {
+    store_matrices<kRows, kColumns>(args->tile, args->tile_stride);
+    return;
   }
+  alignas(64) float sums[kRows * kColumns * kSquare];
+  float* rows[kRows];
+  for (int r = 0; r < kRows; ++r) rows[r] = sums + r * kTermSquare * kColumns * kTermSquare;
+  store_matrices<kRows, kColumns>(rows, kColumns * kTermSquare);
   store_sums<kRows, kColumns>(*args, sums);
 }
 
@@ -181,11 +256,11 @@ constexpr TermKernel kernel(const char* name) {
 // clang-format off
 constexpr TermKernel kMultiply[] = {
     kernel<1, 1, 1>("bf16-1x1"), kernel<1, 1, 2>("bf16-1x2"), kernel<1, 2, 1>("bf16-2x1"), kernel<1, 2, 2>("bf16-2x2"),
-    kernel<1, 4, 1>("bf16-4x1"),
+    kernel<1, 4, 1>("bf16-4x1"), kernel<1, 1, 4>("bf16-1x4"),
     kernel<2, 1, 1>("bf16x3-1x1"), kernel<2, 1, 2>("bf16x3-1x2"), kernel<2, 2, 1>("bf16x3-2x1"), kernel<2, 2, 2>("bf16x3-2x2"),
-    kernel<2, 4, 1>("bf16x3-4x1"),
+    kernel<2, 4, 1>("bf16x3-4x1"), kernel<2, 1, 4>("bf16x3-1x4"),
     kernel<3, 1, 1>("bf16x6-1x1"), kernel<3, 1, 2>("bf16x6-1x2"), kernel<3, 2, 1>("bf16x6-2x1"), kernel<3, 2, 2>("bf16x6-2x2"),
-    kernel<3, 4, 1>("bf16x6-4x1"),
+    kernel<3, 4, 1>("bf16x6-4x1"), kernel<3, 1, 4>("bf16x6-1x4"),
 };
 // clang-format on
 
@@ -254,11 +329,113 @@ void split_weights(const TermWeightsArgs* args) {
   }
 }
 
+// Interleaves the 16-bit halves of a vector: lane 2j of the result is lane j, lane 2j + 1 lane 16 + j.
+inline __m512i interleaved(__m512i v) {
+  alignas(64) static constexpr uint16_t kOrder[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                                      8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  return _mm512_permutexvar_epi16(_mm512_load_si512(kOrder), v);
+}
+
+// Position by position, so that a matrix is written where it stays near; the lines of the planes that come next are fetched
+// meanwhile, no nearer than the second-level cache: planes may share few sets of the first.
+template <int kTerms>
+bool split_planes_terms(const TermPlanesArgs& args) {
+  constexpr int64_t kFloatsAhead = 128;
+  const __m512 scale = _mm512_set1_ps(args.scale);
+  const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
+  const ptrdiff_t term_stride = args.columns * kTermElements;
+  __m512i largest = _mm512_setzero_si512();
+  int64_t m = args.first_matrix;
+  for (int64_t i = 0; i < args.positions; i += kTermSquare, ++m) {
+    const int64_t left = args.positions - i;
+    const __mmask16 lanes = static_cast<__mmask16>(left >= kTermSquare ? 0xffff : (1u << left) - 1);
+    uint16_t* matrix =
+        args.dst + (args.columns == 2 ? m / 2 * args.group_stride + m % 2 * kTermElements : m * args.group_stride);
+    const float* src = args.src + i;
+    for (int64_t c = 0; c < kTermBlock; c += 2, src += 2 * args.src_stride, matrix += kTermBlock) {
+      __m512 even = _mm512_maskz_loadu_ps(c < args.channels ? lanes : __mmask16{0}, src);
+      __m512 odd = _mm512_maskz_loadu_ps(c + 1 < args.channels ? lanes : __mmask16{0}, src + args.src_stride);
+      _mm_prefetch(reinterpret_cast<const char*>(src + kFloatsAhead), _MM_HINT_T1);
+      _mm_prefetch(reinterpret_cast<const char*>(src + args.src_stride + kFloatsAhead), _MM_HINT_T1);
+      largest = _mm512_max_epi32(largest, _mm512_max_epi32(magnitude(even), magnitude(odd)));
+      even = _mm512_mul_ps(even, scale);
+      odd = _mm512_mul_ps(odd, scale);
+      uint16_t* dst = matrix;
+      for (int k = 0; k < kTerms; ++k, dst += term_stride) {
+        const __m512i term = interleaved(reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(odd, even)));
+        _mm512_store_si512(dst, term);
+        if (k + 1 == kTerms) break;
+        even = _mm512_sub_ps(even, _mm512_castsi512_ps(_mm512_slli_epi32(term, 16)));
+        odd = _mm512_sub_ps(odd, _mm512_castsi512_ps(_mm512_and_si512(term, upper)));
+      }
+    }
+  }
+  return _mm512_cmpge_epi32_mask(largest, _mm512_castps_si512(_mm512_set1_ps(args.limit))) == 0;
+}
+
+bool split_planes(const TermPlanesArgs* args) {
+  if (args->terms == 3) return split_planes_terms<3>(*args);
+  return args->terms == 2 ? split_planes_terms<2>(*args) : split_planes_terms<1>(*args);
+}
+
+// The lanes of a vector at x that read src[x - shift] with 0 <= x + lane - shift < count.
+inline __mmask16 lanes_within(int64_t x, int64_t shift, int64_t count) {
+  const int64_t first = shift - x, end = first + count;
+  if (first >= kTermSquare || end <= 0) return 0;
+  const unsigned from = first <= 0 ? 0xffffu : 0xffffu << first;
+  const unsigned to = end >= kTermSquare ? 0xffffu : (1u << end) - 1;
+  return static_cast<__mmask16>(from & to);
+}
+
+// kTaps: their number, or 0 for any.
+template <int kTaps, bool kAccumulate>
+inline void overlap_rows(const TermOverlapArgs& args) {
+  const int64_t taps = kTaps == 0 ? args.taps : kTaps;
+  const __m512 scale = _mm512_set1_ps(args.scale);
+  const int64_t inner_begin = args.shift[taps - 1], inner_end = args.count + args.shift[0] - kTermSquare;
+  for (int64_t i = 0; i < args.rows; ++i) {
+    const float* const src = args.src + i * args.src_row;
+    float* const dst = args.dst + i * args.dst_row;
+    for (int64_t x = 0; x < args.size; x += kTermSquare) {
+      __m512 sum = _mm512_setzero_ps();
+      if (x >= inner_begin && x <= inner_end) {
+        for (int64_t t = 0; t < taps; ++t) {
+          sum = _mm512_add_ps(sum, _mm512_loadu_ps(src + t * args.src_stride + x - args.shift[t]));
+        }
+      } else {
+        for (int64_t t = 0; t < taps; ++t) {
+          const __mmask16 lanes = lanes_within(x, args.shift[t], args.count);
+          sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(lanes, src + t * args.src_stride + x - args.shift[t]));
+        }
+      }
+      _mm512_storeu_ps(dst + x,
+                       kAccumulate ? _mm512_fmadd_ps(scale, sum, _mm512_loadu_ps(dst + x)) : _mm512_mul_ps(scale, sum));
+    }
+  }
+}
+
+template <bool kAccumulate>
+inline void overlap_taps(const TermOverlapArgs& args) {
+  switch (args.taps) {
+    case 1:
+      return overlap_rows<1, kAccumulate>(args);
+    case 2:
+      return overlap_rows<2, kAccumulate>(args);
+    default:
+      return overlap_rows<0, kAccumulate>(args);
+  }
+}
+
+void overlap(const TermOverlapArgs* args) { args->accumulate ? overlap_taps<true>(*args) : overlap_taps<false>(*args); }
+
 }  // namespace
 }  // namespace amx
 
 const TermKernels kAmxKernels = {
-    amx::kMultiply, sizeof(amx::kMultiply) / sizeof(TermKernel), amx::split, amx::split_weights, amx::begin, amx::end,
+    amx::kMultiply,    sizeof(amx::kMultiply) / sizeof(TermKernel),
+    amx::split,        amx::split_weights,
+    amx::split_planes, amx::overlap,
+    amx::begin,        amx::end,
 };
 
 }  // namespace convtranspose

@@ -323,18 +323,23 @@ inline constexpr int kTermElements = kTermBlock * kTermSquare;  // of a matrix o
 // for every i in [0, 16), j in [0, 16*columns). weights: [channel block][tap][term][column of matrices][pair of channels]
 // [output channel][channel of the pair]. Strides and offsets are in elements. Subnormal terms and products count as zero.
 // To be called between TermKernels::begin and end on the same thread. channel_blocks >= 1, taps >= 1.
+//
+// With four columns the weights of the third and fourth stand weights_stride further on, as those of two columns do.
+// `unscaled`: scale counts as 1; tiles are aligned to 64 bytes and tile_stride is a multiple of 16 floats.
 struct TermArgs {
   const uint16_t* src[kMostTermRows];
   ptrdiff_t src_term_stride;
   ptrdiff_t src_channel_stride;
   const ptrdiff_t* tap_offset;  // [taps]
   const uint16_t* weights;      // 64-byte aligned
+  ptrdiff_t weights_stride;     // of kernels with four columns alone
   int64_t channel_blocks;
   int64_t taps;
   float* tile[kMostTermRows];
   ptrdiff_t tile_stride;
   float scale;
   bool accumulate;
+  bool unscaled = false;
 };
 struct TermKernel {
   const char* name;  // "bf16x6-2x2": products of terms, rows x columns of matrices
@@ -372,15 +377,66 @@ struct TermWeightsArgs {
 };
 typedef void (*TermWeightsFn)(const TermWeightsArgs* args);
 
+// Splits planes of inputs into terms, in the order of the weights of TermArgs: positions stand where output channels do.
+// src[c*src_stride + i], c in [0, 32), i in [0, positions), goes to matrix m = first_matrix + i/16, of which `columns` (1 or
+// 2) stand beside each other:
+//   dst[m/columns*group_stride + (term*columns + m%columns)*kTermElements + (c/2*16 + i%16)*2 + c%2] = term of scale * src
+// Inputs of channels from `channels` on and of positions from `positions` on, up to a whole matrix, count as zero (and are
+// not read). Returns whether every magnitude was below `limit` and no input a NaN.
+struct TermPlanesArgs {
+  const float* src;
+  ptrdiff_t src_stride;
+  int64_t positions;  // >= 1
+  int64_t channels;   // 1 to 32
+  int terms;
+  uint16_t* dst;  // 64-byte aligned
+  int64_t first_matrix;
+  int columns;
+  ptrdiff_t group_stride;
+  float scale;
+  float limit;
+};
+typedef bool (*TermPlanesFn)(const TermPlanesArgs* args);
+
+// Adds up what neighbouring inputs of a row give to the same outputs, for i in [0, rows):
+//   dst[i*dst_row + x] = (accumulate ? dst[i*dst_row + x] : 0) +
+//                        scale * sum over t in [0, taps) of src[t*src_stride + i*src_row + x - shift[t]]
+// for x in [0, size), where src counts as zero unless 0 <= x - shift[t] < count. dst may be written up to a vector beyond
+// `size`: nothing is added there, or zeros stored. shift ascends, 0 <= shift[t], size >= count + shift[t]. taps >= 1.
+struct TermOverlapArgs {
+  const float* src;
+  ptrdiff_t src_stride;
+  ptrdiff_t src_row;
+  int64_t rows;
+  int64_t count;
+  const int64_t* shift;
+  int64_t taps;
+  float* dst;
+  ptrdiff_t dst_row;
+  int64_t size;
+  float scale;
+  bool accumulate;
+};
+typedef void (*TermOverlapFn)(const TermOverlapArgs* args);
+
 // What an instruction set with a unit for products of matrices has beside the other kernels.
 struct TermKernels {
-  const TermKernel* multiply;  // for each number of terms, ascending: 1x1, 1x2, 2x1, 2x2, 4x1 (rows x columns)
+  const TermKernel* multiply;  // for each number of terms, ascending: 1x1, 1x2, 2x1, 2x2, 4x1, 1x4 (rows x columns)
   int count;
   TermSplitFn split;
   TermWeightsFn split_weights;
+  TermPlanesFn split_planes;
+  TermOverlapFn overlap;
   void (*begin)();  // claims the unit for the calling thread
   void (*end)();    // gives it back, so that switching threads need not save its registers
 };
+
+// Row of TermKernels::multiply for so many terms and rows and columns of matrices.
+inline int term_kernel_row(int terms, int rows, int64_t columns) {
+  constexpr int kSizes = 6;  // for each number of terms
+  const int size = rows == 4 ? 4 : columns == 4 ? 5 : (rows - 1) * 2 + static_cast<int>(columns) - 1;
+  return (terms - 1) * kSizes + size;
+}
 
 struct KernelTable {
   const char* isa;  // "baseline", "avx2", "avx512", "amx", "neon"

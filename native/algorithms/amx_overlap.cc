@@ -1,0 +1,490 @@
+// Products of bfloat16 terms (kernels/kernel.h, algorithms/term_scale.h) from the side of the input: every input position is
+// multiplied once by all kernel positions, 16 of which are the rows of a matrix and 16 input positions its columns, and what
+// neighbours give to the same output is added up (overlap_output.h). Of all products none is with a zero, however few output
+// channels there are, and inputs and outputs stay planes: nothing is transposed. The sums of two matrices of rows are all
+// that is kept between products and outputs.
+//
+// A task goes down a stripe of the input, some rows at a time. Where rows of the kernel overlap, a stripe begins with the
+// rows of the input that give to its first outputs.
+#include <algorithm>
+#include <memory>
+
+#include "algorithms/algorithm.h"
+#include "algorithms/cost_model.h"
+#include "algorithms/limits.h"
+#include "algorithms/overlap_output.h"
+#include "algorithms/term_scale.h"
+#include "pack/input.h"
+#include "pack/overlap_weights.h"
+#include "problem/checked.h"
+
+namespace convtranspose {
+namespace {
+
+// Blocks of channels whose products are summed by the unit at a time: with many positions a matrix's weights for them stay
+// in the first-level cache.
+constexpr std::int64_t kMaxBlocks = 32;
+constexpr std::int64_t kNearBlocks = 4;
+constexpr std::int64_t kManyPositions = 256;
+constexpr std::int64_t kSumRows = 2 * kTermSquare;  // computed before they are added
+constexpr double kInputShare = 0.4;                 // of the second-level cache: split input,
+constexpr std::int64_t kMaxPositions = 1024;        // and of a step
+constexpr std::int64_t kMinPositions = 256;         // rather than fewer, accumulators leave the cache
+constexpr double kResidentShare = 0.8;              // of the second-level cache: input and weights together
+constexpr std::int64_t kStripeRows = 16;            // for each row that a stripe computes in vain
+// Cycles.
+constexpr double kProduct = 16.5;     // of two matrices, while others are under way
+constexpr double kFarPenalty = 1.25;  // where both factors come from the second-level cache, and so do sums
+constexpr double kCall = 90.0;        // of a kernel: first loads and last stores
+constexpr double kSplitPerFloat = 0.65;
+constexpr double kSplitAgain = 0.1;  // of all else, that splitting may cost again so that there are tasks enough
+constexpr double kAddVector = 3.2;   // a row of 16 sums
+constexpr double kAddCall = 40.0;
+constexpr double kStorePerFloat = 0.35;
+constexpr double kStoreRow = 50.0;
+constexpr double kWeightStreamShare = 0.5;  // of the time to stream weights, that products do not hide
+
+// What a task computes: `rows` of the input and `pixels` of the width at a time, down stripes of `stripe` rows.
+struct Blocks {
+  std::int64_t planes = 1;  // of all images, where they are computed in one step
+  std::int64_t rows = 1;
+  std::int64_t stripe = 1;
+  std::int64_t pixels = 1;
+  std::int64_t columns = 1;  // of the input, at most, for so many pixels
+  std::int64_t lead = 0;     // rows before a stripe that give to it
+  bool whole_width = true;
+
+  bool one_step(std::int64_t height) const { return stripe >= height ? rows >= height : lead == 0 && rows >= stripe; }
+};
+
+class AmxOverlapExecution final : public Execution {
+ public:
+  AmxOverlapExecution(const PlanRequest& request, OverlapWeights form, const Blocks& blocks)
+      : problem_(request.problem), table_(request.kernels), form_(std::move(form)), b_(blocks) {
+    const std::int64_t height = problem_.call.in[1];
+    one_step_ = b_.one_step(height);
+    const std::int64_t planes = problem_.call.batch * problem_.call.in[0];
+    plane_blocks_ = ceil_div(planes, b_.planes);
+    stripes_ = ceil_div(height, b_.stripe);
+    pixel_blocks_ = ceil_div(ceil_div(problem_.call.out[2], problem_.layer.stride[2]), b_.pixels);
+    blocks_ = plane_blocks_ * problem_.layer.groups * stripes_ * pixel_blocks_;
+    scale_ = sum_scale(request.weights);
+    positions_ = positions(b_.planes, b_.rows, b_.columns);
+    chunk_ = positions_ >= kManyPositions ? kNearBlocks : kMaxBlocks;
+    pitch_ = round_up(positions_, kTermSquare);
+    if (pitch_ % 256 == 0) pitch_ += kTermSquare;  // rows would share few sets of the caches
+    block_elements_ = ceil_div(positions_, 2 * kTermSquare) * group_stride();
+
+    const std::int64_t channels = problem_.out_channels_per_group();
+    const Cycles cycles = block_cycles(request);
+    // Each part splits its input again.
+    const double most_parts = std::max(1.0, (cycles.all - cycles.split) * kSplitAgain / cycles.split);
+    parts_ = parts_per_block(blocks_, cycles.all, std::min(channels, static_cast<std::int64_t>(std::min(most_parts, 1e6))));
+    const std::int64_t of_part = ceil_div(channels, parts_);
+    const std::int64_t live = std::min(of_part, ceil_div(kSumRows, form_.channel_rows()) + 1);
+    output_ = std::make_unique<OverlapOutput>(
+        request, form_, OverlapExtents{b_.planes, b_.rows, b_.columns, b_.pixels, of_part, live, !one_step_});
+    estimated_seconds =
+        static_cast<double>(blocks_) * (cycles.all + cycles.split * static_cast<double>(parts_ - 1)) / cost::kClock;
+    phases = problem_.layer.stride[0] * problem_.layer.stride[1] * problem_.layer.stride[2];
+    precision = precision_of(form_.terms());
+    blocking = {{"terms", form_.terms()}, {"planes", b_.planes}, {"rows", b_.rows},
+                {"stripe", b_.stripe},    {"pixels", b_.pixels}, {"channels", of_part}};
+    notes.push_back(refusal_note());
+    list_kernels();
+  }
+
+  const PackedForm* packed_form() const override { return &form_; }
+  std::int64_t tasks(int) const override { return blocks_ * parts_; }
+  std::size_t workspace_bytes() const override {
+    return static_cast<std::size_t>(block_elements_) * sizeof(std::uint16_t) +
+           static_cast<std::size_t>(kSumRows * pitch_ + output_->accumulator_floats() + output_->scratch_floats()) *
+               sizeof(float);
+  }
+
+  void run_task(const RunArgs& args, int, std::int64_t task, Workspace workspace) const noexcept override {
+    Scratch scratch;
+    scratch.split = reinterpret_cast<std::uint16_t*>(workspace.data);
+    scratch.sums = reinterpret_cast<float*>(scratch.split + block_elements_);
+    scratch.accumulators = scratch.sums + kSumRows * pitch_;
+    scratch.rest = scratch.accumulators + output_->accumulator_floats();
+    scratch.used = workspace.used;
+    const std::int64_t block = task / parts_, part = task % parts_;
+    const bool is_split = one_step_ && *workspace.tag == block;
+    *workspace.tag = -1;
+    const std::int64_t channels = problem_.out_channels_per_group();
+    const Range of_part{channels * part / parts_, channels * (part + 1) / parts_};
+
+    OverlapStep step = first_step(block);
+    const std::int64_t end = stripe_end(block);
+    output_->clear(scratch.accumulators);
+    table_->terms->begin();
+    bool fine = true;
+    for (;;) {
+      fine = is_split || split(args, step, scratch.split);
+      if (!fine) {
+        args.refused->store(true, std::memory_order_relaxed);
+        break;
+      }
+      compute(args, step, of_part, scratch);
+      if (step.last) break;
+      advance(&step, end);
+    }
+    table_->terms->end();
+    output_->finish(args);
+    if (one_step_ && fine) *workspace.tag = block;
+  }
+
+ private:
+  struct Scratch {
+    std::uint16_t*
+        split;    // [two matrices of positions][block of channels][term][matrix][pair][position][channel of the pair]
+    float* sums;  // [row of two matrices][position]
+    float* accumulators;
+    float* rest;
+    KernelSet* used;
+  };
+  struct Range {
+    std::int64_t begin, end;
+  };
+
+  std::int64_t row_pitch(std::int64_t columns) const { return b_.whole_width ? columns : round_up(columns, kTermSquare); }
+  std::int64_t positions(std::int64_t planes, std::int64_t rows, std::int64_t columns) const {
+    const std::int64_t of_plane = rows * row_pitch(columns);
+    return (planes - 1) * round_up(of_plane, kTermSquare) + of_plane;
+  }
+  std::ptrdiff_t group_stride() const { return form_.channel_blocks() * form_.terms() * 2 * kTermElements; }
+
+  // ---- Steps ----------------------------------------------------------------------------------------------------------
+
+  OverlapStep first_step(std::int64_t block) const {
+    OverlapStep step{};
+    step.pixel = block % pixel_blocks_ * b_.pixels;
+    block /= pixel_blocks_;
+    const std::int64_t stripe = block % stripes_;
+    block /= stripes_;
+    step.plane = block % plane_blocks_ * b_.planes;
+    step.group = block / plane_blocks_;
+    step.planes = std::min(b_.planes, problem_.call.batch * problem_.call.in[0] - step.plane);
+    const std::int64_t stride = problem_.layer.stride[1];
+    step.begin = std::max<std::int64_t>(0, stripe * b_.stripe - b_.lead);
+    step.row = step.begin;
+    step.out_row = stripe == 0 ? std::min<std::int64_t>(0, problem_.call.pad_begin[1]) : stripe * b_.stripe * stride;
+    const std::int64_t all = ceil_div(problem_.call.out[2], problem_.layer.stride[2]);
+    step.pixels = std::min(b_.pixels, all - step.pixel);
+    step.column = 0;
+    step.columns = problem_.call.in[2];
+    if (!b_.whole_width) {
+      const auto columns = OverlapOutput::columns_of(problem_, form_, step.pixel, step.pixels);
+      step.column = columns.first;
+      step.columns = columns.end - columns.first;
+    }
+    step.row_pitch = row_pitch(step.columns);
+    set_rows(&step, end_of_stripe(stripe));
+    return step;
+  }
+
+  std::int64_t stripe_end(std::int64_t block) const { return end_of_stripe(block / pixel_blocks_ % stripes_); }
+  std::int64_t end_of_stripe(std::int64_t stripe) const { return std::min(problem_.call.in[1], (stripe + 1) * b_.stripe); }
+
+  // The rows of a step that begins at step->row, of a stripe that ends before row `end`.
+  void set_rows(OverlapStep* step, std::int64_t end) const {
+    step->rows = std::min(b_.rows, end - step->row);
+    step->plane_pitch = round_up(step->rows * step->row_pitch, kTermSquare);
+    const std::int64_t next = step->row + step->rows;
+    step->last = next == end;
+    step->out_end =
+        next == problem_.call.in[1] ? problem_.call.out[1] + problem_.call.pad_begin[1] : next * problem_.layer.stride[1];
+  }
+
+  void advance(OverlapStep* step, std::int64_t end) const {
+    step->row += step->rows;
+    step->out_row = std::max(step->out_row, step->row * problem_.layer.stride[1]);
+    set_rows(step, end);
+  }
+
+  // ---- Input ----------------------------------------------------------------------------------------------------------
+
+  bool split(const RunArgs& args, const OverlapStep& step, std::uint16_t* dst) const {
+    bool fine = true;
+    const std::int64_t matrices = ceil_div(positions(step.planes, step.rows, step.columns), kTermSquare);
+    const std::int64_t points = problem_.in_points();
+    const std::int64_t depths = problem_.call.in[0];
+    const std::int64_t channels = problem_.in_channels_per_group();
+    const std::int64_t runs = b_.whole_width ? 1 : step.rows;
+    const std::int64_t run = b_.whole_width ? step.rows * step.columns : step.columns;
+    for (std::int64_t p = 0; p < step.planes; ++p) {
+      const std::int64_t image = (step.plane + p) / depths, depth = (step.plane + p) % depths;
+      const InputView view = input_view(problem_, args.src, image, step.group);
+      for (std::int64_t r = 0; r < runs; ++r) {
+        const std::int64_t first = (p * step.plane_pitch + r * step.row_pitch) / kTermSquare;
+        const std::int64_t at = (depth * problem_.call.in[1] + step.row + r) * problem_.call.in[2] + step.column;
+        for (std::int64_t c = 0; c < channels; c += kTermBlock) {
+          fine = split_run(view.data + c * points + at, run, std::min<std::int64_t>(kTermBlock, channels - c), first,
+                           matrices, c / kTermBlock, dst) &&
+                 fine;
+        }
+      }
+    }
+    return fine;
+  }
+
+  // Neighbouring positions of a block of channels, from matrix `first` on of `matrices`, the last of which may stand alone.
+  bool split_run(const float* src, std::int64_t count, std::int64_t channels, std::int64_t first, std::int64_t matrices,
+                 std::int64_t block, std::uint16_t* dst) const {
+    const std::int64_t paired = matrices / 2 * 2;
+    const std::int64_t in_pairs = std::clamp<std::int64_t>((paired - first) * kTermSquare, 0, count);
+    TermPlanesArgs call;
+    call.src = src;
+    call.src_stride = problem_.in_points();
+    call.positions = in_pairs;
+    call.channels = channels;
+    call.terms = form_.terms();
+    call.dst = dst + block * form_.terms() * 2 * kTermElements;
+    call.first_matrix = first;
+    call.columns = 2;
+    call.group_stride = group_stride();
+    call.scale = kInputScale;
+    call.limit = kInputScale;
+    bool fine = in_pairs == 0 || table_->terms->split_planes(&call);
+    if (in_pairs < count) {
+      call.src = src + in_pairs;
+      call.positions = count - in_pairs;
+      call.dst = dst + paired / 2 * group_stride() + block * form_.terms() * kTermElements;
+      call.first_matrix = 0;
+      call.columns = 1;
+      fine = table_->terms->split_planes(&call) && fine;
+    }
+    return fine;
+  }
+
+  // ---- Products -------------------------------------------------------------------------------------------------------
+
+  void compute(const RunArgs& args, const OverlapStep& step, const Range& channels, const Scratch& scratch) const {
+    const std::int64_t of_channel = form_.channel_rows();
+    const Range rows{channels.begin * of_channel, channels.end * of_channel};
+    const std::int64_t last = ceil_div(rows.end, kTermSquare);
+    const std::int64_t positions = this->positions(step.planes, step.rows, step.columns);
+    std::int64_t begun = channels.begin, stored = channels.begin;
+    for (std::int64_t matrix = rows.begin / kTermSquare; matrix < last; matrix += 2) {
+      multiply(args, step.group, matrix, static_cast<int>(std::min<std::int64_t>(2, last - matrix)), positions, scratch);
+      const std::int64_t base = matrix * kTermSquare;
+      const Range summed{std::max(rows.begin, base), std::min(rows.end, base + kSumRows)};
+      for (; begun * of_channel < summed.end; ++begun) {
+        output_->resume(step, begun, begun - channels.begin, scratch.accumulators);
+      }
+      output_->add(step, scratch.sums + (summed.begin - base) * pitch_, pitch_, summed.begin, summed.end, scale_,
+                   scratch.accumulators);
+      for (; (stored + 1) * of_channel <= summed.end; ++stored) {
+        output_->store(args, step, stored, stored - channels.begin, scratch.accumulators, scratch.rest);
+      }
+    }
+  }
+
+  // The sums of one or two matrices of rows for all positions of a step.
+  void multiply(const RunArgs& args, std::int64_t group, std::int64_t matrix, int rows, std::int64_t positions,
+                const Scratch& scratch) const {
+    constexpr std::ptrdiff_t kNoShift = 0;
+    TermArgs call{};
+    call.src_term_stride = kTermElements;
+    call.src_channel_stride = form_.terms() * kTermElements;
+    call.tap_offset = &kNoShift;
+    call.taps = 1;
+    call.tile_stride = pitch_;
+    call.unscaled = true;
+    call.weights_stride = group_stride();
+    const std::uint16_t* const weights = reinterpret_cast<const std::uint16_t*>(args.weights) + form_.offset(group, matrix);
+    for (std::int64_t c = 0; c < form_.channel_blocks(); c += chunk_) {
+      call.channel_blocks = std::min(chunk_, form_.channel_blocks() - c);
+      call.accumulate = c > 0;
+      for (int r = 0; r < rows; ++r) {
+        call.src[r] = weights + r * form_.matrix_elements() + c * call.src_channel_stride;
+      }
+      std::int64_t left = ceil_div(positions, kTermSquare);
+      for (std::int64_t at = 0; left > 0;) {
+        const int columns = columns_at_once(rows, left);
+        call.weights = scratch.split + at / 2 * group_stride() + c * form_.terms() * std::min(columns, 2) * kTermElements;
+        for (int r = 0; r < rows; ++r) call.tile[r] = scratch.sums + r * kTermSquare * pitch_ + at * kTermSquare;
+        const int kernel = term_kernel_row(form_.terms(), rows, columns);
+        table_->terms->multiply[kernel].fn(&call);
+        scratch.used->set(static_cast<std::size_t>(term_number(*table_, kernel)));
+        at += columns;
+        left -= columns;
+      }
+    }
+  }
+
+  static int columns_at_once(int rows, std::int64_t left) { return rows == 1 && left >= 4 ? 4 : left >= 2 ? 2 : 1; }
+
+  // ---- Plan -----------------------------------------------------------------------------------------------------------
+
+  // Calls visit(rows, matrices of positions) for the products of every kind of step and part.
+  void list_kernels() {
+    const std::int64_t height = problem_.call.in[1];
+    const std::int64_t channels = problem_.out_channels_per_group();
+    bool rows[3] = {};
+    for (std::int64_t part = 0; part < parts_; ++part) {
+      const std::int64_t begin = channels * part / parts_ * form_.channel_rows() / kTermSquare;
+      const std::int64_t end = ceil_div(channels * (part + 1) / parts_ * form_.channel_rows(), kTermSquare);
+      rows[1] = rows[1] || (end - begin) % 2 == 1;
+      rows[2] = rows[2] || end - begin >= 2;
+    }
+    const auto add = [&](std::int64_t planes, std::int64_t in_rows, std::int64_t columns) {
+      if (in_rows <= 0) return;
+      for (int r = 1; r <= 2; ++r) {
+        for (std::int64_t left = ceil_div(positions(planes, in_rows, columns), kTermSquare); rows[r] && left > 0;) {
+          const int at_once = columns_at_once(r, left);
+          kernels.set(static_cast<std::size_t>(term_number(*table_, term_kernel_row(form_.terms(), r, at_once))));
+          left -= at_once;
+        }
+      }
+    };
+    const auto rows_of_steps = [&](auto visit) {
+      for (const std::int64_t stripe : {std::int64_t{0}, std::int64_t{1}, stripes_ - 1}) {
+        if (stripe >= stripes_) continue;
+        const std::int64_t all =
+            std::min(height, (stripe + 1) * b_.stripe) - std::max<std::int64_t>(0, stripe * b_.stripe - b_.lead);
+        visit(std::min(b_.rows, all));
+        visit((all - 1) % b_.rows + 1);
+      }
+    };
+    for (const std::int64_t planes : {b_.planes, (problem_.call.batch * problem_.call.in[0] - 1) % b_.planes + 1}) {
+      rows_of_steps([&](std::int64_t in_rows) {
+        if (b_.whole_width) return add(planes, in_rows, problem_.call.in[2]);
+        // Blocks at the ends may have fewer columns than those between.
+        const std::int64_t all = ceil_div(problem_.call.out[2], problem_.layer.stride[2]);
+        for (std::int64_t block = 0; block < pixel_blocks_; ++block) {
+          const std::int64_t pixel = block * b_.pixels;
+          const auto columns = OverlapOutput::columns_of(problem_, form_, pixel, std::min(b_.pixels, all - pixel));
+          add(planes, in_rows, columns.end - columns.first);
+        }
+      });
+    }
+  }
+
+  struct Cycles {
+    double all, split;
+  };
+  Cycles block_cycles(const PlanRequest& request) const {
+    constexpr double kProducts[] = {1.0, 3.0, 6.0};
+    const LayerSpec& layer = problem_.layer;
+    const double rows = static_cast<double>(std::min(b_.stripe, problem_.call.in[1]) +
+                                            (stripes_ > 1 ? b_.lead * (stripes_ - 1) / stripes_ : 0));
+    const double steps = rows / static_cast<double>(b_.rows);
+    const double matrices = static_cast<double>(ceil_div(positions_, kTermSquare));
+    const double of_rows = static_cast<double>(form_.matrices());
+    const double blocks = static_cast<double>(form_.channel_blocks());
+    const bool far = b_.lead > 0 && form_.channel_blocks() > kNearBlocks;
+    const double products =
+        kProducts[form_.terms() - 1] * of_rows * matrices * blocks * kProduct * (far ? kFarPenalty : 1.0);
+    const double calls = of_rows * matrices / 4 * kCall * std::ceil(blocks / static_cast<double>(chunk_));
+    const double split = matrices * kTermSquare * blocks * kTermBlock * kSplitPerFloat;
+    const double runs = static_cast<double>(form_.runs().size()) * static_cast<double>(problem_.out_channels_per_group());
+    const double added = static_cast<double>(form_.rows()) * matrices * kAddVector +
+                         runs * static_cast<double>(b_.planes) * (kAddCall + 8.0 * static_cast<double>(b_.rows));
+    const double out_rows = static_cast<double>(problem_.out_channels_per_group()) * static_cast<double>(b_.planes);
+    const double stored = out_rows * static_cast<double>(layer.stride[0] * layer.stride[1] * b_.rows) *
+                          (kStoreRow + kStorePerFloat * static_cast<double>(b_.pixels * layer.stride[2]));
+    double cycles = products + calls + split + added + stored;
+    const double l2 = static_cast<double>(request.caches.l2);
+    const double weight_bytes = static_cast<double>(form_.matrices() * form_.matrix_elements()) * 2.0;
+    if (static_cast<double>(block_elements_) * 2.0 + weight_bytes > kResidentShare * l2) {
+      cycles += kWeightStreamShare * weight_bytes / cost::kStreamBytesPerCycle;
+    }
+    return {steps * cycles, steps * split};
+  }
+
+  Problem problem_;
+  const KernelTable* table_;
+  OverlapWeights form_;
+  Blocks b_;
+  bool one_step_;
+  std::int64_t plane_blocks_, stripes_, pixel_blocks_, blocks_;
+  std::int64_t parts_ = 1;  // tasks per block, of output channels
+  std::int64_t positions_;  // of a step, at most
+  std::int64_t chunk_;      // blocks of channels that a kernel call sums
+  std::int64_t pitch_;      // floats of a row of sums
+  std::int64_t block_elements_;
+  float scale_;  // of sums, back to what inputs and weights were
+  std::unique_ptr<OverlapOutput> output_;
+};
+
+class AmxOverlap final : public Algorithm {
+ public:
+  const char* name() const override { return "amx-overlap"; }
+  AlgorithmChoice choice() const override { return AlgorithmChoice::kAmx; }
+  SumOrder order() const override { return SumOrder::kOverlap; }
+
+  std::unique_ptr<Execution> plan(const PlanRequest& request, Decline* decline) const override {
+    decline->reason = decline_terms(request);
+    if (decline->reason.empty()) decline->reason = decline_shape(request.problem);
+    if (!decline->reason.empty()) return nullptr;
+    const Problem& problem = request.problem;
+    const int terms = terms_of(problem.call.precision);
+    OverlapWeights form(problem.layer, terms, weight_scale(request.weights), *request.kernels->terms);
+    decline->reason = decline_packed_terms(problem, terms, form.elements());
+    if (!decline->reason.empty()) return nullptr;
+    const Blocks blocks = choose_blocks(request, form);
+    auto execution = std::make_unique<AmxOverlapExecution>(request, std::move(form), blocks);
+    if (execution->workspace_bytes() > static_cast<std::size_t>(request.workspace_limit)) {
+      decline->for_workspace = true;
+      decline->reason = "a row of the input needs " + std::to_string(execution->workspace_bytes()) +
+                        " bytes of workspace, more than the limit of " + std::to_string(request.workspace_limit);
+      return nullptr;
+    }
+    return execution;
+  }
+
+ private:
+  static std::string decline_shape(const Problem& problem) {
+    if (problem.call.format != MemoryFormat::kContiguous) return "adds up planes: for contiguous memory only";
+    if (!OverlapOutput::can_add(problem.layer)) return "planes of the input overlap in the output";
+    return "";
+  }
+
+  static Blocks choose_blocks(const PlanRequest& request, const OverlapWeights& form) {
+    const Problem& problem = request.problem;
+    const LayerSpec& layer = problem.layer;
+    const std::int64_t height = problem.call.in[1], width = problem.call.in[2];
+    const double position_bytes = static_cast<double>(form.channel_blocks() * form.terms() * kTermBlock * 2);
+    const auto most = static_cast<std::int64_t>(kInputShare * static_cast<double>(request.caches.l2) / position_bytes);
+    const std::int64_t fit = std::clamp<std::int64_t>(most, kTermSquare, kMaxPositions);
+    Blocks b;
+    b.lead = (layer.kernel[1] - 1) * layer.dilation[1] / layer.stride[1];
+    b.pixels = ceil_div(problem.call.out[2], layer.stride[2]);
+    b.columns = width;
+    if (width > fit) {
+      b.whole_width = false;
+      // Even blocks, whole vectors, with what they share with their neighbours.
+      const auto whole = OverlapOutput::columns_of(problem, form, b.pixels / 2, 1);
+      const std::int64_t halo = whole.end - whole.first - 1;
+      const std::int64_t wanted = std::max(fit - halo, kTermSquare * std::int64_t{1});
+      b.pixels = std::min(b.pixels, round_up(ceil_div(b.pixels, ceil_div(b.pixels, wanted)), kTermSquare));
+      b.columns = std::min(width, b.pixels + halo);
+    } else {
+      b.rows = std::min(height, std::max<std::int64_t>(1, fit / width));
+    }
+    if (b.rows >= height) {
+      b.stripe = height;
+      const std::int64_t planes = problem.call.batch * problem.call.in[0];
+      b.planes = std::clamp<std::int64_t>(fit / round_up(height * width, kTermSquare), 1, planes);
+      b.planes = ceil_div(planes, ceil_div(planes, b.planes));
+      return b;
+    }
+    // Even stripes, of even steps.
+    b.stripe = std::min(height, std::max(kStripeRows * b.lead, b.rows));
+    b.stripe = ceil_div(height, ceil_div(height, b.stripe));
+    const std::int64_t computed = b.stripe + (b.stripe < height ? b.lead : 0);
+    b.rows = ceil_div(computed, ceil_div(computed, b.rows));
+    return b;
+  }
+};
+
+}  // namespace
+
+const Algorithm& amx_overlap() {
+  static const AmxOverlap algorithm;
+  return algorithm;
+}
+
+}  // namespace convtranspose
