@@ -7,7 +7,9 @@
 // A task goes down a stripe of the input, some rows at a time. Where rows of the kernel overlap, a stripe begins with the
 // rows of the input that give to its first outputs.
 #include <algorithm>
+#include <cstring>
 #include <memory>
+#include <utility>
 
 #include "algorithms/algorithm.h"
 #include "algorithms/cost_model.h"
@@ -28,9 +30,11 @@ constexpr std::int64_t kNearBlocks = 4;
 constexpr std::int64_t kManyPositions = 256;
 constexpr std::int64_t kSumRows = 2 * kTermSquare;  // computed before they are added
 constexpr double kInputShare = 0.4;                 // of the second-level cache: split input,
-constexpr std::int64_t kMaxPositions = 1024;        // and of a step
-constexpr std::int64_t kMinPositions = 256;         // rather than fewer, accumulators leave the cache
+constexpr std::int64_t kMaxPositions = 1024;        // and of a step,
+constexpr std::int64_t kAheadPositions = 512;       // where the next one's input is split meanwhile:
+constexpr std::int64_t kFewMatrices = 40;           // with so many of rows; with more, splitting hardly counts
 constexpr double kResidentShare = 0.8;              // of the second-level cache: input and weights together
+constexpr std::int64_t kMinTasks = 8;               // rather than to split more of the input while others are multiplied
 constexpr std::int64_t kStripeRows = 16;            // for each row that a stripe computes in vain
 // Cycles.
 constexpr double kProduct = 16.5;     // of two matrices, while others are under way
@@ -53,6 +57,7 @@ struct Blocks {
   std::int64_t columns = 1;  // of the input, at most, for so many pixels
   std::int64_t lead = 0;     // rows before a stripe that give to it
   bool whole_width = true;
+  bool ahead = false;  // input is split while other input is multiplied
 
   bool one_step(std::int64_t height) const { return stripe >= height ? rows >= height : lead == 0 && rows >= stripe; }
 };
@@ -79,7 +84,13 @@ class AmxOverlapExecution final : public Execution {
     const Cycles cycles = block_cycles(request);
     // Each part splits its input again.
     const double most_parts = std::max(1.0, (cycles.all - cycles.split) * kSplitAgain / cycles.split);
-    parts_ = parts_per_block(blocks_, cycles.all, std::min(channels, static_cast<std::int64_t>(std::min(most_parts, 1e6))));
+    per_task_ = std::clamp<std::int64_t>(
+        std::min(blocks_ / kMinTasks, static_cast<std::int64_t>(kMaxTaskCycles / cycles.all)), 1, blocks_);
+    ahead_ = b_.ahead && (per_task_ > 1 || !one_step_);
+    if (!ahead_) per_task_ = 1;
+    if (per_task_ > 1) one_step_ = false;
+    parts_ = parts_per_block(blocks_, cycles.all,
+                             per_task_ > 1 ? 1 : std::min(channels, static_cast<std::int64_t>(std::min(most_parts, 1e6))));
     const std::int64_t of_part = ceil_div(channels, parts_);
     const std::int64_t live = std::min(of_part, ceil_div(kSumRows, form_.channel_rows()) + 1);
     output_ = std::make_unique<OverlapOutput>(
@@ -95,44 +106,52 @@ class AmxOverlapExecution final : public Execution {
   }
 
   const PackedForm* packed_form() const override { return &form_; }
-  std::int64_t tasks(int) const override { return blocks_ * parts_; }
+  std::int64_t tasks(int) const override { return ceil_div(blocks_, per_task_) * parts_; }
   std::size_t workspace_bytes() const override {
-    return static_cast<std::size_t>(block_elements_) * sizeof(std::uint16_t) +
+    return static_cast<std::size_t>((ahead_ ? 2 : 1) * block_elements_) * sizeof(std::uint16_t) +
            static_cast<std::size_t>(kSumRows * pitch_ + output_->accumulator_floats() + output_->scratch_floats()) *
-               sizeof(float);
+               sizeof(float) +
+           static_cast<std::size_t>(most_jobs()) * sizeof(TermSplitJob);
   }
 
   void run_task(const RunArgs& args, int, std::int64_t task, Workspace workspace) const noexcept override {
-    Scratch scratch;
-    scratch.split = reinterpret_cast<std::uint16_t*>(workspace.data);
-    scratch.sums = reinterpret_cast<float*>(scratch.split + block_elements_);
-    scratch.accumulators = scratch.sums + kSumRows * pitch_;
-    scratch.rest = scratch.accumulators + output_->accumulator_floats();
-    scratch.used = workspace.used;
-    const std::int64_t block = task / parts_, part = task % parts_;
-    const bool is_split = one_step_ && *workspace.tag == block;
+    const Scratch scratch = scratch_of(workspace);
+    const std::int64_t first = task / parts_ * per_task_, part = task % parts_;
+    const bool is_split = one_step_ && *workspace.tag == first;
     *workspace.tag = -1;
     const std::int64_t channels = problem_.out_channels_per_group();
     const Range of_part{channels * part / parts_, channels * (part + 1) / parts_};
+    if (ahead_ && problem_.in_channels_per_group() % kTermBlock != 0) {  // channels that no job splits
+      std::memset(scratch.split, 0, static_cast<std::size_t>(2 * block_elements_) * sizeof(std::uint16_t));
+    }
 
-    OverlapStep step = first_step(block);
-    const std::int64_t end = stripe_end(block);
+    Walk walk{first, std::min(first + per_task_, blocks_), first_step(first)};
     output_->clear(scratch.accumulators);
     table_->terms->begin();
-    bool fine = true;
-    for (;;) {
-      fine = is_split || split(args, step, scratch.split);
-      if (!fine) {
-        args.refused->store(true, std::memory_order_relaxed);
-        break;
+    std::uint16_t* here = scratch.split;
+    std::uint16_t* there = ahead_ ? here + block_elements_ : here;
+    bool fine = is_split || split(args, walk.step, here);
+    while (fine) {
+      Walk next = walk;
+      const bool more = advance(&next);
+      TermSplitAhead ahead;
+      if (more && ahead_) ahead = split_ahead(args, next.step, there, scratch.jobs);
+      compute(args, walk.step, of_part, here, more && ahead_ ? &ahead : nullptr, scratch);
+      if (!more) break;
+      if (ahead_) {
+        table_->terms->finish_ahead(&ahead);
+        fine = split_rest(args, next.step, there) && ahead.fine;
+      } else {
+        fine = split(args, next.step, there);
       }
-      compute(args, step, of_part, scratch);
-      if (step.last) break;
-      advance(&step, end);
+      if (next.block != walk.block && !b_.whole_width) output_->clear(scratch.accumulators);
+      std::swap(here, there);
+      walk = next;
     }
     table_->terms->end();
     output_->finish(args);
-    if (one_step_ && fine) *workspace.tag = block;
+    if (!fine) args.refused->store(true, std::memory_order_relaxed);
+    if (one_step_ && fine) *workspace.tag = first;
   }
 
  private:
@@ -142,8 +161,20 @@ class AmxOverlapExecution final : public Execution {
     float* sums;  // [row of two matrices][position]
     float* accumulators;
     float* rest;
+    TermSplitJob* jobs;
     KernelSet* used;
   };
+  Scratch scratch_of(const Workspace& workspace) const {
+    Scratch scratch;
+    scratch.split = reinterpret_cast<std::uint16_t*>(workspace.data);
+    scratch.sums = reinterpret_cast<float*>(scratch.split + (ahead_ ? 2 : 1) * block_elements_);
+    scratch.accumulators = scratch.sums + kSumRows * pitch_;
+    scratch.rest = scratch.accumulators + output_->accumulator_floats();
+    scratch.jobs = reinterpret_cast<TermSplitJob*>(scratch.rest + output_->scratch_floats());
+    scratch.used = workspace.used;
+    return scratch;
+  }
+  std::int64_t most_jobs() const { return ahead_ ? ceil_div(positions_, kTermSquare) * form_.channel_blocks() : 0; }
   struct Range {
     std::int64_t begin, end;
   };
@@ -184,7 +215,6 @@ class AmxOverlapExecution final : public Execution {
     return step;
   }
 
-  std::int64_t stripe_end(std::int64_t block) const { return end_of_stripe(block / pixel_blocks_ % stripes_); }
   std::int64_t end_of_stripe(std::int64_t stripe) const { return std::min(problem_.call.in[1], (stripe + 1) * b_.stripe); }
 
   // The rows of a step that begins at step->row, of a stripe that ends before row `end`.
@@ -197,43 +227,110 @@ class AmxOverlapExecution final : public Execution {
         next == problem_.call.in[1] ? problem_.call.out[1] + problem_.call.pad_begin[1] : next * problem_.layer.stride[1];
   }
 
-  void advance(OverlapStep* step, std::int64_t end) const {
-    step->row += step->rows;
-    step->out_row = std::max(step->out_row, step->row * problem_.layer.stride[1]);
-    set_rows(step, end);
+  // A step of a task, which computes the blocks up to `end`.
+  struct Walk {
+    std::int64_t block, end;
+    OverlapStep step;
+  };
+
+  // To the next step of the task; false after the last one.
+  bool advance(Walk* walk) const {
+    if (walk->step.last) {
+      if (++walk->block == walk->end) return false;
+      walk->step = first_step(walk->block);
+      return true;
+    }
+    walk->step.row += walk->step.rows;
+    walk->step.out_row = std::max(walk->step.out_row, walk->step.row * problem_.layer.stride[1]);
+    set_rows(&walk->step, end_of_stripe(walk->block / pixel_blocks_ % stripes_));
+    return true;
   }
 
   // ---- Input ----------------------------------------------------------------------------------------------------------
 
-  bool split(const RunArgs& args, const OverlapStep& step, std::uint16_t* dst) const {
-    bool fine = true;
-    const std::int64_t matrices = ceil_div(positions(step.planes, step.rows, step.columns), kTermSquare);
+  // Calls visit(src, positions, channels, first matrix, block of channels) for all runs of neighbouring positions of a step.
+  template <typename Visit>
+  void for_each_run(const RunArgs& args, const OverlapStep& step, Visit visit) const {
     const std::int64_t points = problem_.in_points();
     const std::int64_t depths = problem_.call.in[0];
     const std::int64_t channels = problem_.in_channels_per_group();
     const std::int64_t runs = b_.whole_width ? 1 : step.rows;
-    const std::int64_t run = b_.whole_width ? step.rows * step.columns : step.columns;
+    const std::int64_t count = b_.whole_width ? step.rows * step.columns : step.columns;
     for (std::int64_t p = 0; p < step.planes; ++p) {
       const std::int64_t image = (step.plane + p) / depths, depth = (step.plane + p) % depths;
-      const InputView view = input_view(problem_, args.src, image, step.group);
+      const float* const data = input_view(problem_, args.src, image, step.group).data;
       for (std::int64_t r = 0; r < runs; ++r) {
-        const std::int64_t first = (p * step.plane_pitch + r * step.row_pitch) / kTermSquare;
+        const std::int64_t matrix = (p * step.plane_pitch + r * step.row_pitch) / kTermSquare;
         const std::int64_t at = (depth * problem_.call.in[1] + step.row + r) * problem_.call.in[2] + step.column;
         for (std::int64_t c = 0; c < channels; c += kTermBlock) {
-          fine = split_run(view.data + c * points + at, run, std::min<std::int64_t>(kTermBlock, channels - c), first,
-                           matrices, c / kTermBlock, dst) &&
-                 fine;
+          visit(data + c * points + at, count, std::min<std::int64_t>(kTermBlock, channels - c), matrix, c / kTermBlock);
         }
       }
     }
+  }
+  std::int64_t matrices(const OverlapStep& step) const {
+    return ceil_div(positions(step.planes, step.rows, step.columns), kTermSquare);
+  }
+
+  bool split(const RunArgs& args, const OverlapStep& step, std::uint16_t* dst) const {
+    bool fine = true;
+    for_each_run(args, step,
+                 [&](const float* src, std::int64_t count, std::int64_t channels, std::int64_t matrix, std::int64_t block) {
+                   fine = split_run(src, count, channels, matrix, matrices(step), block, dst) && fine;
+                 });
     return fine;
+  }
+
+  // What is split while products are made: whole matrices that have a neighbour. The jobs are listed at `jobs`.
+  TermSplitAhead split_ahead(const RunArgs& args, const OverlapStep& step, std::uint16_t* dst, TermSplitJob* jobs) const {
+    TermSplitAhead ahead;
+    TermSplitJob* job = jobs;
+    for_each_run(args, step,
+                 [&](const float* src, std::int64_t count, std::int64_t channels, std::int64_t matrix, std::int64_t block) {
+                   std::uint16_t* const to = dst + block * form_.terms() * 2 * kTermElements;
+                   const std::int64_t whole = paired_positions(count, matrix, matrices(step)) / kTermSquare;
+                   for (std::int64_t m = 0; m < whole; ++m) {
+                     const std::int64_t at = matrix + m;
+                     *job++ = {src + m * kTermSquare, to + at / 2 * group_stride() + at % 2 * kTermElements, channels / 2};
+                   }
+                 });
+    ahead.now = job == jobs ? TermSplitJob{nullptr, nullptr, 0} : jobs[0];
+    ahead.next = job == jobs ? jobs : jobs + 1;
+    ahead.end = job;
+    ahead.src_stride = problem_.in_points();
+    ahead.term_stride = 2 * kTermElements;
+    ahead.terms = form_.terms();
+    ahead.scale = kInputScale;
+    ahead.limit = kInputScale;
+    ahead.fine = true;
+    ahead.at_once = form_.matrices() <= 4 ? 4 : 2;
+    return ahead;
+  }
+
+  // What split_ahead leaves out.
+  bool split_rest(const RunArgs& args, const OverlapStep& step, std::uint16_t* dst) const {
+    bool fine = true;
+    for_each_run(
+        args, step,
+        [&](const float* src, std::int64_t count, std::int64_t channels, std::int64_t matrix, std::int64_t block) {
+          const std::int64_t done = paired_positions(count, matrix, matrices(step)) / kTermSquare * kTermSquare;
+          if (done == count) return;
+          fine =
+              split_run(src + done, count - done, channels, matrix + done / kTermSquare, matrices(step), block, dst) && fine;
+        });
+    return fine;
+  }
+
+  // Positions of a run of `count` that begins at matrix `first` of `matrices`, up to a last matrix that stands alone.
+  static std::int64_t paired_positions(std::int64_t count, std::int64_t first, std::int64_t matrices) {
+    return std::clamp<std::int64_t>((matrices / 2 * 2 - first) * kTermSquare, 0, count);
   }
 
   // Neighbouring positions of a block of channels, from matrix `first` on of `matrices`, the last of which may stand alone.
   bool split_run(const float* src, std::int64_t count, std::int64_t channels, std::int64_t first, std::int64_t matrices,
                  std::int64_t block, std::uint16_t* dst) const {
     const std::int64_t paired = matrices / 2 * 2;
-    const std::int64_t in_pairs = std::clamp<std::int64_t>((paired - first) * kTermSquare, 0, count);
+    const std::int64_t in_pairs = paired_positions(count, first, matrices);
     TermPlanesArgs call;
     call.src = src;
     call.src_stride = problem_.in_points();
@@ -260,14 +357,15 @@ class AmxOverlapExecution final : public Execution {
 
   // ---- Products -------------------------------------------------------------------------------------------------------
 
-  void compute(const RunArgs& args, const OverlapStep& step, const Range& channels, const Scratch& scratch) const {
+  void compute(const RunArgs& args, const OverlapStep& step, const Range& channels, const std::uint16_t* split,
+               TermSplitAhead* ahead, const Scratch& scratch) const {
     const std::int64_t of_channel = form_.channel_rows();
     const Range rows{channels.begin * of_channel, channels.end * of_channel};
     const std::int64_t last = ceil_div(rows.end, kTermSquare);
-    const std::int64_t positions = this->positions(step.planes, step.rows, step.columns);
     std::int64_t begun = channels.begin, stored = channels.begin;
     for (std::int64_t matrix = rows.begin / kTermSquare; matrix < last; matrix += 2) {
-      multiply(args, step.group, matrix, static_cast<int>(std::min<std::int64_t>(2, last - matrix)), positions, scratch);
+      multiply(args, step.group, matrix, static_cast<int>(std::min<std::int64_t>(2, last - matrix)), matrices(step), split,
+               ahead, scratch);
       const std::int64_t base = matrix * kTermSquare;
       const Range summed{std::max(rows.begin, base), std::min(rows.end, base + kSumRows)};
       for (; begun * of_channel < summed.end; ++begun) {
@@ -282,8 +380,8 @@ class AmxOverlapExecution final : public Execution {
   }
 
   // The sums of one or two matrices of rows for all positions of a step.
-  void multiply(const RunArgs& args, std::int64_t group, std::int64_t matrix, int rows, std::int64_t positions,
-                const Scratch& scratch) const {
+  void multiply(const RunArgs& args, std::int64_t group, std::int64_t matrix, int rows, std::int64_t matrices,
+                const std::uint16_t* split, TermSplitAhead* ahead, const Scratch& scratch) const {
     constexpr std::ptrdiff_t kNoShift = 0;
     TermArgs call{};
     call.src_term_stride = kTermElements;
@@ -293,6 +391,7 @@ class AmxOverlapExecution final : public Execution {
     call.tile_stride = pitch_;
     call.unscaled = true;
     call.weights_stride = group_stride();
+    call.ahead = ahead;
     const std::uint16_t* const weights = reinterpret_cast<const std::uint16_t*>(args.weights) + form_.offset(group, matrix);
     for (std::int64_t c = 0; c < form_.channel_blocks(); c += chunk_) {
       call.channel_blocks = std::min(chunk_, form_.channel_blocks() - c);
@@ -300,10 +399,10 @@ class AmxOverlapExecution final : public Execution {
       for (int r = 0; r < rows; ++r) {
         call.src[r] = weights + r * form_.matrix_elements() + c * call.src_channel_stride;
       }
-      std::int64_t left = ceil_div(positions, kTermSquare);
+      std::int64_t left = matrices;
       for (std::int64_t at = 0; left > 0;) {
         const int columns = columns_at_once(rows, left);
-        call.weights = scratch.split + at / 2 * group_stride() + c * form_.terms() * std::min(columns, 2) * kTermElements;
+        call.weights = split + at / 2 * group_stride() + c * form_.terms() * std::min(columns, 2) * kTermElements;
         for (int r = 0; r < rows; ++r) call.tile[r] = scratch.sums + r * kTermSquare * pitch_ + at * kTermSquare;
         const int kernel = term_kernel_row(form_.terms(), rows, columns);
         table_->terms->multiply[kernel].fn(&call);
@@ -400,10 +499,12 @@ class AmxOverlapExecution final : public Execution {
   Blocks b_;
   bool one_step_;
   std::int64_t plane_blocks_, stripes_, pixel_blocks_, blocks_;
-  std::int64_t parts_ = 1;  // tasks per block, of output channels
-  std::int64_t positions_;  // of a step, at most
-  std::int64_t chunk_;      // blocks of channels that a kernel call sums
-  std::int64_t pitch_;      // floats of a row of sums
+  std::int64_t parts_ = 1;     // tasks per block, of output channels
+  std::int64_t per_task_ = 1;  // blocks, where these have no parts
+  bool ahead_ = false;         // input is split while other input is multiplied
+  std::int64_t positions_;     // of a step, at most
+  std::int64_t chunk_;         // blocks of channels that a kernel call sums
+  std::int64_t pitch_;         // floats of a row of sums
   std::int64_t block_elements_;
   float scale_;  // of sums, back to what inputs and weights were
   std::unique_ptr<OverlapOutput> output_;
@@ -448,8 +549,11 @@ class AmxOverlap final : public Algorithm {
     const std::int64_t height = problem.call.in[1], width = problem.call.in[2];
     const double position_bytes = static_cast<double>(form.channel_blocks() * form.terms() * kTermBlock * 2);
     const auto most = static_cast<std::int64_t>(kInputShare * static_cast<double>(request.caches.l2) / position_bytes);
-    const std::int64_t fit = std::clamp<std::int64_t>(most, kTermSquare, kMaxPositions);
     Blocks b;
+    // Where splitting counts, and there are no odd channels.
+    b.ahead = problem.in_channels_per_group() % 2 == 0 && form.matrices() <= kFewMatrices;
+    const std::int64_t fit =
+        std::clamp<std::int64_t>(b.ahead ? most / 2 : most, kTermSquare, b.ahead ? kAheadPositions : kMaxPositions);
     b.lead = (layer.kernel[1] - 1) * layer.dilation[1] / layer.stride[1];
     b.pixels = ceil_div(problem.call.out[2], layer.stride[2]);
     b.columns = width;

@@ -33,6 +33,101 @@ alignas(64) constexpr TileConfig kConfig = {1, 0, {}, {64, 64, 64, 64, 64, 64, 6
 void begin() { _tile_loadconfig(&kConfig); }
 void end() { _tile_release(); }
 
+// ---- Terms ------------------------------------------------------------------------------------------------------------
+
+inline __m512 float_of(__m256i bf16) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bf16), 16)); }
+
+// As an integer, by which magnitudes compare: a NaN is larger than all numbers.
+inline __m512i magnitude(__m512 v) { return _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff)); }
+
+// Interleaves the 16-bit halves of a vector: lane 2j of the result is lane j, lane 2j + 1 lane 16 + j.
+inline __m512i interleaved(__m512i v) {
+  alignas(64) static constexpr uint16_t kOrder[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
+                                                      8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
+  return _mm512_permutexvar_epi16(_mm512_load_si512(kOrder), v);
+}
+
+// One pair of channels at 16 positions, into terms `term_stride` elements apart.
+struct PairSplit {
+  __m512 scale;
+  __m512i largest;  // magnitude met
+
+  template <int kTerms>
+  inline void operator()(__m512 even, __m512 odd, uint16_t* dst, ptrdiff_t term_stride) {
+    const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
+    largest = _mm512_max_epi32(largest, _mm512_max_epi32(magnitude(even), magnitude(odd)));
+    even = _mm512_mul_ps(even, scale);
+    odd = _mm512_mul_ps(odd, scale);
+    for (int k = 0; k < kTerms; ++k, dst += term_stride) {
+      const __m512i term = interleaved(reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(odd, even)));
+      _mm512_store_si512(dst, term);
+      if (k + 1 == kTerms) break;
+      even = _mm512_sub_ps(even, _mm512_castsi512_ps(_mm512_slli_epi32(term, 16)));
+      odd = _mm512_sub_ps(odd, _mm512_castsi512_ps(_mm512_and_si512(term, upper)));
+    }
+  }
+
+  bool below(float limit) const { return _mm512_cmpge_epi32_mask(largest, _mm512_castps_si512(_mm512_set1_ps(limit))) == 0; }
+};
+
+// The lines of two planes that are read a little later, no nearer than the second-level cache: planes may share few sets of
+// the first.
+inline void fetch_lines(const float* even, ptrdiff_t to_odd) {
+  constexpr int64_t kFloatsAhead = 128;
+  _mm_prefetch(reinterpret_cast<const char*>(even + kFloatsAhead), _MM_HINT_T1);
+  _mm_prefetch(reinterpret_cast<const char*>(even + to_odd + kFloatsAhead), _MM_HINT_T1);
+}
+
+// TermSplitAhead in registers. With kTerms 0 there is nothing to do.
+template <int kTerms>
+class Ahead {
+ public:
+  explicit Ahead(TermSplitAhead* ahead)
+      : ahead_(ahead), now_(ahead->now), next_(ahead->next), split_{_mm512_set1_ps(ahead->scale), _mm512_setzero_si512()} {}
+
+  bool left() const { return now_.pairs > 0; }
+
+  inline void one() {
+    if (!left()) return;
+    fetch_lines(now_.src, ahead_->src_stride);
+    split_.template operator()<kTerms>(_mm512_loadu_ps(now_.src), _mm512_loadu_ps(now_.src + ahead_->src_stride), now_.dst,
+                                       ahead_->term_stride);
+    now_.src += 2 * ahead_->src_stride;
+    now_.dst += kTermBlock;
+    if (--now_.pairs == 0 && next_ != ahead_->end) now_ = *next_++;
+  }
+  // What is done after a few products.
+  inline void some() {
+    one();
+    one();
+    if (ahead_->at_once <= 2) return;
+    one();
+    one();
+  }
+
+  void save() const {
+    ahead_->now = now_;
+    ahead_->next = next_;
+    ahead_->fine = split_.below(ahead_->limit) && ahead_->fine;
+  }
+
+ private:
+  TermSplitAhead* ahead_;
+  TermSplitJob now_;
+  const TermSplitJob* next_;
+  PairSplit split_;
+};
+
+template <>
+class Ahead<0> {
+ public:
+  explicit Ahead(TermSplitAhead*) {}
+  inline void some() {}
+  void save() const {}
+};
+
+// ---- Products ---------------------------------------------------------------------------------------------------------
+
 // Tile registers, which are written out since the compilers' intrinsics want literals: sums 0, 1 (first row of matrices), 2
 // and 3 (second); inputs 4 and 5; weights 6 and 7.
 template <int kRows>
@@ -56,31 +151,37 @@ inline void multiply_loaded() {
 }
 
 // All products of one tap and block of channels; `at` is the distance between terms of the inputs.
-template <int kTerms, int kRows, int kColumns>
-inline void step(const uint16_t* a0, const uint16_t* a1, ptrdiff_t at, const uint16_t* b) {
+template <int kTerms, int kRows, int kColumns, class Meanwhile>
+inline void step(const uint16_t* a0, const uint16_t* a1, ptrdiff_t at, const uint16_t* b, Meanwhile& meanwhile) {
   constexpr ptrdiff_t kTerm = kColumns * kTermElements;
   load_inputs<kRows>(a0, a1);
   if constexpr (kTerms == 3) {
     load_weights<kColumns>(b + 2 * kTerm);
     multiply_loaded<kRows, kColumns>();
+    meanwhile.some();
   }
   if constexpr (kTerms >= 2) {
     load_weights<kColumns>(b + kTerm);
     multiply_loaded<kRows, kColumns>();
+    meanwhile.some();
   }
   load_weights<kColumns>(b);
   multiply_loaded<kRows, kColumns>();
+  meanwhile.some();
   if constexpr (kTerms == 3) {
     load_inputs<kRows>(a0 + 2 * at, a1 + 2 * at);
     multiply_loaded<kRows, kColumns>();
+    meanwhile.some();
   }
   if constexpr (kTerms >= 2) {
     load_inputs<kRows>(a0 + at, a1 + at);
     multiply_loaded<kRows, kColumns>();
+    meanwhile.some();
   }
   if constexpr (kTerms == 3) {
     load_weights<kColumns>(b + kTerm);
     multiply_loaded<kRows, kColumns>();
+    meanwhile.some();
   }
 }
 
@@ -127,16 +228,20 @@ inline void load_column(const uint16_t* b) {
   } while (false)
 
 // One row of four matrices: the same with inputs and weights changed about. b1: the weights of the third and fourth column.
-template <int kTerms>
-inline void step_row(const uint16_t* a, ptrdiff_t at, const uint16_t* b0, const uint16_t* b1) {
+template <int kTerms, class Meanwhile>
+inline void step_row(const uint16_t* a, ptrdiff_t at, const uint16_t* b0, const uint16_t* b1, Meanwhile& meanwhile) {
   constexpr ptrdiff_t kTerm = 2 * kTermElements;
   _tile_loadd(5, a, kRowBytes);
   if constexpr (kTerms >= 2) _tile_loadd(6, a + at, kRowBytes);
   if constexpr (kTerms == 3) _tile_loadd(7, a + 2 * at, kRowBytes);
   CONVTRANSPOSE_ROW_COLUMN(0, b0);
+  meanwhile.some();
   CONVTRANSPOSE_ROW_COLUMN(1, b0 + kTermElements);
+  meanwhile.some();
   CONVTRANSPOSE_ROW_COLUMN(2, b1);
+  meanwhile.some();
   CONVTRANSPOSE_ROW_COLUMN(3, b1 + kTermElements);
+  meanwhile.some();
 }
 
 template <int kTerms>
@@ -204,8 +309,8 @@ inline void store_sums(const TermArgs& args, const float* sums) {
   }
 }
 
-template <int kTerms, int kRows, int kColumns>
-void multiply(const TermArgs* args) {
+template <int kTerms, int kRows, int kColumns, class Meanwhile>
+inline void multiply_and(const TermArgs* args, Meanwhile& meanwhile) {
   constexpr ptrdiff_t kStep = kTerms * (kColumns == 4 ? 2 : kColumns) * kTermElements;
   constexpr int kSquare = kTermSquare * kTermSquare;
   if (args->unscaled && args->accumulate) {
@@ -227,13 +332,13 @@ void multiply(const TermArgs* args) {
     } else if constexpr (kColumns == 4) {
       const uint16_t* const a = args->src[0] + channels;
       for (int64_t t = 0; t < args->taps; ++t, b += kStep) {
-        step_row<kTerms>(a + args->tap_offset[t], at, b, b + args->weights_stride);
+        step_row<kTerms>(a + args->tap_offset[t], at, b, b + args->weights_stride, meanwhile);
       }
     } else {
       const uint16_t* const a0 = args->src[0] + channels;
       const uint16_t* const a1 = args->src[kRows - 1] + channels;
       for (int64_t t = 0; t < args->taps; ++t, b += kStep) {
-        step<kTerms, kRows, kColumns>(a0 + args->tap_offset[t], a1 + args->tap_offset[t], at, b);
+        step<kTerms, kRows, kColumns>(a0 + args->tap_offset[t], a1 + args->tap_offset[t], at, b, meanwhile);
       }
     }
   }
@@ -246,6 +351,20 @@ void multiply(const TermArgs* args) {
   for (int r = 0; r < kRows; ++r) rows[r] = sums + r * kTermSquare * kColumns * kTermSquare;
   store_matrices<kRows, kColumns>(rows, kColumns * kTermSquare);
   store_sums<kRows, kColumns>(*args, sums);
+}
+
+template <int kTerms, int kRows, int kColumns>
+void multiply(const TermArgs* args) {
+  if constexpr (kRows * kColumns == 4 && kRows < 4) {
+    if (args->ahead != nullptr) {
+      Ahead<kTerms> ahead(args->ahead);
+      multiply_and<kTerms, kRows, kColumns>(args, ahead);
+      ahead.save();
+      return;
+    }
+  }
+  Ahead<0> nothing(nullptr);
+  multiply_and<kTerms, kRows, kColumns>(args, nothing);
 }
 
 template <int kTerms, int kRows, int kColumns>
@@ -263,13 +382,6 @@ constexpr TermKernel kMultiply[] = {
     kernel<3, 4, 1>("bf16x6-4x1"), kernel<3, 1, 4>("bf16x6-1x4"),
 };
 // clang-format on
-
-// ---- Terms ------------------------------------------------------------------------------------------------------------
-
-inline __m512 float_of(__m256i bf16) { return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(bf16), 16)); }
-
-// As an integer, by which magnitudes compare: a NaN is larger than all numbers.
-inline __m512i magnitude(__m512 v) { return _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff)); }
 
 template <int kTerms>
 bool split_terms(const TermSplitArgs& args) {
@@ -329,22 +441,11 @@ void split_weights(const TermWeightsArgs* args) {
   }
 }
 
-// Interleaves the 16-bit halves of a vector: lane 2j of the result is lane j, lane 2j + 1 lane 16 + j.
-inline __m512i interleaved(__m512i v) {
-  alignas(64) static constexpr uint16_t kOrder[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
-                                                      8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
-  return _mm512_permutexvar_epi16(_mm512_load_si512(kOrder), v);
-}
-
-// Position by position, so that a matrix is written where it stays near; the lines of the planes that come next are fetched
-// meanwhile, no nearer than the second-level cache: planes may share few sets of the first.
+// Position by position, so that a matrix is written where it stays near.
 template <int kTerms>
 bool split_planes_terms(const TermPlanesArgs& args) {
-  constexpr int64_t kFloatsAhead = 128;
-  const __m512 scale = _mm512_set1_ps(args.scale);
-  const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
   const ptrdiff_t term_stride = args.columns * kTermElements;
-  __m512i largest = _mm512_setzero_si512();
+  PairSplit split{_mm512_set1_ps(args.scale), _mm512_setzero_si512()};
   int64_t m = args.first_matrix;
   for (int64_t i = 0; i < args.positions; i += kTermSquare, ++m) {
     const int64_t left = args.positions - i;
@@ -353,29 +454,30 @@ bool split_planes_terms(const TermPlanesArgs& args) {
         args.dst + (args.columns == 2 ? m / 2 * args.group_stride + m % 2 * kTermElements : m * args.group_stride);
     const float* src = args.src + i;
     for (int64_t c = 0; c < kTermBlock; c += 2, src += 2 * args.src_stride, matrix += kTermBlock) {
-      __m512 even = _mm512_maskz_loadu_ps(c < args.channels ? lanes : __mmask16{0}, src);
-      __m512 odd = _mm512_maskz_loadu_ps(c + 1 < args.channels ? lanes : __mmask16{0}, src + args.src_stride);
-      _mm_prefetch(reinterpret_cast<const char*>(src + kFloatsAhead), _MM_HINT_T1);
-      _mm_prefetch(reinterpret_cast<const char*>(src + args.src_stride + kFloatsAhead), _MM_HINT_T1);
-      largest = _mm512_max_epi32(largest, _mm512_max_epi32(magnitude(even), magnitude(odd)));
-      even = _mm512_mul_ps(even, scale);
-      odd = _mm512_mul_ps(odd, scale);
-      uint16_t* dst = matrix;
-      for (int k = 0; k < kTerms; ++k, dst += term_stride) {
-        const __m512i term = interleaved(reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(odd, even)));
-        _mm512_store_si512(dst, term);
-        if (k + 1 == kTerms) break;
-        even = _mm512_sub_ps(even, _mm512_castsi512_ps(_mm512_slli_epi32(term, 16)));
-        odd = _mm512_sub_ps(odd, _mm512_castsi512_ps(_mm512_and_si512(term, upper)));
-      }
+      const __m512 even = _mm512_maskz_loadu_ps(c < args.channels ? lanes : __mmask16{0}, src);
+      const __m512 odd = _mm512_maskz_loadu_ps(c + 1 < args.channels ? lanes : __mmask16{0}, src + args.src_stride);
+      fetch_lines(src, args.src_stride);
+      split.template operator()<kTerms>(even, odd, matrix, term_stride);
     }
   }
-  return _mm512_cmpge_epi32_mask(largest, _mm512_castps_si512(_mm512_set1_ps(args.limit))) == 0;
+  return split.below(args.limit);
 }
 
 bool split_planes(const TermPlanesArgs* args) {
   if (args->terms == 3) return split_planes_terms<3>(*args);
   return args->terms == 2 ? split_planes_terms<2>(*args) : split_planes_terms<1>(*args);
+}
+
+template <int kTerms>
+inline void finish_ahead_terms(TermSplitAhead* args) {
+  Ahead<kTerms> ahead(args);
+  while (ahead.left()) ahead.one();
+  ahead.save();
+}
+
+void finish_ahead(TermSplitAhead* ahead) {
+  if (ahead->terms == 3) return finish_ahead_terms<3>(ahead);
+  ahead->terms == 2 ? finish_ahead_terms<2>(ahead) : finish_ahead_terms<1>(ahead);
 }
 
 // The lanes of a vector at x that read src[x - shift] with 0 <= x + lane - shift < count.
@@ -393,23 +495,24 @@ inline void overlap_rows(const TermOverlapArgs& args) {
   const int64_t taps = kTaps == 0 ? args.taps : kTaps;
   const __m512 scale = _mm512_set1_ps(args.scale);
   const int64_t inner_begin = args.shift[taps - 1], inner_end = args.count + args.shift[0] - kTermSquare;
+  ptrdiff_t at[kTaps == 0 ? 1 : kTaps];  // where a tap is read for x = 0
+  for (int t = 0; t < kTaps; ++t) at[t] = t * args.src_stride - args.shift[t];
+  const auto offset = [&](int64_t t) { return kTaps == 0 ? t * args.src_stride - args.shift[t] : at[t]; };
   for (int64_t i = 0; i < args.rows; ++i) {
     const float* const src = args.src + i * args.src_row;
     float* const dst = args.dst + i * args.dst_row;
     for (int64_t x = 0; x < args.size; x += kTermSquare) {
       __m512 sum = _mm512_setzero_ps();
       if (x >= inner_begin && x <= inner_end) {
-        for (int64_t t = 0; t < taps; ++t) {
-          sum = _mm512_add_ps(sum, _mm512_loadu_ps(src + t * args.src_stride + x - args.shift[t]));
-        }
+        for (int64_t t = 0; t < taps; ++t) sum = _mm512_add_ps(sum, _mm512_loadu_ps(src + x + offset(t)));
       } else {
         for (int64_t t = 0; t < taps; ++t) {
           const __mmask16 lanes = lanes_within(x, args.shift[t], args.count);
-          sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(lanes, src + t * args.src_stride + x - args.shift[t]));
+          sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(lanes, src + x + offset(t)));
         }
       }
-      _mm512_storeu_ps(dst + x,
-                       kAccumulate ? _mm512_fmadd_ps(scale, sum, _mm512_loadu_ps(dst + x)) : _mm512_mul_ps(scale, sum));
+      const __m512 scaled = kAccumulate ? _mm512_fmadd_ps(scale, sum, _mm512_loadu_ps(dst + x)) : _mm512_mul_ps(scale, sum);
+      _mm512_storeu_ps(dst + x, scaled);
     }
   }
 }
@@ -421,6 +524,12 @@ inline void overlap_taps(const TermOverlapArgs& args) {
       return overlap_rows<1, kAccumulate>(args);
     case 2:
       return overlap_rows<2, kAccumulate>(args);
+    case 3:
+      return overlap_rows<3, kAccumulate>(args);
+    case 4:
+      return overlap_rows<4, kAccumulate>(args);
+    case 5:
+      return overlap_rows<5, kAccumulate>(args);
     default:
       return overlap_rows<0, kAccumulate>(args);
   }
@@ -434,8 +543,9 @@ void overlap(const TermOverlapArgs* args) { args->accumulate ? overlap_taps<true
 const TermKernels kAmxKernels = {
     amx::kMultiply,    sizeof(amx::kMultiply) / sizeof(TermKernel),
     amx::split,        amx::split_weights,
-    amx::split_planes, amx::overlap,
-    amx::begin,        amx::end,
+    amx::split_planes, amx::finish_ahead,
+    amx::overlap,      amx::begin,
+    amx::end,
 };
 
 }  // namespace convtranspose

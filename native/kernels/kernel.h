@@ -326,6 +326,10 @@ inline constexpr int kTermElements = kTermBlock * kTermSquare;  // of a matrix o
 //
 // With four columns the weights of the third and fourth stand weights_stride further on, as those of two columns do.
 // `unscaled`: scale counts as 1; tiles are aligned to 64 bytes and tile_stride is a multiple of 16 floats.
+//
+// `ahead`: inputs to split meanwhile (see TermSplitAhead), or nullptr. Kernels of 2x2 and 1x4 matrices do some of that
+// between their products; the others none.
+struct TermSplitAhead;
 struct TermArgs {
   const uint16_t* src[kMostTermRows];
   ptrdiff_t src_term_stride;
@@ -340,6 +344,7 @@ struct TermArgs {
   float scale;
   bool accumulate;
   bool unscaled = false;
+  TermSplitAhead* ahead = nullptr;
 };
 struct TermKernel {
   const char* name;  // "bf16x6-2x2": products of terms, rows x columns of matrices
@@ -398,6 +403,29 @@ struct TermPlanesArgs {
 };
 typedef bool (*TermPlanesFn)(const TermPlanesArgs* args);
 
+// The same for whole matrices, in pieces: what is split next, while the unit for products is busy with what was split
+// before. A job is the first `pairs` pairs of channels of 16 positions, dst being where their matrix begins. Whoever does
+// some of it moves src, dst and pairs on, which stand within the job before `next`, and clears `fine` as split_planes
+// returns false.
+struct TermSplitJob {
+  const float* src;
+  uint16_t* dst;
+  int64_t pairs;  // >= 1
+};
+struct TermSplitAhead {
+  TermSplitJob now;  // pairs is 0 when all is done
+  const TermSplitJob* next;
+  const TermSplitJob* end;
+  ptrdiff_t src_stride;
+  ptrdiff_t term_stride;  // elements
+  int terms;
+  float scale;
+  float limit;
+  bool fine;
+  int at_once;  // pairs, 2 or 4, after some products of matrices
+};
+typedef void (*TermAheadFn)(TermSplitAhead* ahead);
+
 // Adds up what neighbouring inputs of a row give to the same outputs, for i in [0, rows):
 //   dst[i*dst_row + x] = (accumulate ? dst[i*dst_row + x] : 0) +
 //                        scale * sum over t in [0, taps) of src[t*src_stride + i*src_row + x - shift[t]]
@@ -426,6 +454,7 @@ struct TermKernels {
   TermSplitFn split;
   TermWeightsFn split_weights;
   TermPlanesFn split_planes;
+  TermAheadFn finish_ahead;  // does all that is left
   TermOverlapFn overlap;
   void (*begin)();  // claims the unit for the calling thread
   void (*end)();    // gives it back, so that switching threads need not save its registers
