@@ -35,7 +35,7 @@ constexpr std::int64_t kAheadPositions = 512;       // where the next one's inpu
 constexpr std::int64_t kFewMatrices = 40;           // with so many of rows; with more, splitting hardly counts
 constexpr double kResidentShare = 0.8;              // of the second-level cache: input and weights together
 constexpr std::int64_t kMinTasks = 8;               // rather than to split more of the input while others are multiplied
-constexpr std::int64_t kStripeRows = 16;            // for each row that a stripe computes in vain
+constexpr std::int64_t kStripeRows = 8;             // at least, for each row before a stripe that gives to it
 // Cycles.
 constexpr double kProduct = 16.5;     // of two matrices, while others are under way
 constexpr double kFarPenalty = 1.25;  // where both factors come from the second-level cache, and so do sums
@@ -43,7 +43,9 @@ constexpr double kCall = 90.0;        // of a kernel: first loads and last store
 constexpr double kSplitPerFloat = 0.65;
 constexpr double kSplitAgain = 0.1;  // of all else, that splitting may cost again so that there are tasks enough
 constexpr double kAddVector = 3.2;   // a row of 16 sums
-constexpr double kAddCall = 40.0;
+constexpr double kAddCall = 80.0;    // of a run of taps,
+constexpr double kAddRow = 12.0;     // and of a row of the input
+constexpr double kSplitAhead = 0.6;  // of splitting, where it is done between products
 constexpr double kStorePerFloat = 0.35;
 constexpr double kStoreRow = 50.0;
 constexpr double kWeightStreamShare = 0.5;  // of the time to stream weights, that products do not hide
@@ -95,8 +97,8 @@ class AmxOverlapExecution final : public Execution {
     const std::int64_t live = std::min(of_part, ceil_div(kSumRows, form_.channel_rows()) + 1);
     output_ = std::make_unique<OverlapOutput>(
         request, form_, OverlapExtents{b_.planes, b_.rows, b_.columns, b_.pixels, of_part, live, !one_step_});
-    estimated_seconds =
-        static_cast<double>(blocks_) * (cycles.all + cycles.split * static_cast<double>(parts_ - 1)) / cost::kClock;
+    const double splits = static_cast<double>(parts_ - 1) + (ahead_ ? kSplitAhead - 1.0 : 0.0);
+    estimated_seconds = static_cast<double>(blocks_) * (cycles.all + cycles.split * splits) / cost::kClock;
     phases = problem_.layer.stride[0] * problem_.layer.stride[1] * problem_.layer.stride[2];
     precision = precision_of(form_.terms());
     blocking = {{"terms", form_.terms()}, {"planes", b_.planes}, {"rows", b_.rows},
@@ -362,21 +364,41 @@ class AmxOverlapExecution final : public Execution {
     const std::int64_t of_channel = form_.channel_rows();
     const Range rows{channels.begin * of_channel, channels.end * of_channel};
     const std::int64_t last = ceil_div(rows.end, kTermSquare);
+    const std::int64_t least = least_tap(step);
     std::int64_t begun = channels.begin, stored = channels.begin;
     for (std::int64_t matrix = rows.begin / kTermSquare; matrix < last; matrix += 2) {
-      multiply(args, step.group, matrix, static_cast<int>(std::min<std::int64_t>(2, last - matrix)), matrices(step), split,
-               ahead, scratch);
       const std::int64_t base = matrix * kTermSquare;
       const Range summed{std::max(rows.begin, base), std::min(rows.end, base + kSumRows)};
       for (; begun * of_channel < summed.end; ++begun) {
         output_->resume(step, begun, begun - channels.begin, scratch.accumulators);
       }
-      output_->add(step, scratch.sums + (summed.begin - base) * pitch_, pitch_, summed.begin, summed.end, scale_,
-                   scratch.accumulators);
+      if (reaches(summed, least)) {
+        multiply(args, step.group, matrix, static_cast<int>(std::min<std::int64_t>(2, last - matrix)), matrices(step), split,
+                 ahead, scratch);
+        output_->add(step, scratch.sums + (summed.begin - base) * pitch_, pitch_, summed.begin, summed.end, scale_,
+                     scratch.accumulators);
+      }
       for (; (stored + 1) * of_channel <= summed.end; ++stored) {
         output_->store(args, step, stored, stored - channels.begin, scratch.accumulators, scratch.rest);
       }
     }
+  }
+
+  // The least tap of the height by which the rows of a step give to outputs that are stored: more than 0 before a stripe.
+  std::int64_t least_tap(const OverlapStep& step) const {
+    const std::int64_t beyond = step.out_row - (step.row + step.rows - 1) * problem_.layer.stride[1];
+    return ceil_div(std::max<std::int64_t>(0, beyond), problem_.layer.dilation[1]);
+  }
+
+  // Whether some of these rows of the weights are of that tap or a later one.
+  bool reaches(const Range& rows, std::int64_t least) const {
+    if (least == 0) return true;
+    for (std::int64_t row = rows.begin; row < rows.end;) {
+      const OverlapRun& run = form_.run_of(row % form_.channel_rows());
+      if (run.kh >= least) return true;
+      row += static_cast<std::int64_t>(run.shift.size());
+    }
+    return false;
   }
 
   // The sums of one or two matrices of rows for all positions of a step.
@@ -480,7 +502,7 @@ class AmxOverlapExecution final : public Execution {
     const double split = matrices * kTermSquare * blocks * kTermBlock * kSplitPerFloat;
     const double runs = static_cast<double>(form_.runs().size()) * static_cast<double>(problem_.out_channels_per_group());
     const double added = static_cast<double>(form_.rows()) * matrices * kAddVector +
-                         runs * static_cast<double>(b_.planes) * (kAddCall + 8.0 * static_cast<double>(b_.rows));
+                         runs * static_cast<double>(b_.planes) * (kAddCall + kAddRow * static_cast<double>(b_.rows));
     const double out_rows = static_cast<double>(problem_.out_channels_per_group()) * static_cast<double>(b_.planes);
     const double stored = out_rows * static_cast<double>(layer.stride[0] * layer.stride[1] * b_.rows) *
                           (kStoreRow + kStorePerFloat * static_cast<double>(b_.pixels * layer.stride[2]));
@@ -576,7 +598,9 @@ class AmxOverlap final : public Algorithm {
       return b;
     }
     // Even stripes, of even steps.
-    b.stripe = std::min(height, std::max(kStripeRows * b.lead, b.rows));
+    const std::int64_t others = problem.call.batch * problem.call.in[0] * layer.groups;
+    const std::int64_t wanted = ceil_div(height, ceil_div(kMinTasks, others));
+    b.stripe = std::min(height, std::max({wanted, kStripeRows * b.lead, b.rows}));
     b.stripe = ceil_div(height, ceil_div(height, b.stripe));
     const std::int64_t computed = b.stripe + (b.stripe < height ? b.lead : 0);
     b.rows = ceil_div(computed, ceil_div(computed, b.rows));
