@@ -22,11 +22,12 @@ const LOOSE = 8; // instructions for one access to the stack
 
 /**
  * What a term kernel does for one tap and block of channels. Each matrix is loaded once; with three terms one of weights
- * twice, unless there is a single column of four rows, whose weights stay in registers.
+ * twice, unless there is a single column of four rows or the kernel splits: then weights stay in registers, or, with five
+ * rows, two terms of them, and the first terms of inputs are loaded twice.
  */
-const matrixWork = ({ count, rows, columns }) => ({
+const matrixWork = ({ count, rows, columns, splits = false }) => ({
   products: count * (count + 1) / 2 * rows * columns,
-  loads: count * (rows + columns) + (count === 3 && rows < 4 ? columns : 0)
+  loads: count * (rows + columns) + (rows === 5 ? rows : count === 3 && rows < 4 && !splits ? columns : 0)
 });
 
 function inspect(family, kernel) {

@@ -83,7 +83,7 @@ export function seededUnit(directory, isa) {
 
 /**
  * The functions that the tables of an object point to, in the order of their addresses: [{name, tile?, terms?, instructions}],
- * with `tile` {rows, vectors} for the tile kernels and `terms` {count, rows, columns} for the term kernels. Whatever a table
+ * with `tile` {rows, vectors} for the tile kernels and `terms` {count, rows, columns, splits?} for the term kernels. Whatever a table
  * gets is found here by itself.
  */
 export function kernelFunctions(toolchain, object) {
@@ -116,10 +116,11 @@ export function kernelFunctions(toolchain, object) {
       const wanted = kernels.delete(`${section} ${parseInt(header[1], 16)}`);
       const tile = /::tile_(?:wide|channels)<(\d+), (\d+)>/.exec(header[2]);
       const terms = /::multiply<(\d+), (\d+), (\d+)>/.exec(header[2]);
+      const split = /::multiply_split<(\d+)>/.exec(header[2]);
       current = wanted ? {
         name: shortName(header[2]),
         tile: tile && { rows: +tile[1], vectors: +tile[2] },
-        terms: terms && { count: +terms[1], rows: +terms[2], columns: +terms[3] },
+        terms: split ? { count: 3, rows: +split[1], columns: 1, splits: true } : terms && { count: +terms[1], rows: +terms[2], columns: +terms[3] },
         instructions: []
       } : undefined;
       if (current !== undefined) functions.push(current);

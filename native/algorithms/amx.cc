@@ -64,17 +64,17 @@ class AmxExecution final : public Execution {
     }
     precision = precision_of(form_.terms());
     list_kernels();
-    this->blocking = {{"terms", form_.terms()},      {"images", b_.images},
-                      {"depths", b_.depths},         {"rows", b_.rows},
-                      {"columns", b_.columns},       {"interleaved", b_.interleaved ? 1 : 0},
-                      {"residues", residues ? 1 : 0}};
+    this->blocking = {{"terms", form_.terms()},       {"images", b_.images},
+                      {"depths", b_.depths},          {"rows", b_.rows},
+                      {"columns", b_.columns},        {"interleaved", b_.interleaved ? 1 : 0},
+                      {"residues", residues ? 1 : 0}, {"splitWeights", form_.floats() ? 1 : 0}};
     notes.push_back(refusal_note());
   }
 
   const PackedForm* packed_form() const override { return &form_; }
   std::int64_t tasks(int) const override { return blocks_.count() * parts_; }
   std::size_t workspace_bytes() const override {
-    return static_cast<std::size_t>(b_.block_elements) * sizeof(std::uint16_t) +
+    return static_cast<std::size_t>(b_.block_elements + terms_elements()) * sizeof(std::uint16_t) +
            static_cast<std::size_t>(tile_floats() + scratch_floats()) * sizeof(float);
   }
 
@@ -84,7 +84,8 @@ class AmxExecution final : public Execution {
     const PixelBlocks::Origin origin = blocks_.origin(block);
     Scratch scratch;
     scratch.split = reinterpret_cast<std::uint16_t*>(workspace.data);
-    scratch.tile = reinterpret_cast<float*>(scratch.split + b_.block_elements);
+    scratch.terms = scratch.split + b_.block_elements;
+    scratch.tile = reinterpret_cast<float*>(scratch.terms + terms_elements());
     scratch.rest = scratch.tile + tile_floats();
     scratch.used = workspace.used;
     if (*workspace.tag != block) {
@@ -109,12 +110,14 @@ class AmxExecution final : public Execution {
  private:
   struct Scratch {
     std::uint16_t* split;
-    float* tile;  // [pixel][phase along the width][panel width]
-    float* rest;  // positions before they are split, rows before they are stored
+    std::uint16_t* terms;  // of weights that are split here
+    float* tile;           // [pixel][phase along the width][panel width]
+    float* rest;           // positions before they are split, rows before they are stored
     KernelSet* used;
   };
 
   bool contiguous() const { return problem_.call.format == MemoryFormat::kContiguous; }
+  std::int64_t terms_elements() const { return form_.floats() ? kSplitScratch : 0; }
   std::int64_t tile_floats() const { return b_.tile_pixels * phases_.dim[2].count() * widest_; }
   std::int64_t scratch_floats() const {
     return std::max<std::int64_t>(store_->scratch_floats(b_.tile_pixels, widest_), kTransposedPixels * kTermBlock);
@@ -126,13 +129,16 @@ class AmxExecution final : public Execution {
     return tap_offsets_[static_cast<std::size_t>((fd * phases_.dim[1].count() + fh) * phases_.dim[2].count() + fw)];
   }
 
+  int kernel_row(int rows, std::int64_t columns) const {
+    return form_.floats() ? term_split_row(rows) : term_kernel_row(form_.terms(), rows, columns);
+  }
+
   void list_kernels() {
     const auto add = [&](const PixelExtents& tile) {
       for (const Panel& panel : {form_.panels().front(), form_.panels().back()}) {  // all widths
         const std::int64_t width = panel.width / kTermSquare;
-        for (std::int64_t left = amx_matrices(b_, tile); left > 0; left -= amx_rows(left, width)) {
-          kernels.set(
-              static_cast<std::size_t>(term_number(*table_, term_kernel_row(form_.terms(), amx_rows(left, width), width))));
+        for (std::int64_t left = amx_matrices(b_, tile); left > 0; left -= amx_rows(form_, left, width)) {
+          kernels.set(static_cast<std::size_t>(term_number(*table_, kernel_row(amx_rows(form_, left, width), width))));
         }
       }
     };
@@ -243,11 +249,13 @@ class AmxExecution final : public Execution {
     const std::int64_t pixels = amx_tile_pixels(b_, e);
     const std::uint16_t* const src = scratch.split + kTermBlock * (at.image * b_.stride_image + at.d * b_.stride_d +
                                                                    at.h * b_.stride_h + at.w * b_.stride_w);
-    // All phases for some channels after the other, so that these need to be near but once.
-    for (std::int64_t c = 0; c < form_.channel_blocks(); c += chunk_) {
-      for (std::int64_t fw = 0; fw < phases_.dim[2].count(); ++fw) {
-        compute(args, origin.group, fd, fh, fw, panel, e, runs, pixels, src, c, scratch);
-      }
+    const std::int64_t phases_w = phases_.dim[2].count();
+    const std::int64_t chunks = ceil_div(form_.channel_blocks(), chunk_);
+    for (std::int64_t k = 0; k < phases_w * chunks; ++k) {
+      // Weights that come from memory in their order; else all phases for some channels, which need to be near but once.
+      const std::int64_t fw = form_.floats() ? k / chunks : k % phases_w;
+      const std::int64_t chunk = form_.floats() ? k % chunks : k / phases_w;
+      compute(args, origin.group, fd, fh, fw, panel, e, runs, pixels, src, chunk * chunk_, scratch);
     }
     store_->begin_tile(args, panel, scratch.tile, pixels, scratch.rest);
     PixelRow row{0, origin.group, 0, 0, origin.w + at.w, e.columns, 0};
@@ -330,35 +338,35 @@ class AmxExecution final : public Execution {
     call.src_channel_stride = channel_stride();
     call.tap_offset = offsets.data();
     call.taps = static_cast<std::int64_t>(offsets.size());
-    call.weights = reinterpret_cast<const std::uint16_t*>(args.weights) +
-                   form_.offset(group, phases_.dim[0].phases[static_cast<std::size_t>(fd)].residue,
-                                phases_.dim[1].phases[static_cast<std::size_t>(fh)].residue, panel,
-                                phases_.dim[2].phases[static_cast<std::size_t>(fw)].residue) +
-                   first * call.taps * kTermBlock * panel.width * form_.terms();
+    const std::int64_t weights = form_.offset(group, phases_.dim[0].phases[static_cast<std::size_t>(fd)].residue,
+                                              phases_.dim[1].phases[static_cast<std::size_t>(fh)].residue, panel,
+                                              phases_.dim[2].phases[static_cast<std::size_t>(fw)].residue) +
+                                 first * call.taps * kTermBlock * panel.width * form_.stored();
+    if (form_.floats()) {
+      call.values = args.weights + weights;
+      call.scratch = scratch.terms;
+    } else {
+      call.weights = reinterpret_cast<const std::uint16_t*>(args.weights) + weights;
+    }
     call.channel_blocks = std::min(chunk_, form_.channel_blocks() - first);
     call.tile_stride = b_.interleaved ? e.depths * e.rows * e.columns * pixel_stride : pixel_stride;
     call.scale = scale_;
     call.accumulate = first > 0;
     const std::uint16_t* const src = split + first * channel_stride();
     const std::int64_t width = panel.width / kTermSquare;
-    const int rows_at_once = amx_rows(kMostTermRows, width);
-    int held = 0;
-    const auto run = [&](int rows) {
-      const int kernel = term_kernel_row(form_.terms(), rows, width);
-      table_->terms->multiply[kernel].fn(&call);
-      scratch.used->set(static_cast<std::size_t>(term_number(*table_, kernel)));
-      held -= rows;
-      for (int r = 0; r < held; ++r) {
-        call.src[r] = call.src[r + rows];
-        call.tile[r] = call.tile[r + rows];
-      }
-    };
+    std::int64_t left = pixels / kTermSquare;
+    int rows = amx_rows(form_, left, width), held = 0;
     for_each_matrix(e, runs, [&](std::int64_t position, std::int64_t pixel) {
       call.src[held] = src + position * kTermBlock;
       call.tile[held] = tile + pixel * pixel_stride;
-      if (++held == rows_at_once) run(rows_at_once);
+      if (++held < rows) return;
+      const int kernel = kernel_row(rows, width);
+      table_->terms->multiply[kernel].fn(&call);
+      scratch.used->set(static_cast<std::size_t>(term_number(*table_, kernel)));
+      left -= rows;
+      rows = amx_rows(form_, left, width);
+      held = 0;
     });
-    while (held > 0) run(amx_rows(held, width));
   }
 
   Problem problem_;
@@ -388,9 +396,12 @@ class Amx final : public Algorithm {
     std::unique_ptr<Execution> best;
     for (const TermColumns columns : {TermColumns::kChannels, TermColumns::kResidues}) {
       if (columns == TermColumns::kResidues && !can_use_residues(request.problem)) continue;
-      std::unique_ptr<Execution> execution = plan_columns(request, columns, decline);
-      if (execution == nullptr) continue;
-      if (best == nullptr || execution->estimated_seconds < best->estimated_seconds) best = std::move(execution);
+      for (const TermStorage storage : {TermStorage::kTerms, TermStorage::kFloats}) {
+        if (storage == TermStorage::kFloats && !can_split_weights(request, columns)) continue;
+        std::unique_ptr<Execution> execution = plan_columns(request, columns, storage, decline);
+        if (execution == nullptr) continue;
+        if (best == nullptr || execution->estimated_seconds < best->estimated_seconds) best = std::move(execution);
+      }
     }
     return best;
   }
@@ -406,10 +417,20 @@ class Amx final : public Algorithm {
     return residues && layer.stride[2] <= 2 * kTermSquare && problem.call.format == MemoryFormat::kContiguous;
   }
 
-  static std::unique_ptr<Execution> plan_columns(const PlanRequest& request, TermColumns columns, Decline* decline) {
+  // Where weights come from memory, and floats are fewer bytes than terms.
+  static bool can_split_weights(const PlanRequest& request, TermColumns columns) {
+    const LayerSpec& layer = request.problem.layer;
+    if (terms_of(request.problem.call.precision) < kMostTerms) return false;
+    if (columns == TermColumns::kResidues && layer.stride[2] > TermWeights::widest_panel(TermStorage::kFloats)) return false;
+    const std::int64_t terms = kMostTerms * request.problem.weights_elements() / layer.groups;
+    return !amx_stays(request.caches, static_cast<double>(terms) * sizeof(std::uint16_t));
+  }
+
+  static std::unique_ptr<Execution> plan_columns(const PlanRequest& request, TermColumns columns, TermStorage storage,
+                                                 Decline* decline) {
     const Problem& problem = request.problem;
     const int terms = terms_of(problem.call.precision);
-    TermWeights form(problem.layer, columns, terms, weight_scale(request.weights), *request.kernels->terms);
+    TermWeights form(problem.layer, columns, terms, weight_scale(request.weights), *request.kernels->terms, storage);
     decline->reason = decline_packed_terms(problem, terms, form.elements());
     if (!decline->reason.empty()) return nullptr;
     PlanRequest computed = request;

@@ -23,6 +23,8 @@ constexpr std::int64_t kTilesInWorkspace = 8;      // and of so many would fill 
 constexpr double kProduct = 17.5;                  // of two matrices, while others are under way
 constexpr double kProductAlone = 52.0;             // where each waits for the one before
 constexpr double kCall = 350.0;                    // sums to memory, multiplied back
+constexpr double kSplitCall = 400.0;               // the terms of the first tap; those of the last one are made twice
+constexpr double kSplitProduct = 1.04;             // what making terms beside a product adds to it
 constexpr double kSplitPerFloat = 0.35;            // of a pixel's channels,
 constexpr double kTransposeBeforePerFloat = 0.35;  // and where these are planes
 constexpr double kLargeBlockPenalty = 1.08;
@@ -95,17 +97,17 @@ double block_cycles(const PlanRequest& request, const Work& work, const TermWeig
   constexpr int kProducts[] = {1, 3, 6};
   constexpr double kLoads[] = {1.35, 1.05, 1.0};  // of inputs and weights, where products do not hide them
   const int products = kProducts[form.terms() - 1];
-  const double per_product = kProduct * kLoads[form.terms() - 1];
+  const double per_product = kProduct * (form.floats() ? kSplitProduct : kLoads[form.terms() - 1]);
   const std::int64_t in_tile = amx_matrices(b, b.tile);
   const double tiles = static_cast<double>(PixelBlocks(b, b.tile, 1).count());
   const auto panel_cycles = [&](std::int64_t width) {  // in columns of matrices
     const auto call = [&](std::int64_t sums) {
-      return work.calls * kCall * static_cast<double>(sums) / 4 +
+      return work.calls * (kCall * static_cast<double>(sums) / 4 + (form.floats() ? kSplitCall : 0.0)) +
              work.steps * products * std::max(static_cast<double>(sums) * per_product, kProductAlone);
     };
     double cycles = 0.0;
-    for (std::int64_t left = in_tile; left > 0; left -= amx_rows(left, width)) {
-      cycles += call(amx_rows(left, width) * width);
+    for (std::int64_t left = in_tile; left > 0; left -= amx_rows(form, left, width)) {
+      cycles += call(amx_rows(form, left, width) * width);
     }
     return tiles * cycles;
   };
@@ -114,8 +116,9 @@ double block_cycles(const PlanRequest& request, const Work& work, const TermWeig
   const double split_bytes = static_cast<double>(b.block_elements) * 2.0;
   const double weight_bytes = static_cast<double>(form.elements()) * 4.0 / static_cast<double>(request.problem.layer.groups);
   if (split_bytes > kLargeShare * l2) cycles *= kLargeBlockPenalty;
-  if (split_bytes + weight_bytes > kResidentShare * l2) {
-    cycles += kWeightStreamShare * weight_bytes / cost::kStreamBytesPerCycle;
+  if (!amx_stays(request.caches, split_bytes + weight_bytes)) {
+    const double stream = weight_bytes / cost::kStreamBytesPerCycle;
+    cycles = form.floats() ? std::max(cycles, stream) : cycles + kWeightStreamShare * stream;
   }
   const bool contiguous = request.problem.call.format == MemoryFormat::kContiguous;
   const double floats = static_cast<double>(b.positions) * static_cast<double>(form.channel_blocks() * kTermBlock);
@@ -168,6 +171,8 @@ AmxBlocks largest(const PlanRequest& request, const PhaseSet& phases, const Term
 }
 
 }  // namespace
+
+bool amx_stays(const CacheInfo& caches, double bytes) { return bytes <= kResidentShare * static_cast<double>(caches.l2); }
 
 AmxBlocks choose_amx_blocks(const PlanRequest& request, const PhaseSet& phases, const TermWeights& form) {
   const PixelExtents whole = all_pixels(request.problem, phases);

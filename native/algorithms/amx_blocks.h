@@ -10,6 +10,7 @@
 #include "algorithms/algorithm.h"
 #include "algorithms/pixel_blocks.h"
 #include "pack/term_weights.h"
+#include "problem/checked.h"
 #include "problem/phases.h"
 
 namespace convtranspose {
@@ -41,11 +42,18 @@ inline std::int64_t amx_matrices(const AmxBlocks& blocks, const PixelExtents& ex
   return amx_tile_pixels(blocks, extents) / kTermSquare;
 }
 
-// Matrices of positions that one kernel call multiplies by so many columns of matrices, with `left` to go.
-inline int amx_rows(std::int64_t left, std::int64_t columns) { return columns == 1 && left >= 4 ? 4 : left >= 2 ? 2 : 1; }
+// Matrices of positions that one kernel call multiplies by so many columns of matrices of weights, with `left` to go.
+inline int amx_rows(const TermWeights& form, std::int64_t left, std::int64_t columns) {
+  if (left == 0) return 0;
+  if (form.floats()) return static_cast<int>(ceil_div(left, ceil_div(left, kMostTermRows)));  // even shares
+  return columns == 1 && left >= 4 ? 4 : left >= 2 ? 2 : 1;
+}
 
 // Blocks of 32 channels that one kernel call sums, for all phases.
 std::int64_t amx_channel_chunk(const PhaseSet& phases);
+
+// Whether so many bytes of weights and split input stay in the second-level cache.
+bool amx_stays(const CacheInfo& caches, double bytes);
 
 // The cheapest blocks for request.problem.
 AmxBlocks choose_amx_blocks(const PlanRequest& request, const PhaseSet& phases, const TermWeights& form);

@@ -20,6 +20,8 @@ namespace amx {
 namespace {
 
 constexpr int kRowBytes = 64;
+constexpr int kSquare = kTermSquare * kTermSquare;
+constexpr int kPairs = kTermBlock / 2;  // of channels
 
 struct TileConfig {
   uint8_t palette;
@@ -193,22 +195,27 @@ inline void load_column(const uint16_t* b) {
   if constexpr (kTerms == 3) _tile_loadd(7, b + 2 * kTermElements, kRowBytes);
 }
 
-#define CONVTRANSPOSE_COLUMN_ROW(sum, a)                  \
+// Row of matrices number `sum`; between(sum, k) comes before it, with k = 0, and in its midst, with 1.
+#define CONVTRANSPOSE_COLUMN_ROW(sum, between)            \
   do {                                                    \
-    _tile_loadd(4, a, kRowBytes);                         \
+    const uint16_t* const inputs = a[sum] + shift;        \
+    between(sum, 0);                                      \
+    _tile_loadd(4, inputs, kRowBytes);                    \
     if constexpr (kTerms == 3) _tile_dpbf16ps(sum, 4, 7); \
     if constexpr (kTerms >= 2) _tile_dpbf16ps(sum, 4, 6); \
     _tile_dpbf16ps(sum, 4, 5);                            \
+    between(sum, 1);                                      \
     if constexpr (kTerms == 3) {                          \
-      _tile_loadd(4, (a) + 2 * at, kRowBytes);            \
+      _tile_loadd(4, inputs + 2 * at, kRowBytes);         \
       _tile_dpbf16ps(sum, 4, 5);                          \
     }                                                     \
     if constexpr (kTerms >= 2) {                          \
-      _tile_loadd(4, (a) + at, kRowBytes);                \
+      _tile_loadd(4, inputs + at, kRowBytes);             \
       _tile_dpbf16ps(sum, 4, 5);                          \
     }                                                     \
     if constexpr (kTerms == 3) _tile_dpbf16ps(sum, 4, 6); \
   } while (false)
+#define CONVTRANSPOSE_NOTHING(row, k)
 
 #define CONVTRANSPOSE_ROW_COLUMN(sum, b)                  \
   do {                                                    \
@@ -247,10 +254,10 @@ inline void step_row(const uint16_t* a, ptrdiff_t at, const uint16_t* b0, const 
 template <int kTerms>
 inline void step_column(const uint16_t* const (&a)[4], ptrdiff_t shift, ptrdiff_t at, const uint16_t* b) {
   load_column<kTerms>(b);
-  CONVTRANSPOSE_COLUMN_ROW(0, a[0] + shift);
-  CONVTRANSPOSE_COLUMN_ROW(1, a[1] + shift);
-  CONVTRANSPOSE_COLUMN_ROW(2, a[2] + shift);
-  CONVTRANSPOSE_COLUMN_ROW(3, a[3] + shift);
+  CONVTRANSPOSE_COLUMN_ROW(0, CONVTRANSPOSE_NOTHING);
+  CONVTRANSPOSE_COLUMN_ROW(1, CONVTRANSPOSE_NOTHING);
+  CONVTRANSPOSE_COLUMN_ROW(2, CONVTRANSPOSE_NOTHING);
+  CONVTRANSPOSE_COLUMN_ROW(3, CONVTRANSPOSE_NOTHING);
 }
 
 // The sums as they are: matrix (r, j) at tile[r] + 16*j, with `stride` floats from row to row. All 64-byte aligned.
@@ -312,7 +319,6 @@ inline void store_sums(const TermArgs& args, const float* sums) {
 template <int kTerms, int kRows, int kColumns, class Meanwhile>
 inline void multiply_and(const TermArgs* args, Meanwhile& meanwhile) {
   constexpr ptrdiff_t kStep = kTerms * (kColumns == 4 ? 2 : kColumns) * kTermElements;
-  constexpr int kSquare = kTermSquare * kTermSquare;
   if (args->unscaled && args->accumulate) {
     load_sums<kRows, kColumns>(*args);
   } else {
@@ -353,6 +359,133 @@ inline void multiply_and(const TermArgs* args, Meanwhile& meanwhile) {
   store_sums<kRows, kColumns>(*args, sums);
 }
 
+// The terms of 32 floats, each a line, the first at dst.
+template <int kTerms>
+inline void store_terms(__m512 low, __m512 high, uint16_t* dst, ptrdiff_t term_stride) {
+  for (int k = 0; k < kTerms; ++k, dst += term_stride) {
+    const __m512i term = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
+    _mm512_store_si512(dst, term);
+    if (k + 1 == kTerms) break;
+    low = _mm512_sub_ps(low, float_of(_mm512_castsi512_si256(term)));
+    high = _mm512_sub_ps(high, float_of(_mm512_extracti64x4_epi64(term, 1)));
+  }
+}
+
+// The terms of the weights of one pair of channels.
+inline void split_pair(const float* values, uint16_t* terms) {
+  _mm_prefetch(values + kSplitAhead, _MM_HINT_T0);
+  _mm_prefetch(values + kSplitAhead + kTermSquare, _MM_HINT_T0);
+  store_terms<kMostTerms>(_mm512_load_ps(values), _mm512_load_ps(values + kTermSquare), terms, kTermElements);
+}
+
+// Of the pairs [begin, end) of one tap, without a loop: they are to mix with products.
+template <int kBegin, int kEnd>
+inline void split_pairs(const float* values, uint16_t* terms) {
+  if constexpr (kEnd - kBegin > 1) {
+    constexpr int kHalf = (kBegin + kEnd) / 2;
+    split_pairs<kBegin, kHalf>(values, terms);
+    split_pairs<kHalf, kEnd>(values, terms);
+  } else if constexpr (kEnd > kBegin) {
+    split_pair(values + kBegin * kTermBlock, terms + kBegin * kTermBlock);
+  }
+}
+
+// The share of the terms of the next tap that is made between the products of a row of matrices: as it is measured to be
+// best, all before them where there are several rows.
+constexpr int kFewRows = 2;
+constexpr int first_pair(int rows, int row, int k) {
+  return rows <= kFewRows || k == 0 ? kPairs * (2 * row + k) / (2 * rows) : kPairs * (row + 1) / rows;
+}
+#define CONVTRANSPOSE_SPLIT(row, k) \
+  split_pairs<first_pair(kRows, row, k), first_pair(kRows, (row) + (k), 1 - (k))>(values, next)
+
+// All products of one tap, the terms of which are at b, and the terms of the next one's values.
+template <int kRows>
+inline void step_split(const uint16_t* const (&a)[kRows], ptrdiff_t shift, ptrdiff_t at, const uint16_t* b,
+                       const float* values, uint16_t* next) {
+  constexpr int kTerms = kMostTerms;
+  load_column<kTerms>(b);
+  CONVTRANSPOSE_COLUMN_ROW(0, CONVTRANSPOSE_SPLIT);
+  if constexpr (kRows > 1) CONVTRANSPOSE_COLUMN_ROW(1, CONVTRANSPOSE_SPLIT);
+  if constexpr (kRows > 2) CONVTRANSPOSE_COLUMN_ROW(2, CONVTRANSPOSE_SPLIT);
+  if constexpr (kRows > 3) CONVTRANSPOSE_COLUMN_ROW(3, CONVTRANSPOSE_SPLIT);
+}
+
+// Five sums leave registers for two terms of the weights, 6 and 7: the last one goes first.
+#define CONVTRANSPOSE_LAST_TERM(row)         \
+  _tile_loadd(5, a[row] + shift, kRowBytes); \
+  _tile_dpbf16ps(row, 5, 6);                 \
+  split_pairs<kPairs*(row) / 10, kPairs*((row) + 1) / 10>(values, next)
+#define CONVTRANSPOSE_OTHER_TERMS(row)                \
+  _tile_loadd(5, a[row] + shift, kRowBytes);          \
+  _tile_dpbf16ps(row, 5, 7);                          \
+  _tile_dpbf16ps(row, 5, 6);                          \
+  _tile_loadd(5, a[row] + shift + 2 * at, kRowBytes); \
+  _tile_dpbf16ps(row, 5, 6);                          \
+  _tile_loadd(5, a[row] + shift + at, kRowBytes);     \
+  _tile_dpbf16ps(row, 5, 6);                          \
+  _tile_dpbf16ps(row, 5, 7);                          \
+  split_pairs<kPairs*(5 + (row)) / 10, kPairs*(6 + (row)) / 10>(values, next)
+
+template <>
+inline void step_split<5>(const uint16_t* const (&a)[5], ptrdiff_t shift, ptrdiff_t at, const uint16_t* b,
+                          const float* values, uint16_t* next) {
+  _tile_loadd(6, b + 2 * kTermElements, kRowBytes);
+  CONVTRANSPOSE_LAST_TERM(0);
+  CONVTRANSPOSE_LAST_TERM(1);
+  CONVTRANSPOSE_LAST_TERM(2);
+  CONVTRANSPOSE_LAST_TERM(3);
+  CONVTRANSPOSE_LAST_TERM(4);
+  _tile_loadd(6, b, kRowBytes);
+  _tile_loadd(7, b + kTermElements, kRowBytes);
+  CONVTRANSPOSE_OTHER_TERMS(0);
+  CONVTRANSPOSE_OTHER_TERMS(1);
+  CONVTRANSPOSE_OTHER_TERMS(2);
+  CONVTRANSPOSE_OTHER_TERMS(3);
+  CONVTRANSPOSE_OTHER_TERMS(4);
+}
+
+template <int kRows>
+inline void store_column(const TermArgs& args) {
+  alignas(64) float sums[kRows * kSquare];
+  _tile_stored(0, sums, kRowBytes);
+  if constexpr (kRows > 1) _tile_stored(1, sums + kSquare, kRowBytes);
+  if constexpr (kRows > 2) _tile_stored(2, sums + 2 * kSquare, kRowBytes);
+  if constexpr (kRows > 3) _tile_stored(3, sums + 3 * kSquare, kRowBytes);
+  if constexpr (kRows > 4) _tile_stored(4, sums + 4 * kSquare, kRowBytes);
+  store_sums<kRows, 1>(args, sums);
+}
+
+template <int kRows>
+void multiply_split(const TermArgs* args) {
+  constexpr ptrdiff_t kTapTerms = kMostTerms * kTermElements;
+  _tile_zero(0);
+  if constexpr (kRows > 1) _tile_zero(1);
+  if constexpr (kRows > 2) _tile_zero(2);
+  if constexpr (kRows > 3) _tile_zero(3);
+  if constexpr (kRows > 4) _tile_zero(4);
+  const ptrdiff_t at = args->src_term_stride;
+  const float* values = args->values;
+  const float* const last = values + (args->channel_blocks * args->taps - 1) * kTermElements;
+  uint16_t* terms = args->scratch;
+  uint16_t* next = terms + kTapTerms;
+  for (int pair = 0; pair < kPairs; ++pair) split_pair(values + pair * kTermBlock, terms + pair * kTermBlock);
+  for (int64_t c = 0; c < args->channel_blocks; ++c) {
+    const uint16_t* a[kRows];
+    for (int r = 0; r < kRows; ++r) a[r] = args->src[r] + c * args->src_channel_stride;
+    for (int64_t t = 0; t < args->taps; ++t) {
+      if (values != last) values += kTermElements;  // those of the last tap are split once more
+      // The compiler does not know that loads of matrices read what has been stored.
+      __atomic_signal_fence(__ATOMIC_SEQ_CST);
+      step_split<kRows>(a, args->tap_offset[t], at, terms, values, next);
+      uint16_t* const free = terms;
+      terms = next;
+      next = free;
+    }
+  }
+  store_column<kRows>(*args);
+}
+
 template <int kTerms, int kRows, int kColumns>
 void multiply(const TermArgs* args) {
   if constexpr (kRows * kColumns == 4 && kRows < 4) {
@@ -371,6 +504,10 @@ template <int kTerms, int kRows, int kColumns>
 constexpr TermKernel kernel(const char* name) {
   return {name, kTerms, kRows, kColumns, multiply<kTerms, kRows, kColumns>};
 }
+template <int kRows>
+constexpr TermKernel splitting(const char* name) {
+  return {name, kMostTerms, kRows, 1, multiply_split<kRows>, true};
+}
 
 // clang-format off
 constexpr TermKernel kMultiply[] = {
@@ -380,6 +517,8 @@ constexpr TermKernel kMultiply[] = {
     kernel<2, 4, 1>("bf16x3-4x1"), kernel<2, 1, 4>("bf16x3-1x4"),
     kernel<3, 1, 1>("bf16x6-1x1"), kernel<3, 1, 2>("bf16x6-1x2"), kernel<3, 2, 1>("bf16x6-2x1"), kernel<3, 2, 2>("bf16x6-2x2"),
     kernel<3, 4, 1>("bf16x6-4x1"), kernel<3, 1, 4>("bf16x6-1x4"),
+    splitting<1>("bf16x6-split-1x1"), splitting<2>("bf16x6-split-2x1"), splitting<3>("bf16x6-split-3x1"),
+    splitting<4>("bf16x6-split-4x1"), splitting<5>("bf16x6-split-5x1"),
 };
 // clang-format on
 
@@ -392,19 +531,13 @@ bool split_terms(const TermSplitArgs& args) {
   __m512i largest = _mm512_setzero_si512();
   for (int64_t i = 0; i < args.rows; ++i) {
     const float* const src = args.src + i * args.src_stride;
-    uint16_t* dst = args.dst + i * args.dst_stride;
+    uint16_t* const dst = args.dst + i * args.dst_stride;
     __m512 low = _mm512_maskz_loadu_ps(low_mask, src);
     __m512 high = _mm512_maskz_loadu_ps(high_mask, src + kTermSquare);
     largest = _mm512_max_epi32(largest, _mm512_max_epi32(magnitude(low), magnitude(high)));
     low = _mm512_mul_ps(low, scale);
     high = _mm512_mul_ps(high, scale);
-    for (int k = 0; k < kTerms; ++k, dst += args.term_stride) {
-      const __m512i term = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
-      _mm512_store_si512(dst, term);
-      if (k + 1 == kTerms) break;
-      low = _mm512_sub_ps(low, float_of(_mm512_castsi512_si256(term)));
-      high = _mm512_sub_ps(high, float_of(_mm512_extracti64x4_epi64(term, 1)));
-    }
+    store_terms<kTerms>(low, high, dst, args.term_stride);
   }
   return _mm512_cmpge_epi32_mask(largest, _mm512_castps_si512(_mm512_set1_ps(args.limit))) == 0;
 }

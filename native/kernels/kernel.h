@@ -312,8 +312,10 @@ typedef void (*CombineFn)(const CombineArgs* args);
 inline constexpr int kTermBlock = 32;   // channels that stand beside each other, of one position
 inline constexpr int kTermSquare = 16;  // positions and output channels of a matrix
 inline constexpr int kMostTerms = 3;
-inline constexpr int kMostTermRows = 4;                         // of matrices
+inline constexpr int kMostTermRows = 5;                         // of matrices
 inline constexpr int kTermElements = kTermBlock * kTermSquare;  // of a matrix of inputs or weights
+inline constexpr int kSplitAhead = 1024;
+inline constexpr int kSplitScratch = 2 * kMostTerms * kTermElements;  // the terms of two taps
 
 // For the matrices r in [0, rows) of 16 positions each (of inputs at src[r], of sums at tile[r]), with p(r, i, c, t, k) =
 // term k of the input at position i of matrix r shifted by tap t, of channel c of all channel_blocks * 32, which stands at
@@ -329,13 +331,19 @@ inline constexpr int kTermElements = kTermBlock * kTermSquare;  // of a matrix o
 //
 // `ahead`: inputs to split meanwhile (see TermSplitAhead), or nullptr. Kernels of 2x2 and 1x4 matrices do some of that
 // between their products; the others none.
+//
+// Kernels that split get `values`, floats, in place of weights: [channel block][tap][pair of channels][output channel]
+// [channel of the pair]. They make the terms of a tap while they multiply those of the one before, and ask for the lines
+// that are kSplitAhead floats ahead: for weights that come from memory for few products each, since floats are fewer bytes.
 struct TermSplitAhead;
 struct TermArgs {
   const uint16_t* src[kMostTermRows];
   ptrdiff_t src_term_stride;
   ptrdiff_t src_channel_stride;
   const ptrdiff_t* tap_offset;  // [taps]
-  const uint16_t* weights;      // 64-byte aligned
+  const uint16_t* weights;      // 64-byte aligned, as are
+  const float* values;          // these
+  uint16_t* scratch;            // and this: kSplitScratch, of kernels that split
   ptrdiff_t weights_stride;     // of kernels with four columns alone
   int64_t channel_blocks;
   int64_t taps;
@@ -347,11 +355,12 @@ struct TermArgs {
   TermSplitAhead* ahead = nullptr;
 };
 struct TermKernel {
-  const char* name;  // "bf16x6-2x2": products of terms, rows x columns of matrices
+  const char* name;  // "bf16x6-2x2", "bf16x6-split-4x1": products of terms, rows x columns of matrices
   int terms;
   int rows;
   int columns;
   void (*fn)(const TermArgs* args);
+  bool splits = false;
 };
 
 // Splits inputs into terms:  dst[k*term_stride + i*dst_stride + c] = term k of scale * src[i*src_stride + c]
@@ -449,7 +458,9 @@ typedef void (*TermOverlapFn)(const TermOverlapArgs* args);
 
 // What an instruction set with a unit for products of matrices has beside the other kernels.
 struct TermKernels {
-  const TermKernel* multiply;  // for each number of terms, ascending: 1x1, 1x2, 2x1, 2x2, 4x1, 1x4 (rows x columns)
+  // For each number of terms, ascending: 1x1, 1x2, 2x1, 2x2, 4x1, 1x4 (rows x columns). Then those that split, of three
+  // terms: 1x1 to 5x1.
+  const TermKernel* multiply;
   int count;
   TermSplitFn split;
   TermWeightsFn split_weights;
@@ -461,11 +472,13 @@ struct TermKernels {
 };
 
 // Row of TermKernels::multiply for so many terms and rows and columns of matrices.
+inline constexpr int kTermSizes = 6;  // for each number of terms
 inline int term_kernel_row(int terms, int rows, int64_t columns) {
-  constexpr int kSizes = 6;  // for each number of terms
   const int size = rows == 4 ? 4 : columns == 4 ? 5 : (rows - 1) * 2 + static_cast<int>(columns) - 1;
-  return (terms - 1) * kSizes + size;
+  return (terms - 1) * kTermSizes + size;
 }
+// Of the kernel that splits, for so many rows.
+inline int term_split_row(int rows) { return kMostTerms * kTermSizes + rows - 1; }
 
 struct KernelTable {
   const char* isa;  // "baseline", "avx2", "avx512", "amx", "neon"

@@ -9,25 +9,35 @@
 namespace convtranspose {
 namespace {
 
-constexpr std::int64_t kMaxPanel = 2 * kTermSquare;
+constexpr std::int64_t kWidest = 2 * kTermSquare;  // panel, however they are stored
 
 LayerSpec whole_blocks(LayerSpec layer) {
   layer.in_channels = layer.groups * round_up(layer.in_channels / layer.groups, kTermBlock);
   return layer;
 }
 
-std::vector<Panel> panels_of(const LayerSpec& layer, const LayerSpec& columns) {
+std::vector<Panel> panels_of(const LayerSpec& layer, const LayerSpec& columns, std::int64_t widest) {
   const std::int64_t count = columns.out_channels / columns.groups;
   const std::int64_t together = columns.stride == layer.stride ? 1 : layer.stride[2];
-  if (together == 1) return split_panels(count, kMaxPanel, kTermSquare);
+  if (together == 1) return split_panels(count, widest, kTermSquare);
   std::vector<Panel> panels;
-  const std::int64_t most = kMaxPanel / together * together;
+  const std::int64_t most = widest / together * together;
   for (std::int64_t first = 0, begin = 0; first < count; first += most) {
     const std::int64_t rows = std::min(most, count - first);
     panels.push_back({first, rows, round_up(rows, kTermSquare), begin});
     begin += panels.back().width;
   }
   return panels;
+}
+
+// dst[pair of channels][column][channel of the pair] = scale * values[channel][column]
+void pair_channels(const float* values, std::int64_t width, float scale, float* dst) {
+  for (int c = 0; c < kTermBlock; c += 2, values += 2 * width) {
+    for (std::int64_t j = 0; j < width; ++j, dst += 2) {
+      dst[0] = scale * values[j];
+      dst[1] = scale * values[width + j];
+    }
+  }
 }
 
 }  // namespace
@@ -43,15 +53,18 @@ LayerSpec layer_of_columns(const LayerSpec& layer, TermColumns columns) {
   return made;
 }
 
-TermWeights::TermWeights(const LayerSpec& layer, TermColumns columns, int terms, float scale, const TermKernels& kernels)
+TermWeights::TermWeights(const LayerSpec& layer, TermColumns columns, int terms, float scale, const TermKernels& kernels,
+                         TermStorage storage)
     : layer_(layer),
       columns_(layer_of_columns(layer, columns)),
       terms_(terms),
+      storage_(storage),
       scale_(scale),
       split_(kernels.split_weights),
       channel_blocks_(ceil_div(layer.in_channels / layer.groups, kTermBlock)),
-      layout_(whole_blocks(columns_), panels_of(layer, columns_), kTermBlock),
-      key_("terms" + std::to_string(terms) + (columns == TermColumns::kResidues ? " residues " : " ") + layout_.key()) {
+      layout_(whole_blocks(columns_), panels_of(layer, columns_, widest_panel(storage)), kTermBlock),
+      key_((floats() ? "floats" : "terms" + std::to_string(terms)) +
+           (columns == TermColumns::kResidues ? " residues " : " ") + layout_.key()) {
   const Dims between{layer.kernel[1] * layer.kernel[2], layer.kernel[2], 1};
   const Dims residues = columns == TermColumns::kResidues ? layer.stride : Dims{1, 1, 1};
   for (int d = 0; d < kSpatialDims; ++d) {
@@ -74,7 +87,9 @@ TermWeights::TermWeights(const LayerSpec& layer, TermColumns columns, int terms,
   }
 }
 
-std::int64_t TermWeights::elements() const { return ceil_div(layout_.elements() * terms_, 2); }  // two to a float
+std::int64_t TermWeights::elements() const {
+  return floats() ? layout_.elements() : ceil_div(layout_.elements() * terms_, 2);  // two to a float
+}
 
 std::int64_t TermWeights::tasks() const {
   return elements() == 0 ? 0 : layer_.groups * channel_blocks_ * static_cast<std::int64_t>(panels().size());
@@ -91,18 +106,17 @@ void TermWeights::pack_task(const float* weights, std::int64_t task, float* pack
       layer_.out_channels / layer_.groups * layer_.kernel[0] * layer_.kernel[1] * layer_.kernel[2];
   const std::int64_t first = block * kTermBlock;
   const std::int64_t present = std::min<std::int64_t>(kTermBlock, channels - first);
-  const std::int64_t tap_elements = kTermBlock * panel.width * terms_;
+  const std::int64_t tap_elements = kTermBlock * panel.width * stored();
   const float* const from = weights + (group * channels + first) * channel_floats;
   const std::int64_t* const offset_of = column_offset_.data() + panel.first;
-  auto* const terms = reinterpret_cast<std::uint16_t*>(packed);
 
-  alignas(64) float values[kTermBlock * kMaxPanel];
+  alignas(64) float values[kTermBlock * kWidest];
   std::memset(values, 0, sizeof values);
   TermWeightsArgs call{values, static_cast<int>(panel.width / kTermSquare), terms_, nullptr, scale_};
   for (std::int64_t rd = 0; rd < columns_.stride[0]; ++rd) {
     for (std::int64_t rh = 0; rh < columns_.stride[1]; ++rh) {
       for (std::int64_t rw = 0; rw < columns_.stride[2]; ++rw) {
-        call.dst = terms + offset(group, rd, rh, panel, rw) + block * taps(rd, rh, rw) * tap_elements;
+        std::int64_t at = offset(group, rd, rh, panel, rw) + block * taps(rd, rh, rw) * tap_elements;
         for (const std::int64_t kd : taps_[0][static_cast<std::size_t>(rd)]) {
           for (const std::int64_t kh : taps_[1][static_cast<std::size_t>(rh)]) {
             for (const std::int64_t kw : taps_[2][static_cast<std::size_t>(rw)]) {
@@ -110,8 +124,13 @@ void TermWeights::pack_task(const float* weights, std::int64_t task, float* pack
               for (std::int64_t c = 0; c < present; ++c, tap += channel_floats) {
                 for (std::int64_t j = 0; j < panel.rows; ++j) values[c * panel.width + j] = tap[offset_of[j]];
               }
-              split_(&call);
-              call.dst += tap_elements;
+              if (floats()) {
+                pair_channels(values, panel.width, scale_, packed + at);
+              } else {
+                call.dst = reinterpret_cast<std::uint16_t*>(packed) + at;
+                split_(&call);
+              }
+              at += tap_elements;
             }
           }
         }

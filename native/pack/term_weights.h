@@ -3,6 +3,9 @@
 //   [group][depth residue][height residue][panel][width residue][block of 32 channels][tap][term][matrix of 16 output
 //   channels][pair of channels][output channel][channel of the pair]
 //
+// or, for the kernels that split them, as floats, in the same order without the terms and the matrices: panels are of at
+// most 16 columns. Three terms take half as much memory again as floats do.
+//
 // All are multiplied by a power of two: see algorithms/amx.cc. What stands here as output channels are those of the layer,
 // or these of all residues of the strides: see TermColumns.
 #pragma once
@@ -24,27 +27,38 @@ namespace convtranspose {
 // output channels, the kernel as so much smaller.
 enum class TermColumns { kChannels, kResidues };
 
+enum class TermStorage { kTerms, kFloats };
+
 // The layer that the columns belong to.
 LayerSpec layer_of_columns(const LayerSpec& layer, TermColumns columns);
 
 class TermWeights final : public PackedForm {
  public:
-  // Of a layer with kernels that are bounded (algorithms/limits.h). Panels are of at most 32 columns, residues of the width
-  // (at most 32) together.
-  TermWeights(const LayerSpec& layer, TermColumns columns, int terms, float scale, const TermKernels& kernels);
+  // Of a layer with kernels that are bounded (algorithms/limits.h). Panels are of at most widest_panel() columns, residues
+  // of the width (at most as many) together.
+  TermWeights(const LayerSpec& layer, TermColumns columns, int terms, float scale, const TermKernels& kernels,
+              TermStorage storage = TermStorage::kTerms);
 
-  int terms() const { return terms_; }
+  static std::int64_t widest_panel(TermStorage storage) {
+    return storage == TermStorage::kTerms ? 2 * kTermSquare : kTermSquare;
+  }
+
+  int terms() const { return terms_; }  // that the weights have, or will have when a kernel has split them
+  bool floats() const { return storage_ == TermStorage::kFloats; }
   const std::vector<Panel>& panels() const { return layout_.panels(); }
   std::int64_t channel_blocks() const { return channel_blocks_; }  // of a group
   std::int64_t taps(std::int64_t residue_d, std::int64_t residue_h, std::int64_t residue_w) const {
     return layout_.taps(residue_d, residue_h, residue_w);
   }
 
-  // Start of the run of a phase and panel, in terms. Channel block c of it begins at + c * taps * 32 * panel.width *
-  // terms().
+  // What a weight takes: so many terms, or one float.
+  std::int64_t stored() const { return floats() ? 1 : terms_; }
+
+  // Start of the run of a phase and panel, in terms or in floats. Channel block c of it begins at + c * taps * 32 *
+  // panel.width * stored().
   std::int64_t offset(std::int64_t group, std::int64_t residue_d, std::int64_t residue_h, const Panel& panel,
                       std::int64_t residue_w) const {
-    return layout_.offset(group, residue_d, residue_h, panel, residue_w) * terms_;
+    return layout_.offset(group, residue_d, residue_h, panel, residue_w) * stored();
   }
 
   std::int64_t elements() const override;
@@ -56,6 +70,7 @@ class TermWeights final : public PackedForm {
   LayerSpec layer_;    // as it was made
   LayerSpec columns_;  // of the columns
   int terms_;
+  TermStorage storage_;
   float scale_;
   TermWeightsFn split_;
   std::int64_t channel_blocks_;

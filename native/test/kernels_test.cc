@@ -691,7 +691,7 @@ void check_terms(const TermKernels& terms, const TermKernel& kernel, const TermC
   std::vector<ptrdiff_t> tap_offset;
   for (int t = 0; t < shape.taps; ++t) tap_offset.push_back(((t * 5) % 3 - 1) * 3 * kTermBlock);
   // The matrices of inputs are a little apart, the second behind the third, and two of them share positions.
-  const ptrdiff_t first_position[kMostTermRows] = {3, 39, 22, 9};
+  const ptrdiff_t first_position[kMostTermRows] = {3, 39, 22, 9, 4};
   const ptrdiff_t positions = 39 + kTermSquare + 3;  // with what taps reach
   const ptrdiff_t term_stride = positions * kTermBlock;
   const ptrdiff_t channel_stride = kernel.terms * term_stride + 2 * kTermBlock;
@@ -701,8 +701,21 @@ void check_terms(const TermKernels& terms, const TermKernel& kernel, const TermC
   const int width = kernel.columns * kTermSquare;
   const ptrdiff_t term_weights = kTermBlock * width;
   const ptrdiff_t weights_size = shape.blocks * shape.taps * kernel.terms * term_weights;
+  const int together = kernel.columns == 4 ? 2 : kernel.columns;  // columns of matrices whose weights stand together
+  const ptrdiff_t weights_stride = weights_size / 2;
   Source weights(static_cast<std::size_t>(weights_size) / 2);
   for (ptrdiff_t i = 0; i < weights_size; ++i) set_element(&weights[0], i, value());
+  // What kernels that split read in place of them.
+  Source values(static_cast<std::size_t>(kernel.splits ? shape.blocks * shape.taps * term_weights : 0));
+  for (std::size_t i = 0; i < values.size(); ++i) {
+    values[i] = exact ? static_cast<float>(static_cast<int>(random() % 7) - 3) : normal(random);
+    const ptrdiff_t of_tap = static_cast<ptrdiff_t>(i) / term_weights * term_weights;
+    for (int k = 0; k < kernel.terms; ++k) {
+      set_element(&weights[0], of_tap * kernel.terms + k * term_weights + static_cast<ptrdiff_t>(i) - of_tap,
+                  term_of(values[i], k));
+    }
+  }
+  Guarded scratch(kernel.splits ? kSplitScratch / 2 : 0, 0);
 
   const ptrdiff_t tile_stride = width + shape.tile_gap;
   const std::size_t tile_size = static_cast<std::size_t>((kTermSquare - 1) * tile_stride + width);
@@ -724,7 +737,13 @@ void check_terms(const TermKernels& terms, const TermKernel& kernel, const TermC
   args.src_term_stride = term_stride;
   args.src_channel_stride = channel_stride;
   args.tap_offset = tap_offset.data();
-  args.weights = elements(weights.data());
+  if (kernel.splits) {
+    args.values = values.data();
+    args.scratch = reinterpret_cast<std::uint16_t*>(scratch.data());
+  } else {
+    args.weights = elements(weights.data());
+  }
+  args.weights_stride = weights_stride;
   args.channel_blocks = shape.blocks;
   args.taps = shape.taps;
   args.tile_stride = tile_stride;
@@ -733,6 +752,20 @@ void check_terms(const TermKernels& terms, const TermKernel& kernel, const TermC
   terms.begin();
   kernel.fn(&args);
   terms.end();
+  CHECK(scratch.guards_intact());
+  if (kernel.splits) {  // the bits of a kernel that reads terms
+    const TermKernel& whole = terms.multiply[(kMostTerms - 1) * kTermSizes];
+    args.weights = elements(weights.data());
+    for (int r = 0; r < kernel.rows; ++r) {
+      std::vector<float> tile = before[static_cast<std::size_t>(r)];
+      args.src[0] = elements(src.data()) + first_position[r] * kTermBlock;
+      args.tile[0] = tile.data();
+      terms.begin();
+      whole.fn(&args);
+      terms.end();
+      CHECK(std::equal(tile.begin(), tile.end(), tiles[static_cast<std::size_t>(r)].data(), same_bits));
+    }
+  }
 
   int wrong = 0, touched = 0;
   for (int r = 0; r < kMostTermRows; ++r) {
@@ -752,10 +785,11 @@ void check_terms(const TermKernels& terms, const TermKernel& kernel, const TermC
               const ptrdiff_t from = first_position[r] * kTermBlock + k * term_stride + c / kTermBlock * channel_stride +
                                      tap_offset[t] + i * kTermBlock + c % kTermBlock;
               for (int l = 0; k + l < kernel.terms; ++l) {
+                const ptrdiff_t column = j / kTermSquare;
                 const ptrdiff_t matrix =
-                    ((c / kTermBlock * shape.taps + t) * kernel.terms + l) * kernel.columns + j / kTermSquare;
-                const ptrdiff_t at =
-                    matrix * kTermElements + (c % kTermBlock / 2 * kTermSquare + j % kTermSquare) * 2 + c % 2;
+                    ((c / kTermBlock * shape.taps + t) * kernel.terms + l) * together + column % together;
+                const ptrdiff_t at = column / together * weights_stride + matrix * kTermElements +
+                                     (c % kTermBlock / 2 * kTermSquare + j % kTermSquare) * 2 + c % 2;
                 const double product =
                     double{float_of(element_of(src.data(), from))} * double{float_of(element_of(weights.data(), at))};
                 sum += product;
@@ -781,16 +815,17 @@ void check_terms(const TermKernels& terms, const TermKernel& kernel, const TermC
 TEST_CASE("term kernels: every number of terms has the same sizes, in their order, with names that say them") {
   for_each_terms([](const TermKernels& terms) {
     const char* const products[] = {"bf16", "bf16x3", "bf16x6"};
-    constexpr int kSizes[][2] = {{1, 1}, {1, 2}, {2, 1}, {2, 2}, {kMostTermRows, 1}};
-    constexpr int kOfEach = sizeof kSizes / sizeof *kSizes;
-    REQUIRE(terms.count == kMostTerms * kOfEach);
+    constexpr int kSizes[kTermSizes][2] = {{1, 1}, {1, 2}, {2, 1}, {2, 2}, {4, 1}, {1, 4}};
+    const int reading = kMostTerms * kTermSizes;
+    REQUIRE(terms.count == reading + kMostTermRows);
     for (int i = 0; i < terms.count; ++i) {
       const TermKernel& kernel = terms.multiply[i];
-      CHECK(kernel.terms == i / kOfEach + 1);
-      CHECK(kernel.rows == kSizes[i % kOfEach][0]);
-      CHECK(kernel.columns == kSizes[i % kOfEach][1]);
-      CHECK(kernel.name == std::string(products[kernel.terms - 1]) + "-" + std::to_string(kernel.rows) + "x" +
-                               std::to_string(kernel.columns));
+      CHECK(kernel.splits == (i >= reading));
+      CHECK(kernel.terms == (kernel.splits ? kMostTerms : i / kTermSizes + 1));
+      CHECK(kernel.rows == (kernel.splits ? i - reading + 1 : kSizes[i % kTermSizes][0]));
+      CHECK(kernel.columns == (kernel.splits ? 1 : kSizes[i % kTermSizes][1]));
+      CHECK(kernel.name == std::string(products[kernel.terms - 1]) + (kernel.splits ? "-split-" : "-") +
+                               std::to_string(kernel.rows) + "x" + std::to_string(kernel.columns));
     }
   });
 }

@@ -87,7 +87,7 @@ void count_amx(const Plan& plan, Tally& tally) {
   const Problem& p = plan.problem;
   for (const auto& [name, value] : plan.execution->blocking) {
     if (name == "terms") ++tally["terms " + std::to_string(value)];
-    if ((name == "interleaved" || name == "residues") && value == 1) ++tally[name];
+    if ((name == "interleaved" || name == "residues" || name == "splitWeights") && value == 1) ++tally[name];
     if (name == "images" && value > 1) ++tally["several images"];
     if (name == "images" && value < p.call.batch && p.call.batch % value != 0) ++tally["tail of images"];
   }
@@ -97,6 +97,13 @@ void count_amx(const Plan& plan, Tally& tally) {
   if (plan.execution->tasks(0) > 1) ++tally["several tasks"];
   if (p.call.post_ops.activation != Activation::kClamp) ++tally["activation"];
   ++tally[p.call.format == MemoryFormat::kContiguous ? "contiguous" : "channelsLast"];
+}
+
+std::int64_t blocking_of(const Plan& plan, const std::string& wanted) {
+  for (const auto& [name, value] : plan.execution->blocking) {
+    if (name == wanted) return value;
+  }
+  return -1;
 }
 
 // Runs every task of a plan on this thread, with a new workspace each time and guards behind it. `fresh`: as of RunArgs.
@@ -178,10 +185,52 @@ TEST_CASE("every algorithm on every instruction set keeps the bound, and those o
   }
   CHECK(compared > 1000 * static_cast<int>(cpu_info().supported.size()));
   if (!terms_here()) return;
-  for (const std::string reached :
-       {"terms 1", "terms 2", "terms 3", "interleaved", "residues", "several images", "tail of images", "tail of channels",
-        "blocks of channels", "groups", "several tasks", "activation", "residual", "contiguous", "channelsLast"}) {
+  for (const std::string reached : {"terms 1", "terms 2", "terms 3", "interleaved", "residues", "splitWeights",
+                                    "several images", "tail of images", "tail of channels", "blocks of channels", "groups",
+                                    "several tasks", "activation", "residual", "contiguous", "channelsLast"}) {
     CHECK_MESSAGE(amx_tally[reached] > 2, reached << " " << amx_tally[reached]);
+  }
+}
+
+TEST_CASE("amx: weights that are split within the products give the bits of weights that were split before") {
+  if (!terms_here()) return;
+  Random random(4);
+  struct Case {
+    std::int64_t in_channels, out_channels, groups, batch;
+    Dims in, kernel, stride, dilation;
+  };
+  // Kernels that are no multiple of the stride, or dilated: the columns are channels. One matrix of positions to many.
+  const Case cases[] = {
+      {250, 31, 1, 1, {1, 3, 4}, {1, 3, 3}, {1, 2, 2}, {1, 1, 1}},
+      {64, 16, 1, 2, {1, 5, 9}, {1, 3, 3}, {1, 1, 1}, {1, 2, 1}},
+      {500, 60, 2, 1, {1, 1, 77}, {1, 1, 5}, {1, 1, 2}, {1, 1, 1}},
+      {200, 31, 1, 3, {1, 6, 6}, {1, 3, 5}, {1, 2, 3}, {1, 1, 1}},
+      {62, 47, 1, 1, {3, 4, 5}, {3, 2, 3}, {2, 3, 2}, {1, 1, 1}},
+      {1100, 16, 1, 1, {1, 4, 4}, {1, 3, 3}, {1, 2, 2}, {1, 1, 1}},
+      {63, 15, 1, 20, {1, 3, 3}, {1, 3, 3}, {1, 2, 2}, {1, 1, 1}},
+  };
+  for (const Case& each : cases) {
+    Problem problem;
+    problem.layer = {3, each.groups, each.in_channels, each.out_channels, each.kernel, each.stride, each.dilation, true};
+    problem.call.batch = each.batch;
+    problem.call.in = each.in;
+    problem.call.algorithm = AlgorithmChoice::kAmx;
+    for (int d = 0; d < kSpatialDims; ++d) {
+      problem.call.out[d] = (each.in[d] - 1) * each.stride[d] + (each.kernel[d] - 1) * each.dilation[d] + 1;
+    }
+    const Values v = random_values(random, problem);
+    INFO("problem " << describe(problem));
+    std::vector<float> results[2];
+    for (const std::int64_t stays : {0, 1}) {
+      CacheInfo caches;
+      caches.l2 = stays == 1 ? 64 * 1024 * 1024 : 16 * 1024;
+      std::shared_ptr<const Plan> plan;
+      REQUIRE(make_plan_with(problem, amx(), WeightFacts{}, *terms_here(), caches, &plan).ok());
+      CHECK(blocking_of(*plan, "splitWeights") == 1 - stays);
+      results[stays].assign(static_cast<std::size_t>(problem.dst_elements()), std::nanf(""));
+      REQUIRE(run_plan(*plan, v, false, &results[stays]));
+    }
+    CHECK(results[0] == results[1]);
   }
 }
 

@@ -316,7 +316,7 @@ struct TermWeightsCase {
 };
 
 // Holds all terms against the raw weights that they are of: every column of every panel, tap by tap.
-void check_term_weights(const TermWeightsCase& each, int terms, const TermKernels& kernels) {
+void check_term_weights(const TermWeightsCase& each, int terms, const TermKernels& kernels, TermStorage storage) {
   constexpr float kScale = 0x1p5f;
   const LayerSpec& layer = each.layer;
   const bool residues = each.columns == TermColumns::kResidues;
@@ -327,8 +327,9 @@ void check_term_weights(const TermWeightsCase& each, int terms, const TermKernel
   const std::int64_t count_of_columns = columns.out_channels / columns.groups;
   std::vector<float> raw = numbered(layer.in_channels * outputs * points);
   for (float& value : raw) value = (value + 0x1p20f) * (static_cast<int>(value) % 3 == 0 ? -1.0f : 1.0f);  // three terms
-  const TermWeights form(layer, each.columns, terms, kScale, kernels);
+  const TermWeights form(layer, each.columns, terms, kScale, kernels, storage);
   CHECK(form.terms() == terms);
+  CHECK(form.floats() == (storage == TermStorage::kFloats));
   REQUIRE(form.channel_blocks() == (channels + kTermBlock - 1) / kTermBlock);
   CHECK(form.key() != TermWeights(layer, each.columns, terms % kMostTerms + 1, kScale, kernels).key());
 
@@ -353,7 +354,7 @@ void check_term_weights(const TermWeightsCase& each, int terms, const TermKernel
   for (const Panel& panel : form.panels()) {
     REQUIRE(panel.first == first);
     REQUIRE(panel.width % kTermSquare == 0);
-    REQUIRE(panel.width <= 2 * kTermSquare);
+    REQUIRE(panel.width <= TermWeights::widest_panel(storage));
     REQUIRE(panel.rows <= panel.width);
     if (residues) REQUIRE(panel.rows % layer.stride[2] == 0);
     first += panel.rows;
@@ -381,6 +382,14 @@ void check_term_weights(const TermWeightsCase& each, int terms, const TermKernel
       for (std::int64_t j = 0; j < panel.width; ++j) {
         const bool present = block * kTermBlock + c < channels && j < panel.rows;
         const float value = present ? weight(block * kTermBlock + c, panel.first + j) * kScale : 0.0f;
+        if (form.floats()) {
+          const std::int64_t at = start + (c / 2 * kTermSquare + j) * 2 + c % 2;
+          float got;
+          std::memcpy(&got, packed.data() + 2 * at, sizeof got);
+          wrong += got != value;
+          checked += 2;
+          continue;
+        }
         for (int k = 0; k < terms; ++k, ++checked) {
           const std::int64_t matrix = k * (panel.width / kTermSquare) + j / kTermSquare;
           const std::int64_t at = matrix * kTermElements + (c / 2 * kTermSquare + j % kTermSquare) * 2 + c % 2;
@@ -401,7 +410,7 @@ void check_term_weights(const TermWeightsCase& each, int terms, const TermKernel
           for (const Panel& panel : form.panels()) {
             std::int64_t start = form.offset(g, rd, rh, panel, rw);
             for (std::int64_t block = 0; block < form.channel_blocks(); ++block) {
-              for (std::int64_t t = 0; t < all; ++t, start += kTermBlock * panel.width * terms) {
+              for (std::int64_t t = 0; t < all; ++t, start += kTermBlock * panel.width * form.stored()) {
                 const auto w = static_cast<std::int64_t>(tw.size()), h = static_cast<std::int64_t>(th.size());
                 const Dims k{td[static_cast<std::size_t>(t / w / h)], th[static_cast<std::size_t>(t / w % h)],
                              tw[static_cast<std::size_t>(t % w)]};
@@ -441,9 +450,12 @@ TEST_CASE("term weights: every weight's terms where offset() says, padding is ze
     for (const TermKernels* const split : kernels) {
       for (int terms = 1; terms <= kMostTerms; ++terms) {
         INFO("outputs " << each.layer.out_channels << " terms " << terms);
-        check_term_weights(each, terms, *split);
+        check_term_weights(each, terms, *split, TermStorage::kTerms);
       }
     }
+    if (each.columns == residues && each.layer.stride[2] > TermWeights::widest_panel(TermStorage::kFloats)) continue;
+    INFO("outputs " << each.layer.out_channels << " as floats");
+    check_term_weights(each, kMostTerms, by_definition, TermStorage::kFloats);
   }
 }
 
