@@ -17,8 +17,11 @@ OverlapWeights::OverlapWeights(const LayerSpec& layer, int terms, float scale, c
       channel_blocks_(ceil_div(layer.in_channels / layer.groups, kTermBlock)),
       channel_rows_(layer.kernel[0] * layer.kernel[1] * layer.kernel[2]),
       rows_(layer.out_channels / layer.groups * channel_rows_),
-      matrices_(ceil_div(rows_, kTermSquare)),
-      key_("overlap" + std::to_string(terms)) {
+      matrices_(ceil_div(rows_, kTermSquare)) {
+  // A layer is planned with other dimensions and strides where the input has size 1: see problem/canonical.h.
+  key_ = "overlap" + std::to_string(terms);
+  for (int d = 0; d < kSpatialDims; ++d) key_.append(d == 0 ? " k" : "x").append(std::to_string(layer.kernel[d]));
+  key_.append("s").append(std::to_string(layer.stride[2])).append("d").append(std::to_string(layer.dilation[2]));
   const auto residues = taps_by_residue(layer.kernel[2], layer.stride[2], layer.dilation[2]);
   for (std::int64_t kd = 0; kd < layer.kernel[0]; ++kd) {
     for (std::int64_t kh = layer.kernel[1] - 1; kh >= 0; --kh) {

@@ -13,6 +13,7 @@
 #include "kernels/registry.h"
 #include "pack/input.h"
 #include "pack/join.h"
+#include "pack/overlap_weights.h"
 #include "pack/pixel_weights.h"
 #include "pack/residue_weights.h"
 #include "pack/row_weights.h"
@@ -456,6 +457,129 @@ TEST_CASE("term weights: every weight's terms where offset() says, padding is ze
     if (each.columns == residues && each.layer.stride[2] > TermWeights::widest_panel(TermStorage::kFloats)) continue;
     INFO("outputs " << each.layer.out_channels << " as floats");
     check_term_weights(each, kMostTerms, by_definition, TermStorage::kFloats);
+  }
+}
+
+// TermKernels::split by its definition, of values that are finite.
+bool split_by_definition(const TermSplitArgs* args) {
+  for (std::int64_t i = 0; i < args->rows; ++i) {
+    for (std::int64_t c = 0; c < kTermBlock; ++c) {
+      const float value = c < args->channels ? args->src[i * args->src_stride + c] * args->scale : 0.0f;
+      for (int k = 0; k < args->terms; ++k) args->dst[k * args->term_stride + i * args->dst_stride + c] = term_of(value, k);
+    }
+  }
+  return true;
+}
+
+// Holds all terms against the raw weights that they are of: every row of every matrix, run by run.
+void check_overlap_weights(const LayerSpec& layer, int terms, const TermKernels& kernels) {
+  constexpr float kScale = 0x1p5f;
+  const std::int64_t points = layer.kernel[0] * layer.kernel[1] * layer.kernel[2];
+  const std::int64_t channels = layer.in_channels / layer.groups, outputs = layer.out_channels / layer.groups;
+  std::vector<float> raw = numbered(layer.in_channels * outputs * points);
+  for (float& value : raw) value = (value + 0x1p20f) * (static_cast<int>(value) % 3 == 0 ? -1.0f : 1.0f);  // three terms
+  const OverlapWeights form(layer, terms, kScale, kernels);
+  CHECK(form.terms() == terms);
+  REQUIRE(form.channel_blocks() == (channels + kTermBlock - 1) / kTermBlock);
+  REQUIRE(form.channel_rows() == points);
+  REQUIRE(form.rows() == outputs * points);
+  REQUIRE(form.matrices() == (outputs * points + kTermSquare - 1) / kTermSquare);
+  CHECK(form.key() != OverlapWeights(layer, terms % kMostTerms + 1, kScale, kernels).key());
+  CHECK(form.key() != TermWeights(layer, TermColumns::kChannels, terms, kScale, kernels).key());
+  for (Dims LayerSpec::*const of_runs : {&LayerSpec::kernel, &LayerSpec::stride, &LayerSpec::dilation}) {
+    LayerSpec other = layer;
+    ++(other.*of_runs)[2];
+    CHECK(form.key() != OverlapWeights(other, terms, kScale, kernels).key());
+  }
+
+  // Each task alone, over a pattern that no term of a finite number has.
+  const std::size_t count = static_cast<std::size_t>(form.elements()) * 2;
+  std::vector<std::uint16_t> packed(count), once(count);
+  std::vector<int> writes(count);
+  FloatArray memory(form.elements());
+  for (std::int64_t task = 0; task < form.tasks(); ++task) {
+    std::memset(memory.data(), 0xff, count * 2);
+    form.pack_task(raw.data(), task, memory.data());
+    std::memcpy(once.data(), memory.data(), count * 2);
+    for (std::size_t i = 0; i < count; ++i) {
+      if (once[i] == 0xffff) continue;
+      packed[i] = once[i];
+      ++writes[i];
+    }
+  }
+  CHECK(std::all_of(writes.begin(), writes.end(), [](int n) { return n == 1; }));
+
+  // Every position of the kernel is in one run, where its residue and its shift say; the last height comes first.
+  std::vector<Dims> position;
+  const OverlapRun* before = nullptr;
+  for (const OverlapRun& run : form.runs()) {
+    REQUIRE(run.first == static_cast<std::int64_t>(position.size()));
+    REQUIRE(!run.shift.empty());
+    if (before != nullptr) {
+      const bool later = run.kd != before->kd   ? run.kd > before->kd
+                         : run.kh != before->kh ? run.kh < before->kh
+                                                : run.residue > before->residue;
+      CHECK(later);
+    }
+    before = &run;
+    for (std::size_t t = 0; t < run.shift.size(); ++t) {
+      if (t > 0) REQUIRE(run.shift[t] > run.shift[t - 1]);
+      const std::int64_t reach = run.residue + run.shift[t] * layer.stride[2];
+      REQUIRE(reach % layer.dilation[2] == 0);
+      CHECK(&form.run_of(static_cast<std::int64_t>(position.size())) == &run);
+      position.push_back({run.kd, run.kh, reach / layer.dilation[2]});
+    }
+    REQUIRE(run.residue < layer.stride[2]);
+  }
+  REQUIRE(static_cast<std::int64_t>(position.size()) == points);
+  std::vector<int> met(static_cast<std::size_t>(points));
+  for (const Dims& k : position) {
+    for (int d = 0; d < kSpatialDims; ++d) REQUIRE(k[d] < layer.kernel[d]);
+    ++met[static_cast<std::size_t>((k[0] * layer.kernel[1] + k[1]) * layer.kernel[2] + k[2])];
+  }
+  CHECK(std::all_of(met.begin(), met.end(), [](int n) { return n == 1; }));
+
+  std::size_t checked = 0, wrong = 0;
+  for (std::int64_t g = 0; g < layer.groups; ++g) {
+    for (std::int64_t row = 0; row < form.matrices() * kTermSquare; ++row) {
+      for (std::int64_t c = 0; c < form.channel_blocks() * kTermBlock; ++c) {
+        float value = 0.0f;
+        if (row < form.rows() && c < channels) {
+          const Dims& k = position[static_cast<std::size_t>(row % points)];
+          const std::int64_t at = ((g * channels + c) * outputs + row / points) * points;
+          value = raw[static_cast<std::size_t>(at + (k[0] * layer.kernel[1] + k[1]) * layer.kernel[2] + k[2])] * kScale;
+        }
+        for (int k = 0; k < terms; ++k, ++checked) {
+          const std::int64_t at = form.offset(g, row / kTermSquare) + (c / kTermBlock * terms + k) * kTermElements +
+                                  row % kTermSquare * kTermBlock + c % kTermBlock;
+          wrong += packed[static_cast<std::size_t>(at)] != term_of(value, k);
+        }
+      }
+    }
+  }
+  CHECK(wrong == 0);
+  CHECK(checked == count);
+}
+
+TEST_CASE("overlap weights: every weight's terms in the row of its position, padding is zero, one task writes each") {
+  TermKernels by_definition{};
+  by_definition.split = split_by_definition;
+  std::vector<const TermKernels*> kernels{&by_definition};
+  for (const Isa isa : cpu_info().supported) {
+    if (const KernelTable* table = kernel_table(isa); table->terms != nullptr) kernels.push_back(table->terms);
+  }
+  for (const LayerSpec& layer :
+       {layer_of(1, 32, 16, {1, 2, 2}, {1, 1, 1}, {1, 1, 1}), layer_of(2, 20, 3, {1, 4, 4}, {1, 2, 2}, {1, 1, 1}),
+        layer_of(3, 33, 5, {2, 3, 4}, {2, 2, 3}, {1, 1, 2}), layer_of(1, 70, 7, {1, 3, 3}, {1, 2, 2}, {1, 3, 1}),
+        layer_of(1, 65, 33, {1, 1, 2}, {1, 1, 5}, {1, 1, 1}),  // residues without taps
+        layer_of(1, 40, 2, {3, 1, 5}, {9, 1, 4}, {4, 1, 2}), layer_of(1, 1, 1, {1, 1, 1}, {1, 1, 1}, {1, 1, 1}),
+        layer_of(2, 31, 2, {1, 5, 7}, {1, 3, 6}, {1, 2, 3}), layer_of(1, 64, 1, {1, 9, 9}, {1, 2, 2}, {1, 1, 1})}) {
+    for (const TermKernels* const split : kernels) {
+      for (int terms = 1; terms <= kMostTerms; ++terms) {
+        INFO("outputs " << layer.out_channels << " kernel width " << layer.kernel[2] << " terms " << terms);
+        check_overlap_weights(layer, terms, *split);
+      }
+    }
   }
 }
 
