@@ -104,7 +104,12 @@ class AmxOverlapExecution final : public Execution {
     blocking = {{"terms", form_.terms()}, {"planes", b_.planes}, {"rows", b_.rows},
                 {"stripe", b_.stripe},    {"pixels", b_.pixels}, {"channels", of_part}};
     notes.push_back(refusal_note());
-    list_kernels();
+    if (fits(request)) list_kernels();
+  }
+
+  // Whether it may run; else it has no other use than to say how much workspace it needs.
+  bool fits(const PlanRequest& request) const {
+    return workspace_bytes() <= static_cast<std::size_t>(request.workspace_limit);
   }
 
   const PackedForm* packed_form() const override { return &form_; }
@@ -439,7 +444,7 @@ class AmxOverlapExecution final : public Execution {
 
   // ---- Plan -----------------------------------------------------------------------------------------------------------
 
-  // Calls visit(rows, matrices of positions) for the products of every kind of step and part.
+  // The kernels of the products of every kind of step and part.
   void list_kernels() {
     const std::int64_t height = problem_.call.in[1];
     const std::int64_t channels = problem_.out_channels_per_group();
@@ -453,7 +458,8 @@ class AmxOverlapExecution final : public Execution {
     const auto add = [&](std::int64_t planes, std::int64_t in_rows, std::int64_t columns) {
       if (in_rows <= 0) return;
       for (int r = 1; r <= 2; ++r) {
-        for (std::int64_t left = ceil_div(positions(planes, in_rows, columns), kTermSquare); rows[r] && left > 0;) {
+        const std::int64_t all = ceil_div(positions(planes, in_rows, columns), kTermSquare);
+        for (std::int64_t left = std::min(all, 4 + all % 4); rows[r] && left > 0;) {
           const int at_once = columns_at_once(r, left);
           kernels.set(static_cast<std::size_t>(term_number(*table_, term_kernel_row(form_.terms(), r, at_once))));
           left -= at_once;
@@ -474,8 +480,7 @@ class AmxOverlapExecution final : public Execution {
         if (b_.whole_width) return add(planes, in_rows, problem_.call.in[2]);
         // Blocks at the ends may have fewer columns than those between.
         const std::int64_t all = ceil_div(problem_.call.out[2], problem_.layer.stride[2]);
-        for (std::int64_t block = 0; block < pixel_blocks_; ++block) {
-          const std::int64_t pixel = block * b_.pixels;
+        for (std::int64_t pixel = 0; pixel < all; pixel = OverlapOutput::equal_columns(problem_, form_, pixel, b_.pixels)) {
           const auto columns = OverlapOutput::columns_of(problem_, form_, pixel, std::min(b_.pixels, all - pixel));
           add(planes, in_rows, columns.end - columns.first);
         }
@@ -549,7 +554,7 @@ class AmxOverlap final : public Algorithm {
     if (!decline->reason.empty()) return nullptr;
     const Blocks blocks = choose_blocks(request, form);
     auto execution = std::make_unique<AmxOverlapExecution>(request, std::move(form), blocks);
-    if (execution->workspace_bytes() > static_cast<std::size_t>(request.workspace_limit)) {
+    if (!execution->fits(request)) {
       decline->for_workspace = true;
       decline->reason = "a row of the input needs " + std::to_string(execution->workspace_bytes()) +
                         " bytes of workspace, more than the limit of " + std::to_string(request.workspace_limit);
@@ -582,8 +587,7 @@ class AmxOverlap final : public Algorithm {
     if (width > fit) {
       b.whole_width = false;
       // Even blocks, whole vectors, with what they share with their neighbours.
-      const auto whole = OverlapOutput::columns_of(problem, form, b.pixels / 2, 1);
-      const std::int64_t halo = whole.end - whole.first - 1;
+      const std::int64_t halo = OverlapOutput::halo_of(problem, form);
       const std::int64_t wanted = std::max(fit - halo, kTermSquare * std::int64_t{1});
       b.pixels = std::min(b.pixels, round_up(ceil_div(b.pixels, ceil_div(b.pixels, wanted)), kTermSquare));
       b.columns = std::min(width, b.pixels + halo);

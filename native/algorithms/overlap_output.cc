@@ -71,9 +71,29 @@ OverlapOutput::Columns OverlapOutput::columns_of(const Problem& problem, const O
   return {first, std::clamp<std::int64_t>(end, first + 1, width)};
 }
 
+std::int64_t OverlapOutput::halo_of(const Problem& problem, const OverlapWeights& form) {
+  return most_shift(form) + shift_of(problem, problem.layer.stride[2] - 1) - shift_of(problem, 0);
+}
+
+std::int64_t OverlapOutput::equal_columns(const Problem& problem, const OverlapWeights& form, std::int64_t pixel,
+                                          std::int64_t pixels) {
+  const std::int64_t width = problem.call.in[2];
+  const std::int64_t all = ceil_div(problem.call.out[2], problem.layer.stride[2]);
+  const std::int64_t first = pixel + shift_of(problem, 0) - most_shift(form);
+  const std::int64_t beyond = shift_of(problem, problem.layer.stride[2] - 1);
+  if (first >= width - 1) return all;  // behind the input
+  // In front of it, or where it lies on both sides; the last block may have fewer pixels.
+  const std::int64_t end = pixel + pixels + beyond;
+  const std::int64_t last_end = end <= 1 ? 1 : first > 0 && end <= width ? width : end;
+  return std::max(pixel + pixels, std::min(floor_div(last_end - beyond, pixels), (all - 1) / pixels) * pixels);
+}
+
 std::int64_t OverlapOutput::accumulator_floats() const {
-  return extents_.live * slot_floats() + row_floats() + kReadBeyond +
-         extents_.channels * problem_.layer.kernel[0] * kept_floats();
+  const Checked row = Checked(problem_.layer.stride[2]) * pitch_;
+  const Checked of_kernel = Checked(problem_.layer.kernel[0]) * row;
+  const Checked all =
+      of_kernel * extents_.live * extents_.planes * rows_ + row + kReadBeyond + of_kernel * extents_.channels * kept_rows_;
+  return all.fits() ? all.value : kMaxSize;
 }
 
 float* OverlapOutput::kept(float* accumulators, std::int64_t index) const {

@@ -53,8 +53,14 @@ class OverlapOutput {
     std::int64_t first, end;
   };
   static Columns columns_of(const Problem& problem, const OverlapWeights& form, std::int64_t pixel, std::int64_t pixels);
+  // How many more columns than `pixels` that are at most.
+  static std::int64_t halo_of(const Problem& problem, const OverlapWeights& form);
+  // Blocks of so many pixels from `pixel` on, up to the one that begins at the result, need equally many columns.
+  static std::int64_t equal_columns(const Problem& problem, const OverlapWeights& form, std::int64_t pixel,
+                                    std::int64_t pixels);
 
-  // Floats of one task: accumulators of the channels in turns, a row of zeros, what is kept from step to step.
+  // Floats of one task: accumulators of the channels in turns, a row of zeros, what is kept from step to step. kMaxSize
+  // where they are more than that.
   std::int64_t accumulator_floats() const;
   std::int64_t scratch_floats() const;
 

@@ -3,6 +3,7 @@
 
 #include <doctest/doctest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <future>
@@ -108,7 +109,7 @@ std::int64_t blocking_of(const Plan& plan, const std::string& wanted) {
 
 // Runs every task of a plan on this thread, with a new workspace each time and guards behind it. `fresh`: as of RunArgs.
 // False if the input was refused.
-bool run_plan(const Plan& plan, const Values& v, bool fresh, std::vector<float>* y) {
+bool run_plan(const Plan& plan, const Values& v, bool fresh, float* y) {
   const Execution& execution = *plan.execution;
   const PackedForm* form = execution.packed_form();
   FloatArray packed(form == nullptr ? 1 : form->elements());
@@ -122,7 +123,7 @@ bool run_plan(const Plan& plan, const Values& v, bool fresh, std::vector<float>*
   for (std::int64_t i = 0; i < shared.count(); ++i) shared.data()[i] = std::nanf("");
   std::atomic<bool> refused{false};
   RunArgs args{v.x.data(),
-               y->data(),
+               y,
                plan.problem.layer.has_bias ? v.b.data() : nullptr,
                form == nullptr ? v.w.data() : packed.data(),
                v.w.data(),
@@ -169,7 +170,7 @@ TEST_CASE("every algorithm on every instruction set keeps the bound, and those o
         std::shared_ptr<const Plan> plan;
         if (!make_plan_with(problem, *algorithm, WeightFacts{}, *table, caches, &plan).ok()) continue;
         std::vector<float> y(expected.y.size(), std::nanf(""));
-        if (!run_plan(*plan, v, compared % 2 == 0, &y)) {
+        if (!run_plan(*plan, v, compared % 2 == 0, y.data())) {
           REQUIRE((algorithm == &winograd() && !v.residual.empty()));  // with dilation it cannot add them
           continue;
         }
@@ -228,10 +229,155 @@ TEST_CASE("amx: weights that are split within the products give the bits of weig
       REQUIRE(make_plan_with(problem, amx(), WeightFacts{}, *terms_here(), caches, &plan).ok());
       CHECK(blocking_of(*plan, "splitWeights") == 1 - stays);
       results[stays].assign(static_cast<std::size_t>(problem.dst_elements()), std::nanf(""));
-      REQUIRE(run_plan(*plan, v, false, &results[stays]));
+      REQUIRE(run_plan(*plan, v, false, results[stays].data()));
     }
     CHECK(results[0] == results[1]);
   }
+}
+
+// A problem for amx-overlap, whose planes do not overlap along the depth.
+Problem overlap_problem(Random& random) {
+  Problem p;
+  LayerSpec& l = p.layer;
+  CallSpec& c = p.call;
+  l.rank = static_cast<int>(pick(random, 1, 3));
+  l.groups = pick(random, 0, 3) == 0 ? pick(random, 2, 3) : 1;
+  const std::int64_t kind = pick(random, 0, 7);
+  l.in_channels = l.groups * (kind == 0  ? pick(random, 129, 300)
+                              : kind < 4 ? 32 * pick(random, 1, 3)
+                                         : pick(random, 24, 70));
+  l.out_channels = l.groups * pick(random, 1, kind == 0 ? 1 : kind < 3 ? 40 : 5);
+  l.has_bias = pick(random, 0, 1) == 1;
+  c.batch = pick(random, 1, 3);
+  const bool whole_lines = pick(random, 0, 2) == 0;
+  const std::int64_t far = pick(random, 0, 9);  // most outputs of a row lie behind all products, or in front of them
+  for (int d = kSpatialDims - l.rank; d < kSpatialDims; ++d) {
+    const bool wide = pick(random, 0, 7) == 0;
+    l.kernel[d] = pick(random, 1, wide ? 9 : 5);
+    l.stride[d] = pick(random, 1, wide ? 10 : 4);
+    l.dilation[d] = pick(random, 0, 2) > 0 ? 1 : pick(random, 2, 4);
+    if (d == 0 && (l.kernel[0] - 1) * l.dilation[0] >= l.stride[0]) {
+      l.stride[0] = (l.kernel[0] - 1) * l.dilation[0] + pick(random, 1, 3);
+    }
+    c.in[d] = pick(random, 1, l.rank == 1 ? 300 : l.rank == 2 ? 40 : 8);
+    c.pad_begin[d] = pick(random, 0, 4) == 0 ? pick(random, -40, -1) : pick(random, 0, 4);
+    const std::int64_t natural = (c.in[d] - 1) * l.stride[d] + l.dilation[d] * (l.kernel[d] - 1) + 1;
+    std::int64_t beyond = pick(random, 0, 4) == 0 ? pick(random, 4, 60) : pick(random, -4, 3);
+    if (d == 2 && far == 1) beyond = natural + pick(random, 1, natural);
+    if (d == 2 && far == 2) c.pad_begin[d] = -natural - pick(random, 1, natural);
+    c.out[d] = std::max<std::int64_t>(natural - c.pad_begin[d] + beyond, 1);
+  }
+  if (whole_lines) c.out[2] = (c.out[2] + 15) / 16 * 16;
+  // The definition takes its time.
+  while (c.batch * c.in[0] * c.in[1] * c.in[2] * l.in_channels * p.out_channels_per_group() * p.kernel_points() > 6000000) {
+    auto& most = l.out_channels > l.groups ? l.out_channels : c.in[1] > 3 ? c.in[1] : c.in[2];
+    most = &most == &l.out_channels ? most - l.groups : (most + 1) / 2;
+    if (c.in[1] <= 3 && c.in[2] <= 1) break;
+  }
+  if (pick(random, 0, 3) == 0) c.post_ops.lower = 0.0f;
+  if (pick(random, 0, 3) == 0) c.post_ops = {static_cast<Activation>(pick(random, 1, 8)), -INFINITY, INFINITY, 0.25f};
+  c.precision = static_cast<Precision>(pick(random, 0, 2));
+  c.algorithm = AlgorithmChoice::kAmx;
+  return p;
+}
+
+void count_amx_overlap(const Plan& plan, const CacheInfo& caches, bool fresh, bool residual, Tally& tally) {
+  const Problem& p = plan.canonical;
+  const LayerSpec& l = p.layer;
+  const CallSpec& c = p.call;
+  std::map<std::string, std::int64_t> b;
+  for (const auto& [name, value] : plan.execution->blocking) b[name] = value;
+  const std::int64_t planes = c.batch * c.in[0], pixels = (c.out[2] + l.stride[2] - 1) / l.stride[2];
+  const std::int64_t lead = (l.kernel[1] - 1) * l.dilation[1] / l.stride[1];
+  const std::int64_t positions = b["planes"] * b["rows"] * c.in[2];
+  const auto count = [&](const char* what, bool reached) { tally[what] += reached ? 1 : 0; };
+  ++tally["terms " + std::to_string(b["terms"])];
+  ++tally[std::to_string(l.rank) + "-D"];
+  const bool stripes = b["stripe"] < c.in[1], cut_width = b["pixels"] < pixels;
+  const bool steps = stripes ? lead > 0 || b["rows"] < b["stripe"] : b["rows"] < b["stripe"];
+  count("several planes in a step", b["planes"] > 1);
+  count("tail of planes", planes % b["planes"] != 0);
+  count("several steps", steps);
+  count("tail of steps", b["rows"] > 1 && b["stripe"] % b["rows"] != 0);
+  count("stripes", stripes);
+  count("stripes that begin with rows of others", stripes && lead > 0);
+  count("tail of stripes", stripes && c.in[1] % b["stripe"] != 0);
+  count("blocks of pixels", cut_width);
+  count("tail of pixels", cut_width && pixels % b["pixels"] != 0);
+  count("blocks of pixels and several steps", cut_width && steps);
+  count("parts of channels", b["channels"] < p.out_channels_per_group());
+  count("parts that share a matrix",
+        b["channels"] < p.out_channels_per_group() && b["channels"] * p.kernel_points() % 16 != 0);
+  count("several channels in a matrix", p.kernel_points() < 16 && p.out_channels_per_group() > 1);
+  count("several matrices to a channel", p.kernel_points() > 32);
+  count("rows that no tap reaches", l.kernel[1] < l.stride[1]);
+  count("columns that no tap reaches", l.kernel[2] < l.stride[2]);
+  count("planes that no tap reaches", l.kernel[0] < l.stride[0]);
+  count("several depths", c.in[0] > 1);
+  count("several depths of the kernel", l.kernel[0] > 1);
+  count("dilated rows", l.dilation[1] > 1);
+  count("dilated columns", l.dilation[2] > 1);
+  count("dilated planes", l.dilation[0] > 1);
+  count("many phases", l.stride[2] > 8);
+  count("negative padding", c.pad_begin[1] < 0 && c.pad_begin[2] < 0);
+  count("rows beyond all taps",
+        c.out[1] + c.pad_begin[1] > (c.in[1] - 1) * l.stride[1] + (l.kernel[1] - 1) * l.dilation[1] + 1);
+  count("groups", l.groups > 1);
+  count("tail of channels", p.in_channels_per_group() % 32 != 0);
+  count("blocks of channels", p.in_channels_per_group() > 32);
+  count("a row that lies behind all products for the most part", c.out[2] + c.pad_begin[2] > 2 * c.in[2] * l.stride[2]);
+  count("a row that lies in front of all products for the most part", -2 * c.pad_begin[2] > c.out[2]);
+  count("sums that continue", p.in_channels_per_group() > 128 && positions >= 256);
+  const auto cut = [](std::int64_t all, std::int64_t block) { return (all + block - 1) / block; };
+  const std::int64_t blocks = cut(planes, b["planes"]) * l.groups * cut(c.in[1], b["stripe"]) * cut(pixels, b["pixels"]);
+  count("several tasks", plan.execution->tasks(0) > 1);
+  count("several blocks to a task", plan.execution->tasks(0) < blocks);
+  count("a tail of blocks", plan.execution->tasks(0) < blocks && blocks % plan.execution->tasks(0) != 0);
+  count("blocks of pixels in one task", cut_width && plan.execution->tasks(0) < blocks);
+  count("residual", residual);
+  count("activation", c.post_ops.activation != Activation::kClamp);
+  const double bytes = static_cast<double>(p.dst_elements()) * sizeof(float), l2 = static_cast<double>(caches.l2);
+  const bool past = bytes > 2 * l2 || (fresh && bytes > l2 / 4);
+  const bool finished = residual || c.post_ops.activation != Activation::kClamp;
+  count("past the caches", past);
+  count("past the caches row by row", past && !finished && c.out[2] % 16 == 0 && l.stride[2] <= 8);
+}
+
+TEST_CASE("amx-overlap keeps the bound, whatever it cuts a problem into") {
+  const KernelTable* const table = terms_here();
+  if (table == nullptr) return;
+  Random random(20261128);
+  int compared = 0;
+  Tally tally;
+  for (int round = 0; round < 1000; ++round) {
+    const Problem p = overlap_problem(random);
+    const Values v = random_values(random, p);
+    CacheInfo caches;
+    caches.l2 = std::size_t{8192} << pick(random, 0, 8);
+    const bool fresh = pick(random, 0, 1) == 0;
+    INFO("problem " << describe(p) << ", " << caches.l2 << " bytes of cache");
+    std::shared_ptr<const Plan> plan;
+    if (!make_plan_with(p, amx_overlap(), WeightFacts{}, *table, caches, &plan).ok()) continue;
+    const Expected expected = definition(p, v);
+    // Between guards, at the begin of a line or beside it.
+    const auto count = static_cast<std::int64_t>(expected.y.size());
+    const std::int64_t begin = 64 + (round % 3 == 0 ? pick(random, 1, 15) : 0);
+    constexpr float kGuard = 12345.0f;
+    FloatArray memory(begin + count + 64);
+    std::fill(memory.data(), memory.data() + memory.count(), kGuard);
+    float* const dst = memory.data() + begin;
+    std::fill(dst, dst + count, std::nanf(""));
+    REQUIRE(run_plan(*plan, v, fresh, dst));
+    REQUIRE(first_wrong_output({dst, dst + count}, expected,
+                               error_bounds(amx_overlap(), p, v, expected, DataKind::kMixedSigns)) == "");
+    const auto intact = [](float value) { return value == kGuard; };
+    REQUIRE(std::all_of(memory.data(), dst, intact));
+    REQUIRE(std::all_of(dst + count, memory.data() + memory.count(), intact));
+    count_amx_overlap(*plan, caches, fresh, !v.residual.empty(), tally);
+    ++compared;
+  }
+  CHECK(compared > 500);
+  for (const auto& [what, count] : tally) CHECK_MESSAGE(count > 2, what << " " << count);
 }
 
 // A layer with one output through Layer itself.
@@ -338,7 +484,7 @@ TEST_CASE("RMS errors: 'highest' no worse than the direct kernels, 'high' below 
         std::shared_ptr<const Plan> plan;
         if (!make_plan_with(p, algorithm, WeightFacts{}, table, cpu_info().caches, &plan).ok()) return -1.0;
         std::vector<float> y(expected.y.size());
-        REQUIRE(run_plan(*plan, v, false, &y));
+        REQUIRE(run_plan(*plan, v, false, y.data()));
         return relative_error(y, expected);
       };
       p.call.precision = Precision::kHighest;
@@ -533,6 +679,39 @@ TEST_CASE("a smaller workspace means smaller blocks and the same bits") {
   }
 }
 
+TEST_CASE("calls whose inputs have other dimensions of size 1 each get the weights that they were planned with") {
+  Random random(31);
+  int overlapped = 0;
+  for (const AlgorithmChoice choice : {AlgorithmChoice::kAuto, AlgorithmChoice::kDirect, AlgorithmChoice::kAmx}) {
+    if (choice == AlgorithmChoice::kAmx && active_kernels().terms == nullptr) continue;
+    Problem p = problem_2d(32, 8, 12, 4, 2, 1);
+    p.layer.kernel = {1, 3, 5};
+    p.call.algorithm = choice;
+    const Values weights = random_values(random, p);
+    std::shared_ptr<Layer> layer;
+    REQUIRE(Layer::create(p.layer, weights.w.data(), nullptr, &layer).ok());
+    for (const Dims in : {Dims{1, 12, 12}, Dims{1, 1, 12}, Dims{1, 12, 1}, Dims{1, 1, 1}, Dims{1, 12, 12}}) {
+      p.call.in = in;
+      for (int d = 1; d < kSpatialDims; ++d) p.call.out[d] = (in[d] - 1) * 2 + p.layer.kernel[d] - 2;
+      Values v = random_values(random, p);
+      v.w = weights.w;
+      v.residual.clear();
+      Explanation e;
+      REQUIRE(layer->explain(p.call, &e).ok());
+      overlapped += e.algorithm == "amx-overlap";
+      std::vector<float> y(static_cast<std::size_t>(p.dst_elements()));
+      REQUIRE(layer->run(p.call, {v.x.data(), y.data()}, 1).ok());
+      INFO(describe(p) << " by " << e.algorithm);
+      const Expected expected = definition(p, v);
+      for (const Algorithm* algorithm : algorithm_list()) {
+        if (algorithm->name() != e.algorithm) continue;
+        CHECK(first_wrong_output(y, expected, error_bounds(*algorithm, p, v, expected, DataKind::kMixedSigns)) == "");
+      }
+    }
+  }
+  if (active_kernels().terms != nullptr) CHECK(overlapped > 3);
+}
+
 TEST_CASE("a layer whose blocks are large runs on fast kernels all the same") {
   Problem p = problem_2d(1024, 64, 64, 3, 1, 32);
   p.layer.dilation = {1, 32, 32};
@@ -592,6 +771,25 @@ TEST_CASE("extreme parameters are planned at once") {
     p.call.out = {1, 1, 3 * stride + 2000000001};
     CHECK(!explain(p).empty());
   }
+  // Rows so far apart, or so long, that sizes of blocks would not fit 64 bits.
+  for (const int shift : {20, 21, 30, 37}) {
+    for (const std::int64_t out : {std::int64_t{1} << 16, std::int64_t{1} << 40}) {
+      Problem apart = problem_2d(32, 4, 2, 2, 1, 0);
+      apart.layer.stride = {1, shift < 30 ? 1 : 65536, 1};
+      apart.layer.dilation = {1, std::int64_t{1} << shift, 1};
+      apart.call.out = {1, 1, out};
+      CHECK(!explain(apart).empty());
+      if (const KernelTable* const table = terms_here(); table != nullptr) {
+        std::shared_ptr<const Plan> plan;
+        const Status status = make_plan_with(apart, amx_overlap(), WeightFacts{}, *table, CacheInfo{}, &plan);
+        CHECK_MESSAGE(status.message.find("bytes of workspace") != std::string::npos, status.message);
+      }
+    }
+  }
+  Problem long_rows = problem_2d(32, 4, 1 << 20, 4, 2, 1);
+  long_rows.call.in[1] = 1;
+  long_rows.call.out = {1, 2, std::int64_t{1} << 40};
+  CHECK(!explain(long_rows).empty());
   Problem phases = problem_2d(4, 1024, 2, 256, 256, 0);
   CHECK(!explain(phases).empty());
   Problem none = problem_2d(0, 8, 4, 2, 2, 0);
