@@ -327,7 +327,8 @@ inline constexpr int kSplitScratch = 2 * kMostTerms * kTermElements;  // the ter
 // To be called between TermKernels::begin and end on the same thread. channel_blocks >= 1, taps >= 1.
 //
 // With four columns the weights of the third and fourth stand weights_stride further on, as those of two columns do.
-// `unscaled`: scale counts as 1; tiles are aligned to 64 bytes and tile_stride is a multiple of 16 floats.
+// `unscaled`: scale counts as 1; tiles are aligned to 64 bytes and tile_stride is a multiple of 16 floats. (Kernels that
+// split their weights scale.)
 //
 // `ahead`: inputs to split meanwhile (see TermSplitAhead), or nullptr. Kernels of 2x2 and 1x4 matrices do some of that
 // between their products; the others none.

@@ -9,6 +9,7 @@
 #include <cstring>
 #include <functional>
 #include <limits>
+#include <memory>
 #include <random>
 #include <string>
 #include <vector>
@@ -681,8 +682,12 @@ const TermCase kTermCases[] = {{1, 1, false, 0, 0},  {1, 1, true, 16, 0}, {1, 2,
                                {1, 4, false, 48, 0}, {2, 1, true, 1, 0},  {2, 4, false, 0, 6}, {3, 2, true, 0, 0},
                                {5, 3, false, 16, 0}, {9, 4, true, 32, 0}};
 
+// What a kernel makes of its sums.
+enum class Sums { kScaled, kUnscaled };
+
 // `exact`: small integers, whose sums have no roundings.
-void check_terms(const TermKernels& terms, const TermKernel& kernel, const TermCase& shape, bool exact, Random& random) {
+void check_terms(const TermKernels& terms, const TermKernel& kernel, const TermCase& shape, Sums sums, bool exact,
+                 Random& random) {
   std::normal_distribution<float> normal;
   const auto value = [&] {
     return nearest_bfloat16(exact ? static_cast<float>(static_cast<int>(random() % 7) - 3) : normal(random));
@@ -699,10 +704,12 @@ void check_terms(const TermKernels& terms, const TermKernel& kernel, const TermC
   Source src(static_cast<std::size_t>(src_size) / 2 + shape.misplaced);
   for (ptrdiff_t i = 0; i < src_size; ++i) set_element(&src[0], i, value());
   const int width = kernel.columns * kTermSquare;
-  const ptrdiff_t term_weights = kTermBlock * width;
-  const ptrdiff_t weights_size = shape.blocks * shape.taps * kernel.terms * term_weights;
-  const int together = kernel.columns == 4 ? 2 : kernel.columns;  // columns of matrices whose weights stand together
-  const ptrdiff_t weights_stride = weights_size / 2;
+  // Four columns are two and two, some way apart.
+  const ptrdiff_t columns = std::min(kernel.columns, 2);
+  const ptrdiff_t pair_size = shape.blocks * shape.taps * kernel.terms * columns * kTermElements;
+  const ptrdiff_t pair_stride = pair_size + 3 * kTermElements;
+  const ptrdiff_t weights_size = (kernel.columns - columns) / 2 * pair_stride + pair_size;
+  const ptrdiff_t term_weights = kTermBlock * width;  // of kernels that split
   Source weights(static_cast<std::size_t>(weights_size) / 2);
   for (ptrdiff_t i = 0; i < weights_size; ++i) set_element(&weights[0], i, value());
   // What kernels that split read in place of them.
@@ -717,12 +724,13 @@ void check_terms(const TermKernels& terms, const TermKernel& kernel, const TermC
   }
   Guarded scratch(kernel.splits ? kSplitScratch / 2 : 0, 0);
 
-  const ptrdiff_t tile_stride = width + shape.tile_gap;
+  const bool unscaled = sums == Sums::kUnscaled;
+  const ptrdiff_t tile_stride = width + (unscaled ? shape.tile_gap / kTermSquare * kTermSquare : shape.tile_gap);
   const std::size_t tile_size = static_cast<std::size_t>((kTermSquare - 1) * tile_stride + width);
   std::vector<Guarded> tiles;
   std::vector<std::vector<float>> before;
   for (int r = 0; r < kMostTermRows; ++r) {
-    tiles.emplace_back(tile_size, r);
+    tiles.emplace_back(tile_size, unscaled ? 0 : r);
     for (std::size_t i = 0; i < tile_size; ++i) {
       tiles.back()[i] = exact ? static_cast<float>(random() % 100) : normal(random);
     }
@@ -743,12 +751,14 @@ void check_terms(const TermKernels& terms, const TermKernel& kernel, const TermC
   } else {
     args.weights = elements(weights.data());
   }
-  args.weights_stride = weights_stride;
+  args.weights_stride = pair_stride;
   args.channel_blocks = shape.blocks;
   args.taps = shape.taps;
   args.tile_stride = tile_stride;
   args.scale = 0.25f;
   args.accumulate = shape.accumulate;
+  args.unscaled = unscaled;
+  const double scale = unscaled ? 1.0 : 0.25;
   terms.begin();
   kernel.fn(&args);
   terms.end();
@@ -786,9 +796,8 @@ void check_terms(const TermKernels& terms, const TermKernel& kernel, const TermC
                                      tap_offset[t] + i * kTermBlock + c % kTermBlock;
               for (int l = 0; k + l < kernel.terms; ++l) {
                 const ptrdiff_t column = j / kTermSquare;
-                const ptrdiff_t matrix =
-                    ((c / kTermBlock * shape.taps + t) * kernel.terms + l) * together + column % together;
-                const ptrdiff_t at = column / together * weights_stride + matrix * kTermElements +
+                const ptrdiff_t matrix = ((c / kTermBlock * shape.taps + t) * kernel.terms + l) * columns + column % columns;
+                const ptrdiff_t at = column / columns * pair_stride + matrix * kTermElements +
                                      (c % kTermBlock / 2 * kTermSquare + j % kTermSquare) * 2 + c % 2;
                 const double product =
                     double{float_of(element_of(src.data(), from))} * double{float_of(element_of(weights.data(), at))};
@@ -798,9 +807,9 @@ void check_terms(const TermKernels& terms, const TermKernel& kernel, const TermC
             }
           }
         }
-        const double expected = (shape.accumulate ? double{old} : 0.0) + 0.25 * sum;
+        const double expected = (shape.accumulate ? double{old} : 0.0) + scale * sum;
         const double roundings = 1.0 + shape.blocks * shape.taps * kTermBlock * kernel.terms * (kernel.terms + 1) / 2;
-        const double bound = exact ? 0.0 : roundings * 0x1p-24 * (0.25 * magnitude + std::fabs(double{old}));
+        const double bound = exact ? 0.0 : roundings * 0x1p-24 * (scale * magnitude + std::fabs(double{old}));
         wrong += !(std::fabs(double{got} - expected) <= bound);
       }
     }
@@ -824,6 +833,7 @@ TEST_CASE("term kernels: every number of terms has the same sizes, in their orde
       CHECK(kernel.terms == (kernel.splits ? kMostTerms : i / kTermSizes + 1));
       CHECK(kernel.rows == (kernel.splits ? i - reading + 1 : kSizes[i % kTermSizes][0]));
       CHECK(kernel.columns == (kernel.splits ? 1 : kSizes[i % kTermSizes][1]));
+      if (!kernel.splits) CHECK(term_kernel_row(kernel.terms, kernel.rows, kernel.columns) == i);
       CHECK(kernel.name == std::string(products[kernel.terms - 1]) + (kernel.splits ? "-split-" : "-") +
                                std::to_string(kernel.rows) + "x" + std::to_string(kernel.columns));
     }
@@ -835,9 +845,14 @@ TEST_CASE("term kernels add up the products of terms, and touch nothing else") {
   for_each_terms([&](const TermKernels& terms) {
     for (int k = 0; k < terms.count; ++k) {
       for (const TermCase& shape : kTermCases) {
-        for (const bool exact : {true, false}) {
-          INFO(terms.multiply[k].name << " blocks " << shape.blocks << " taps " << shape.taps << " exact " << exact);
-          check_terms(terms, terms.multiply[k], shape, exact, random);
+        for (const Sums sums : {Sums::kScaled, Sums::kUnscaled}) {
+          if (sums == Sums::kUnscaled && terms.multiply[k].splits) continue;
+          for (const bool exact : {true, false}) {
+            INFO(terms.multiply[k].name << " blocks " << shape.blocks << " taps " << shape.taps << " accumulate "
+                                        << shape.accumulate << " unscaled " << (sums == Sums::kUnscaled) << " exact "
+                                        << exact);
+            check_terms(terms, terms.multiply[k], shape, sums, exact, random);
+          }
         }
       }
     }
@@ -1022,6 +1037,354 @@ TEST_CASE("split_weights: the order of the kernels, each term the nearest of wha
           CHECK(wrong == 0);
           CHECK(inexact == 0);
           CHECK(dst.guards_intact());
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("split_planes: positions where output channels stand, each term the nearest of what is left") {
+  Random random(12);
+  for_each_terms([&](const TermKernels& kernels) {
+    for (int terms = 1; terms <= kMostTerms; ++terms) {
+      for (int columns = 1; columns <= 2; ++columns) {
+        for (int positions = 1; positions <= 40; ++positions) {
+          for (const int channels : {1, 2, 3, 15, 16, 17, 31, 32}) {
+            const int first_matrix = (positions + channels) % 4;
+            const ptrdiff_t src_stride = positions + positions % 3;
+            const ptrdiff_t of_block = terms * columns * kTermElements;
+            const ptrdiff_t group_stride = of_block * (1 + channels % 2) + (channels % 3) * kTermElements;
+            const int matrices = (positions + kTermSquare - 1) / kTermSquare;
+            const int groups = (first_matrix + matrices + columns - 1) / columns;
+            // No channel or position beyond the last is read.
+            Source src(static_cast<std::size_t>((channels - 1) * src_stride + positions));
+            for (std::size_t i = 0; i < src.size(); ++i) {
+              const bool between = static_cast<ptrdiff_t>(i) % src_stride >= positions;
+              src[i] = between ? kNaN : splittable(random);
+            }
+            const ptrdiff_t size = (groups - 1) * group_stride + of_block;
+            Guarded dst(static_cast<std::size_t>(size) / 2, 0);
+            dst.fill(Guarded::kMark);
+            const TermPlanesArgs args{
+                src.data(),   src_stride, positions,    channels, terms,  reinterpret_cast<uint16_t*>(dst.data()),
+                first_matrix, columns,    group_stride, 0x1p30f,  0x1p30f};
+            INFO("terms " << terms << " columns " << columns << " positions " << positions << " channels " << channels);
+            CHECK(kernels.split_planes(&args));
+            std::vector<bool> belongs(static_cast<std::size_t>(size));
+            int wrong = 0, inexact = 0, touched = 0;
+            for (int i = 0; i < matrices * kTermSquare; ++i) {
+              const ptrdiff_t m = first_matrix + i / kTermSquare;
+              for (int c = 0; c < kTermBlock; ++c) {
+                const bool present = i < positions && c < channels;
+                const float value = present ? src[static_cast<std::size_t>(c * src_stride + i)] * 0x1p30f : 0.0f;
+                double sum = 0.0;
+                for (int k = 0; k < terms; ++k) {
+                  const ptrdiff_t at = m / columns * group_stride + (k * columns + m % columns) * kTermElements +
+                                       (c / 2 * kTermSquare + i % kTermSquare) * 2 + c % 2;
+                  const std::uint16_t got = element_of(dst.data(), at);
+                  belongs[static_cast<std::size_t>(at)] = true;
+                  wrong += got != term_of(value, k);
+                  sum += double{float_of(got)};
+                }
+                inexact += terms == kMostTerms && sum != double{value};
+              }
+            }
+            for (ptrdiff_t at = 0; at < size; ++at) {
+              touched += !belongs[static_cast<std::size_t>(at)] && element_of(dst.data(), at) != mark_at(at);
+            }
+            CHECK(wrong == 0);
+            CHECK(inexact == 0);
+            CHECK(touched == 0);
+            CHECK(dst.guards_intact());
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("split_planes says whether every magnitude was below the limit") {
+  for_each_terms([](const TermKernels& kernels) {
+    for (const float limit : {0x1p30f, 1.0f, 0x1p-100f}) {
+      const float below = std::nextafter(limit, 0.0f);
+      const std::pair<float, bool> cases[] = {
+          {kNaN, false},       {-kNaN, false}, {kInfinity, false},
+          {-kInfinity, false}, {limit, false}, {-limit, false},
+          {below, true},       {-below, true}, {std::numeric_limits<float>::max(), false}};
+      for (const int channels : {1, 2, 7, 31, 32}) {
+        for (const int positions : {1, 15, 16, 17, 33}) {
+          const ptrdiff_t src_stride = positions + 1;
+          for (int at = 0; at < channels * positions; at += at % 7 + 1) {
+            const auto& [value, fine] = cases[at % (sizeof cases / sizeof *cases)];
+            Source src(static_cast<std::size_t>(channels * src_stride));
+            for (std::size_t i = 0; i < src.size(); ++i) {  // beyond the positions: does not count
+              src[i] = static_cast<ptrdiff_t>(i) % src_stride == positions ? kInfinity : limit / 2;
+            }
+            src[static_cast<std::size_t>(at / positions * src_stride + at % positions)] = value;
+            for (int terms = 1; terms <= kMostTerms; ++terms) {
+              Guarded dst(static_cast<std::size_t>(terms * 2 * kTermElements * 2) / 2, 0);
+              const TermPlanesArgs args{src.data(), src_stride, positions,
+                                        channels,   terms,      reinterpret_cast<uint16_t*>(dst.data()),
+                                        0,          2,          terms * 2 * kTermElements,
+                                        1.0f,       limit};
+              REQUIRE(kernels.split_planes(&args) == fine);
+              REQUIRE(dst.guards_intact());
+            }
+          }
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("overlap adds up what neighbours give to the same outputs") {
+  Random random(13);
+  const std::vector<std::int64_t> shifts[] = {{0},
+                                              {3},
+                                              {16},
+                                              {40},
+                                              {0, 1},
+                                              {0, 2},
+                                              {1, 2},
+                                              {0, 17},
+                                              {5, 37},
+                                              {0, 1, 2},
+                                              {0, 2, 4},
+                                              {1, 16, 33},
+                                              {0, 1, 2, 3},
+                                              {0, 3, 6, 9, 12},
+                                              {2, 3, 20, 21, 50},
+                                              {0, 1, 2, 3, 4, 5},
+                                              {7, 14, 21, 28, 35, 42}};
+  for_each_terms([&](const TermKernels& kernels) {
+    for (const std::vector<std::int64_t>& shift : shifts) {
+      for (const std::int64_t count : {1, 2, 7, 15, 16, 17, 20, 31, 32, 33, 47, 50, 64, 100}) {
+        for (const int extra : {0, 1, 5, 16, 40}) {  // beyond what the last tap gives to
+          for (const bool accumulate : {false, true}) {
+            const auto taps = static_cast<std::int64_t>(shift.size());
+            const std::int64_t rows = 1 + (count + extra + taps) % 3;
+            const std::int64_t size = count + shift.back() + extra;
+            const ptrdiff_t src_row = count + count % 2 * 5, src_stride = (rows - 1) * src_row + count + 3;
+            // Nothing beyond the last input of the last row of the last tap is read.
+            Source src(static_cast<std::size_t>((taps - 1) * src_stride + (rows - 1) * src_row + count));
+            for (std::size_t i = 0; i < src.size(); ++i) src[i] = kNaN;
+            std::normal_distribution<float> normal;
+            for (std::int64_t t = 0; t < taps; ++t) {
+              for (std::int64_t i = 0; i < rows; ++i) {
+                for (std::int64_t x = 0; x < count; ++x) {
+                  src[static_cast<std::size_t>(t * src_stride + i * src_row + x)] = normal(random);
+                }
+              }
+            }
+            // What is written beyond `size` is less than a vector, whose values stay (accumulate) or are zeros.
+            const std::int64_t vectors = (size + kTermSquare - 1) / kTermSquare * kTermSquare;
+            const ptrdiff_t dst_row = vectors + 8;
+            Guarded dst(static_cast<std::size_t>((rows - 1) * dst_row + vectors), static_cast<std::size_t>(count % 5));
+            randomize(dst, random);
+            const std::vector<float> before(dst.data(), dst.data() + dst.size());
+            const TermOverlapArgs args{src.data(), src_stride, src_row, rows, count, shift.data(),
+                                       taps,       dst.data(), dst_row, size, 0.25f, accumulate};
+            kernels.overlap(&args);
+            INFO("taps " << taps << " last shift " << shift.back() << " count " << count << " size " << size
+                         << " accumulate " << accumulate);
+            int wrong = 0, touched = 0;
+            for (std::int64_t at = 0; at < static_cast<std::int64_t>(dst.size()); ++at) {
+              const std::int64_t i = at / dst_row, x = at % dst_row;
+              const float got = dst[static_cast<std::size_t>(at)], old = before[static_cast<std::size_t>(at)];
+              if (x >= vectors) {
+                touched += !same_bits(got, old);
+                continue;
+              }
+              if (x >= size) {
+                wrong += got != old && !(got == 0.0f && !accumulate);
+                continue;
+              }
+              double sum = 0.0, magnitude = std::fabs(double{old});
+              for (std::int64_t t = 0; t < taps; ++t) {
+                const std::int64_t from = x - shift[static_cast<std::size_t>(t)];
+                if (from < 0 || from >= count) continue;
+                const double value = double{src[static_cast<std::size_t>(t * src_stride + i * src_row + from)]};
+                sum += value;
+                magnitude += std::fabs(value);
+              }
+              const double expected = (accumulate ? double{old} : 0.0) + 0.25 * sum;
+              wrong += !(std::fabs(double{got} - expected) <= static_cast<double>(taps) * 0x1p-24 * magnitude);
+            }
+            CHECK(wrong == 0);
+            CHECK(touched == 0);
+            CHECK(dst.guards_intact());
+          }
+        }
+      }
+    }
+  });
+}
+
+namespace {
+
+// Jobs of splitting ahead: where they read and write, and what they are to leave there.
+struct AheadJobs {
+  static constexpr ptrdiff_t kStride = 40;  // floats from plane to plane
+
+  AheadJobs(const std::vector<int>& pairs, int terms, Random& random)
+      : term_stride((terms % 2 + 1) * kTermElements),
+        dst(static_cast<std::size_t>(pairs.size() + 1) * static_cast<std::size_t>(kMostTerms * 2 * kTermElements) / 2, 0) {
+    dst.fill(Guarded::kMark);
+    for (std::size_t i = 0; i < pairs.size(); ++i) {
+      src.push_back(std::make_unique<Source>(static_cast<std::size_t>((2 * pairs[i] - 1) * kStride + kTermSquare)));
+      Source& planes = *src.back();
+      for (std::size_t at = 0; at < planes.size(); ++at) {
+        planes[at] = static_cast<ptrdiff_t>(at) % kStride < kTermSquare ? splittable(random) : kNaN;
+      }
+      jobs.push_back({planes.data(), matrix(i), pairs[i]});
+    }
+    ahead.now = jobs.empty() ? TermSplitJob{nullptr, nullptr, 0} : jobs[0];
+    ahead.next = jobs.data() + (jobs.empty() ? 0 : 1);
+    ahead.end = jobs.data() + jobs.size();
+    ahead.src_stride = kStride;
+    ahead.term_stride = term_stride;
+    ahead.terms = terms;
+    ahead.scale = 0x1p30f;
+    ahead.limit = 0x1p30f;
+    ahead.fine = true;
+    ahead.at_once = 2;
+  }
+  uint16_t* matrix(std::size_t job) {
+    return reinterpret_cast<uint16_t*>(dst.data()) + job * static_cast<std::size_t>(kMostTerms * 2 * kTermElements);
+  }
+  bool done() const { return ahead.now.pairs == 0; }
+  std::int64_t pairs_left() const {
+    std::int64_t left = ahead.now.pairs;
+    for (const TermSplitJob* job = ahead.next; job != ahead.end; ++job) left += job->pairs;
+    return left;
+  }
+
+  // Elements that are not what they should be, once all is done.
+  int wrong() {
+    std::vector<std::uint16_t> expected(dst.size() * 2);
+    for (std::size_t at = 0; at < expected.size(); ++at) expected[at] = mark_at(static_cast<ptrdiff_t>(at));
+    for (std::size_t i = 0; i < jobs.size(); ++i) {
+      for (ptrdiff_t c = 0; c < 2 * jobs[i].pairs; ++c) {
+        for (ptrdiff_t x = 0; x < kTermSquare; ++x) {
+          const float value = (*src[i])[static_cast<std::size_t>(c * kStride + x)] * ahead.scale;
+          for (int k = 0; k < ahead.terms; ++k) {
+            const ptrdiff_t at = matrix(i) - matrix(0) + k * term_stride + (c / 2 * kTermSquare + x) * 2 + c % 2;
+            expected[static_cast<std::size_t>(at)] = term_of(value, k);
+          }
+        }
+      }
+    }
+    int count = 0;
+    for (std::size_t at = 0; at < expected.size(); ++at) {
+      count += element_of(dst.data(), static_cast<ptrdiff_t>(at)) != expected[at];
+    }
+    return count;
+  }
+
+  ptrdiff_t term_stride;
+  std::vector<std::unique_ptr<Source>> src;
+  Guarded dst;
+  std::vector<TermSplitJob> jobs;
+  TermSplitAhead ahead{};
+};
+
+// Operands of a call of a term kernel, and its sums.
+struct TermCall {
+  static constexpr int kBlocks = 2;
+
+  TermCall(const TermKernel& kernel, Random& random)
+      : src(static_cast<std::size_t>(kMostTermRows * kBlocks * kMostTerms * kTermElements) / 2),
+        weights(static_cast<std::size_t>(kBlocks * kMostTerms * 4 * kTermElements) / 2),
+        tile(static_cast<std::size_t>(kMostTermRows * kTermSquare * 4 * kTermSquare), 0) {
+    std::normal_distribution<float> normal;
+    for (std::size_t i = 0; i < 2 * src.size(); ++i)
+      set_element(&src[0], static_cast<ptrdiff_t>(i), nearest_bfloat16(normal(random)));
+    for (std::size_t i = 0; i < 2 * weights.size(); ++i) {
+      set_element(&weights[0], static_cast<ptrdiff_t>(i), nearest_bfloat16(normal(random)));
+    }
+    tile.fill(0.0f);
+    for (int r = 0; r < kernel.rows; ++r) {
+      args.src[r] = elements(src.data()) + r * kBlocks * kMostTerms * kTermElements;
+      args.tile[r] = tile.data() + r * kTermSquare * 4 * kTermSquare;
+    }
+    args.src_term_stride = kTermElements;
+    args.src_channel_stride = kMostTerms * kTermElements;
+    args.tap_offset = &no_shift;
+    args.weights = elements(weights.data());
+    args.weights_stride = kBlocks * kMostTerms * 2 * kTermElements;
+    args.channel_blocks = kBlocks;
+    args.taps = 1;
+    args.tile_stride = 4 * kTermSquare;
+    args.unscaled = true;
+  }
+
+  ptrdiff_t no_shift = 0;
+  Source src, weights;
+  Guarded tile;
+  TermArgs args{};
+};
+
+}  // namespace
+
+TEST_CASE("term kernels split ahead what they are given, and their sums stay the same") {
+  Random random(14);
+  for_each_terms([&](const TermKernels& terms) {
+    for (int row = 0; row < terms.count; ++row) {
+      const TermKernel& kernel = terms.multiply[row];
+      const bool splits = kernel.rows * kernel.columns == 4 && kernel.rows < 4;
+      for (const std::vector<int>& pairs : std::vector<std::vector<int>>{
+               {}, {1}, {2}, {3}, {16}, {16, 16}, {1, 1, 1, 1, 1, 1}, {5, 16, 3}, {16, 16, 16, 16, 16, 16}}) {
+        for (const int at_once : {2, 4}) {
+          TermCall call(kernel, random);
+          terms.begin();
+          kernel.fn(&call.args);
+          const std::vector<float> expected(call.tile.data(), call.tile.data() + call.tile.size());
+          AheadJobs jobs(pairs, kernel.terms, random);
+          const std::int64_t all = jobs.pairs_left();
+          jobs.ahead.at_once = at_once;
+          call.tile.fill(0.0f);
+          call.args.ahead = &jobs.ahead;
+          kernel.fn(&call.args);
+          const std::int64_t left = jobs.pairs_left();
+          for (int more = 0; more < 2; ++more) kernel.fn(&call.args);
+          terms.finish_ahead(&jobs.ahead);
+          terms.end();
+          INFO(kernel.name << " jobs " << pairs.size() << " at once " << at_once);
+          CHECK(std::equal(expected.begin(), expected.end(), call.tile.data(), same_bits));
+          CHECK((splits ? left < all || all == 0 : left == all));
+          CHECK(jobs.done());
+          CHECK(jobs.ahead.fine);
+          CHECK(jobs.wrong() == 0);
+          CHECK(jobs.dst.guards_intact());
+          CHECK(call.tile.guards_intact());
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("splitting ahead says whether every magnitude was below the limit, whoever met it") {
+  Random random(15);
+  for_each_terms([&](const TermKernels& terms) {
+    for (int row = 0; row < terms.count; ++row) {
+      const TermKernel& kernel = terms.multiply[row];
+      for (const float special : {kNaN, kInfinity, -kInfinity, 0x1p30f, -0x1p30f}) {
+        for (std::size_t job = 0; job < 3; ++job) {
+          for (const std::size_t at :
+               {std::size_t{0}, std::size_t{15 + AheadJobs::kStride}, std::size_t{9 + 30 * AheadJobs::kStride}}) {
+            for (const bool by_kernel : {true, false}) {
+              TermCall call(kernel, random);
+              AheadJobs jobs({16, 16, 16}, kernel.terms, random);
+              (*jobs.src[job])[at] = special;
+              call.args.ahead = &jobs.ahead;
+              terms.begin();
+              for (int calls = by_kernel ? 3 : 0; calls > 0; --calls) kernel.fn(&call.args);
+              terms.end();
+              terms.finish_ahead(&jobs.ahead);
+              CHECK(!jobs.ahead.fine);
+              CHECK(jobs.done());
+            }
+          }
         }
       }
     }
