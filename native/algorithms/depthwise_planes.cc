@@ -24,9 +24,18 @@ constexpr std::int64_t kMaxBlockBytes = 128 * 1024;  // of packed rows: a task i
 constexpr std::int64_t kChunkOutputs = 512;  // of a row, that go through scratch at a time: it stays in the first cache
 constexpr std::int64_t kBlockChannels = 16;  // input channels of a block (channels last): a line of each pixel
 constexpr double kTaskCycles = 100000.0;
-constexpr double kRowOverhead = 40.0;  // cycles of a row kernel call
-constexpr double kStepOverhead = 1.0;  // of a step of it
-constexpr double kOutputVector = 2.0;  // of the epilogue
+constexpr double kRowOverhead = 40.0;        // cycles of a row kernel call
+constexpr double kStepOverhead = 1.0;        // of a step of it
+constexpr double kOutputVector = 2.0;        // of the epilogue
+constexpr std::int64_t kMaxOutputs = 8;      // of a kernel
+constexpr std::int64_t kMaxInterleaved = 8;  // rows that a row store interleaves in registers
+constexpr float kZeros[kMaxOutputs] = {};
+
+const RowKernel& row_kernel(const KernelTable& table, std::int64_t phases, std::int64_t outputs) {
+  const RowKernel* kernel = table.rows;
+  while (kernel->phases != phases || kernel->outputs != outputs) ++kernel;
+  return *kernel;
+}
 
 // Leaves sums as they are: for stores of what is already finished.
 constexpr Epilogue kFinished{-std::numeric_limits<float>::infinity(), std::numeric_limits<float>::infinity()};
@@ -43,7 +52,8 @@ struct Geometry {
   std::int64_t block_floats = 0;  // packed rows
   std::int64_t tile_floats = 0;   // one row of phases, apart (only where no kernel interleaves so many)
   std::int64_t tile_stride = 0;   // of a phase in it
-  std::int64_t row_floats = 0;    // finished outputs of one channel on their way to memory; 0: they are stored at once
+  std::int64_t row_floats = 0;    // finished outputs of one channel on their way to memory; 0: they are stored at once.
+                                  // Before them is room for a line
   std::int64_t rows_kept = 0;     // such rows
 };
 
@@ -51,13 +61,19 @@ struct Setting {
   const Problem& problem;
   const KernelTable& table;
   const RowWeights& form;
-  const RowKernel& kernel;
+  const std::vector<const RowKernel*>& kernels;  // of each block of output channels of a group
   const PhaseSet& phases;
-  bool weave;     // the kernel does one phase at a time
-  bool stream;    // outputs pass by the caches
-  bool finishes;  // they are finished before
+  bool weave;           // the kernels do one phase at a time
+  Streaming streaming;  // when outputs pass by the caches
+  bool finishes;        // they are finished before
 
   bool channels_last() const { return problem.call.format == MemoryFormat::kChannelsLast; }
+  // Columns of the widest kernel.
+  std::int64_t columns() const {
+    std::int64_t most = 0;
+    for (const RowKernel* kernel : kernels) most = std::max<std::int64_t>(most, kernel->nr);
+    return most;
+  }
 };
 
 void derive(const Setting& s, Geometry* g) {
@@ -68,17 +84,19 @@ void derive(const Setting& s, Geometry* g) {
   g->stride_h = g->box[2] + (g->box[2] % kFloatsPerPage == 0 ? kFloatsPerLine : 0);
   g->stride_d = g->box[1] * g->stride_h;
   g->stride_c = g->box[0] * g->stride_d;
-  g->block_floats = channels * g->stride_c + round_up(s.kernel.nr, kFloatsPerLine);
+  g->block_floats = channels * g->stride_c + round_up(s.columns(), kFloatsPerLine);
   // Streamed rows go straight to memory if all of them begin at a line and nothing more is done to them.
   const bool straight = s.problem.call.out[2] % kFloatsPerLine == 0 && !s.finishes;
-  const bool through_scratch = s.weave || (s.stream && !straight) || s.channels_last();
+  const bool streams = s.streaming.always || s.streaming.fresh;
+  const bool through_scratch = s.weave || (streams && !straight) || s.channels_last();
   const std::int64_t wanted = std::max<std::int64_t>(1, kChunkOutputs / phases_w);
-  g->chunk = through_scratch ? std::min(g->columns, round_up(wanted, s.kernel.nr)) : g->columns;
+  g->chunk = through_scratch ? std::min(g->columns, round_up(wanted, s.columns())) : g->columns;
   g->tile_stride = s.weave ? round_up(g->chunk + s.table.lanes, kFloatsPerLine) : 0;
   g->tile_floats = g->tile_stride * phases_w;
-  // Beyond the outputs of a chunk: what is left of a line, and what stores may read.
-  g->row_floats = through_scratch ? round_up(g->chunk * phases_w, kFloatsPerLine) + 2 * kFloatsPerLine : 0;
-  g->rows_kept = through_scratch ? g->groups * s.problem.out_channels_per_group() : 0;
+  // Around the outputs of a chunk: what is left of a line, and what stores may read.
+  g->row_floats = through_scratch ? round_up(g->chunk * phases_w, kFloatsPerLine) + 3 * kFloatsPerLine : 0;
+  const std::int64_t rows = s.channels_last() ? g->groups * s.problem.out_channels_per_group() : s.kernels.front()->outputs;
+  g->rows_kept = through_scratch ? rows : 0;
 }
 
 std::int64_t workspace_floats(const Geometry& g) { return g.block_floats + g.tile_floats + g.row_floats * g.rows_kept; }
@@ -97,8 +115,8 @@ Geometry make_geometry(const Setting& s, std::int64_t workspace_limit) {
     return geometry.block_floats * 4 <= kMaxBlockBytes && workspace_floats(geometry) * 4 <= workspace_limit;
   };
   derive(s, &g);
-  while (!fits(g) && g.columns > s.kernel.nr) {
-    g.columns = std::max<std::int64_t>(s.kernel.nr, ceil_div(g.columns, 2));
+  while (!fits(g) && g.columns > s.columns()) {
+    g.columns = std::max<std::int64_t>(s.columns(), ceil_div(g.columns, 2));
     derive(s, &g);
   }
   const std::int64_t height = s.phases.dim[1].max_size();
@@ -122,35 +140,27 @@ Geometry make_geometry(const Setting& s, std::int64_t workspace_limit) {
 
 class DepthwisePlanesExecution final : public Execution {
  public:
-  DepthwisePlanesExecution(const PlanRequest& request, RowWeights form, const RowKernel& kernel, const Setting& setting,
-                           const Geometry& geometry)
+  DepthwisePlanesExecution(const PlanRequest& request, RowWeights form, const Setting& setting, const Geometry& geometry)
       : problem_(request.problem),
         finisher_(request.problem, *request.kernels),
         table_(request.kernels),
-        kernel_(&kernel),
         form_(std::move(form)),
         phases_(setting.phases),
         geometry_(geometry),
         weave_(setting.weave),
-        stream_(setting.stream) {
+        streaming_(setting.streaming) {
     blocks_d_ = phases_.dim[0].max_size();
     blocks_h_ = ceil_div(phases_.dim[1].max_size(), geometry.rows);
     blocks_w_ = ceil_div(phases_.dim[2].max_size(), geometry.columns);
     block_groups_ = ceil_div(problem_.layer.groups, geometry.groups);
-    for (const RowProgram& program : form_.programs()) {
-      std::vector<TapStep> steps;
-      for (const RowTap& tap : program.taps) {
-        const auto from_least = [&](int d) { return tap.offsets[static_cast<std::size_t>(d)] - phases_.dim[d].min_offset; };
-        steps.push_back({tap.channel * geometry.stride_c + from_least(0) * geometry.stride_d +
-                             from_least(1) * geometry.stride_h + from_least(2),
-                         tap.weights});
+    for (std::size_t i = 0; i < setting.kernels.size(); ++i) {
+      const RowKernel* const kernel = setting.kernels[i];
+      if (programs_.empty() || programs_.back().kernel != kernel) {
+        programs_.push_back(make_programs(*kernel));
+        kernels |= programs_.back().number;
       }
-      steps_.push_back(std::move(steps));
-      const auto alone = [](std::int64_t count) { return count > 0; };
-      has_singles_.push_back(std::any_of(program.singles.begin(), program.singles.end(), alone));
+      block_programs_.push_back(programs_.size() - 1);
     }
-    kernel_number_ = static_cast<std::size_t>(rows_number(*table_, static_cast<int>(kernel_ - table_->rows)));
-    kernels.set(kernel_number_);
     blocks_ = problem_.call.batch * block_groups_ * blocks_d_ * blocks_h_ * blocks_w_;
     const double all = cycles(setting);
     // Small blocks go together, as long as there are enough tasks for many threads.
@@ -158,8 +168,10 @@ class DepthwisePlanesExecution final : public Execution {
     task_blocks_ = std::clamp<std::int64_t>(worth, 1, std::max<std::int64_t>(1, blocks_ / kWantedTasks));
     estimated_seconds = all / cost::kClock;
     phases = phases_.dim[0].count() * phases_.dim[1].count() * phases_.dim[2].count();
-    blocking = {
-        {"rows", geometry.rows}, {"columns", geometry.columns}, {"groups", geometry.groups}, {"streamed", stream_ ? 1 : 0}};
+    blocking = {{"rows", geometry.rows},
+                {"columns", geometry.columns},
+                {"groups", geometry.groups},
+                {"streamed", streaming_.always ? 1 : 0}};
   }
 
   const PackedForm* packed_form() const override { return &form_; }
@@ -173,8 +185,8 @@ class DepthwisePlanesExecution final : public Execution {
     for (std::int64_t block = task * task_blocks_; block < end; ++block) {
       run_block(args, block, reinterpret_cast<float*>(workspace.data));
     }
-    workspace.used->set(kernel_number_);
-    if (stream_) table_->stream_fence();
+    for (const Programs& programs : programs_) *workspace.used |= programs.number;
+    if (streaming_.now(args.fresh)) table_->stream_fence();
   }
 
  private:
@@ -185,10 +197,35 @@ class DepthwisePlanesExecution final : public Execution {
     float* tile;
     float* rows;
   };
+  // The steps of a kernel in the packed block, for each program of the form.
+  struct Programs {
+    const RowKernel* kernel;
+    KernelSet number;
+    std::vector<std::vector<TapStep>> steps;
+    std::vector<RowSteps> kinds;
+  };
   // Outputs [first, first + count) of a row.
   struct Span {
     std::int64_t first, count;
   };
+
+  Programs make_programs(const RowKernel& kernel) const {
+    Programs made{&kernel, {}, {}, {}};
+    made.number.set(static_cast<std::size_t>(rows_number(*table_, static_cast<int>(&kernel - table_->rows))));
+    for (const RowProgram& program : form_.programs()) {
+      std::vector<TapStep> steps;
+      for (const RowTap& tap : program.taps) {
+        const auto from_least = [&](int d) { return tap.offsets[static_cast<std::size_t>(d)] - phases_.dim[d].min_offset; };
+        steps.push_back({tap.channel * geometry_.stride_c + from_least(0) * geometry_.stride_d +
+                             from_least(1) * geometry_.stride_h + from_least(2),
+                         tap.weights * kernel.outputs});
+      }
+      made.steps.push_back(std::move(steps));
+      const bool alone = std::any_of(program.singles.begin(), program.singles.end(), [](std::int64_t n) { return n > 0; });
+      made.kinds.push_back({made.steps.back().data(), program.joint, alone ? program.singles.data() : nullptr});
+    }
+    return made;
+  }
 
   void run_block(const RunArgs& args, std::int64_t index, float* packed) const {
     std::int64_t rest = index;
@@ -219,9 +256,15 @@ class DepthwisePlanesExecution final : public Execution {
 
     const Scratch scratch = divide(packed);
     const std::int64_t phases_h = phases_.dim[1].count();
+    const bool straight = problem_.call.format == MemoryFormat::kContiguous &&
+                          (geometry_.row_floats == 0 || !(weave_ || streaming_.now(args.fresh)));
     for (std::int64_t fd = 0; fd < phases_.dim[0].count(); ++fd) {
       const std::int64_t od = block.d * problem_.layer.stride[0] + fd;
       if (od >= problem_.call.out[0]) break;
+      if (straight) {
+        run_rows(args, block, fd, od, packed);
+        continue;
+      }
       for (std::int64_t r = 0; r < block.rows; ++r) {
         for (std::int64_t fh = 0; fh < phases_h; ++fh) {
           const std::int64_t oh = (block.h + r) * problem_.layer.stride[1] + fh;
@@ -246,37 +289,81 @@ class DepthwisePlanesExecution final : public Execution {
     return {first, std::min(columns * phases_w, problem_.call.out[2] - first)};
   }
 
-  // One output row of all channels of the block. `rows` is the packed row of the smallest offsets.
+  // All output rows of a block at depth od, straight to memory.
+  void run_rows(const RunArgs& args, const Block& block, std::int64_t fd, std::int64_t od, const float* packed) const {
+    const Dims& out = problem_.call.out;
+    const std::int64_t plane = problem_.out_points();
+    const std::int64_t first_channel = block.group * problem_.out_channels_per_group();
+    const std::int64_t phases_h = phases_.dim[1].count();
+    const std::int64_t oh = block.h * problem_.layer.stride[1];
+    const std::int64_t rows = std::min(block.rows * phases_h, out[1] - oh);
+    const Span columns = span(block, 0, block.columns);
+    float* const first = args.dst + (block.image * problem_.layer.out_channels + first_channel) * plane +
+                         (od * out[1] + oh) * out[2] + columns.first;
+    // What is stored is finished while it is in the first cache.
+    const std::int64_t at_once = finisher_.follows(args) ? 1 : rows;
+    for (std::size_t b = 0; b < form_.blocks().size(); ++b) {
+      const RowBlock& channels = form_.blocks()[b];
+      const Programs& programs = programs_[block_programs_[b]];
+      RowArgs call = row_args(args, first_channel + channels.first);
+      call.kinds = at_once == 1 ? 1 : phases_h;
+      call.rows = at_once;
+      call.src_row = geometry_.stride_h;
+      call.count = columns.count;
+      call.dst_row = out[2];
+      call.dst_stride = plane;
+      call.dst = first + channels.first * plane;
+      call.stream = geometry_.row_floats == 0 && streaming_.now(args.fresh) && is_line(call.dst) && at_once == rows;
+      for (std::int64_t r = 0; r < rows; r += at_once) {
+        call.src = packed + r / phases_h * geometry_.stride_h;
+        call.kind = programs.kinds.data() + fd * phases_h + (at_once == 1 ? r % phases_h : 0);
+        programs.kernel->fn(&call);
+        for (std::int64_t o = 0; o < channels.outputs && at_once == 1; ++o) {
+          float* const row = call.dst + o * plane;
+          finisher_.row(args, first_channel + channels.first + o, row, row - args.dst, columns.count);
+        }
+        call.dst += at_once * out[2];
+      }
+    }
+  }
+
+  // What all calls for the channels from `channel` on have in common.
+  RowArgs row_args(const RunArgs& args, std::int64_t channel) const {
+    RowArgs call;
+    call.weights = args.weights + channel * form_.channel_elements();
+    call.bias = args.bias == nullptr ? kZeros : args.bias + channel;
+    call.epilogue = &finisher_.epilogue(args);
+    return call;
+  }
+
+  // One output row of all channels of the block by way of scratch. `rows` is the packed row of the smallest offsets.
   void run_row(const RunArgs& args, const Block& block, std::size_t program, const float* rows, std::int64_t od,
                std::int64_t oh, const Scratch& scratch) const {
     const Dims& out = problem_.call.out;
     const std::int64_t outputs = problem_.out_channels_per_group();
     const bool last = problem_.call.format == MemoryFormat::kChannelsLast;
     const std::int64_t first_channel = block.group * outputs;
-    const std::int64_t channel_count = block.groups * outputs;
     if (!last) {
-      for (std::int64_t channel = first_channel; channel < first_channel + channel_count; ++channel) {
-        float* const dst =
-            args.dst + (((block.image * problem_.layer.out_channels + channel) * out[0] + od) * out[1] + oh) * out[2];
-        if (geometry_.row_floats == 0) {
-          const Span all = span(block, 0, block.columns);
-          float* const first = dst + all.first;
-          compute(args, program, rows, channel, 0, all.count, first, scratch);
-          finisher_.row(args, channel, first, first - args.dst, all.count);
-        } else {
-          store_by_chunks(args, block, program, rows, channel, dst, scratch);
-        }
+      const std::int64_t plane = problem_.out_points();
+      float* const first = args.dst + (block.image * problem_.layer.out_channels + first_channel) * plane +
+                           (od * out[1] + oh) * out[2] + span(block, 0, 1).first;
+      for (std::size_t b = 0; b < form_.blocks().size(); ++b) {
+        store_by_chunks(args, block, program, b, rows, first + form_.blocks()[b].first * plane, scratch);
       }
       return;
     }
+    const std::int64_t channel_count = block.groups * outputs;
     float* const dst =
         args.dst + ((block.image * out[0] + od) * out[1] + oh) * out[2] * problem_.layer.out_channels + first_channel;
     for (std::int64_t j = 0; j < block.columns; j += geometry_.chunk) {
       const Span chunk = span(block, j, std::min(geometry_.chunk, block.columns - j));
-      for (std::int64_t i = 0; i < channel_count; ++i) {
-        const std::int64_t group = i / outputs;
-        compute(args, program, rows + group * problem_.in_channels_per_group() * geometry_.stride_c, first_channel + i, j,
-                chunk.count, scratch.rows + i * geometry_.row_floats, scratch);
+      for (std::int64_t group = 0; group < block.groups; ++group) {
+        const float* const group_rows = rows + group * problem_.in_channels_per_group() * geometry_.stride_c;
+        for (std::size_t b = 0; b < form_.blocks().size(); ++b) {
+          compute(args, program, block.group + group, b, group_rows, j, chunk.count,
+                  scratch.rows + (group * outputs + form_.blocks()[b].first) * geometry_.row_floats, geometry_.row_floats,
+                  scratch);
+        }
       }
       float* const first = dst + chunk.first * problem_.layer.out_channels;
       store_pixels(scratch.rows, channel_count, chunk.count, first);
@@ -287,7 +374,7 @@ class DepthwisePlanesExecution final : public Execution {
 
   // Rows of finished outputs to pixels.
   void store_pixels(const float* rows, std::int64_t channels, std::int64_t pixels, float* dst) const {
-    if (channels == problem_.layer.out_channels && channels <= table_->rows_count) {
+    if (channels == problem_.layer.out_channels && channels <= kMaxInterleaved) {
       const RowStoreArgs store{rows, geometry_.row_floats, channels, pixels * channels, dst, 0.0f, &kFinished};
       table_->row_store(&store);
     } else {
@@ -296,57 +383,68 @@ class DepthwisePlanesExecution final : public Execution {
     }
   }
 
-  // A contiguous output row by way of scratch: whole lines past the caches, or simply copied.
-  void store_by_chunks(const RunArgs& args, const Block& block, std::size_t program, const float* rows, std::int64_t channel,
+  // Contiguous output rows of a block of channels by way of scratch: whole lines past the caches, or simply copied. dst: the
+  // first output of the first channel.
+  void store_by_chunks(const RunArgs& args, const Block& block, std::size_t program, std::size_t b, const float* rows,
                        float* dst, const Scratch& scratch) const {
-    float* to = dst + span(block, 0, 1).first;
-    std::int64_t kept = 0;  // outputs at the start of scratch, not yet stored: less than a line
+    const std::int64_t first = span(block, 0, 1).first;
+    const RowBlock& channels = form_.blocks()[b];
+    const std::int64_t first_channel = block.group * problem_.out_channels_per_group() + channels.first;
+    const bool stream = streaming_.now(args.fresh);
+    std::int64_t kept[kMaxOutputs] = {};  // outputs in front of a row in scratch, not yet stored: less than a line
     for (std::int64_t j = 0; j < block.columns; j += geometry_.chunk) {
-      const std::int64_t columns = std::min(geometry_.chunk, block.columns - j);
-      const Span chunk = span(block, j, columns);
-      compute(args, program, rows, channel, j, chunk.count, scratch.rows + kept, scratch);
-      finisher_.row(args, channel, scratch.rows + kept, dst + chunk.first - args.dst, chunk.count);
-      const std::int64_t ready = kept + chunk.count;
-      std::int64_t stored = ready;
-      if (stream_) {
-        stored = stream_lines(*table_, scratch.rows, ready, to);
-      } else {
-        std::memcpy(to, scratch.rows, static_cast<std::size_t>(ready) * sizeof(float));
+      const Span chunk = span(block, j, std::min(geometry_.chunk, block.columns - j));
+      float* row = scratch.rows + kFloatsPerLine;
+      compute(args, program, block.group, b, rows, j, chunk.count, row, geometry_.row_floats, scratch);
+      for (std::int64_t o = 0; o < channels.outputs; ++o, row += geometry_.row_floats) {
+        float* const to = dst + o * problem_.out_points() + chunk.first - first;
+        finisher_.row(args, first_channel + o, row, to - args.dst, chunk.count);
+        const float* const from = row - kept[o];
+        const std::int64_t ready = kept[o] + chunk.count;
+        std::int64_t stored = ready;
+        if (stream) {
+          stored = stream_lines(*table_, from, ready, to - kept[o]);
+        } else {
+          std::memcpy(to, row, static_cast<std::size_t>(chunk.count) * sizeof(float));
+        }
+        kept[o] = ready - stored;
+        std::memmove(row - kept[o], from + stored, static_cast<std::size_t>(kept[o]) * sizeof(float));
+        if (j + geometry_.chunk >= block.columns) {
+          std::memcpy(to + chunk.count - kept[o], row - kept[o], static_cast<std::size_t>(kept[o]) * sizeof(float));
+        }
       }
-      to += stored;
-      kept = ready - stored;
-      std::memmove(scratch.rows, scratch.rows + stored, static_cast<std::size_t>(kept) * sizeof(float));
     }
-    std::memcpy(to, scratch.rows, static_cast<std::size_t>(kept) * sizeof(float));
   }
 
-  // `count` outputs from column j of the block on, to dst.
-  void compute(const RunArgs& args, std::size_t program_index, const float* rows, std::int64_t channel, std::int64_t j,
-               std::int64_t count, float* dst, const Scratch& scratch) const {
-    const RowProgram& program = form_.programs()[program_index];
-    RowArgs call;
+  // `count` outputs of block b of the channels of a group, from column j of the block on, to dst; `dst_stride` from a
+  // channel to the next.
+  void compute(const RunArgs& args, std::size_t program_index, std::int64_t group, std::size_t b, const float* rows,
+               std::int64_t j, std::int64_t count, float* dst, std::ptrdiff_t dst_stride, const Scratch& scratch) const {
+    const Programs& programs = programs_[block_programs_[b]];
+    RowArgs call = row_args(args, group * problem_.out_channels_per_group() + form_.blocks()[b].first);
+    RowSteps steps = programs.kinds[program_index];
     call.src = rows + j;
-    call.weights = args.weights + channel * form_.channel_elements();
-    call.steps = steps_[program_index].data();
-    call.joint = program.joint;
-    call.singles = has_singles_[program_index] ? program.singles.data() : nullptr;
+    call.kind = &steps;
+    call.kinds = 1;
+    call.rows = 1;
+    call.src_row = 0;
     call.count = count;
     call.dst = dst;
-    call.bias = args.bias == nullptr ? 0.0f : args.bias[channel];
-    call.epilogue = &finisher_.epilogue(args);
-    call.stream = stream_ && geometry_.row_floats == 0 && is_line(dst) && !finisher_.follows(args);
+    call.dst_row = 0;
+    call.dst_stride = dst_stride;
+    call.stream = false;
     if (!weave_) {
-      kernel_->fn(&call);
+      programs.kernel->fn(&call);
       return;
     }
     const std::int64_t phases_w = phases_.dim[2].count();
     call.count = ceil_div(count, phases_w);
-    call.singles = nullptr;
+    steps.singles = nullptr;
     for (std::int64_t f = 0; f < phases_w; ++f) {
-      call.joint = program.singles[static_cast<std::size_t>(f)];
+      steps.joint = form_.programs()[program_index].singles[static_cast<std::size_t>(f)];
       call.dst = scratch.tile + f * geometry_.tile_stride;
-      kernel_->fn(&call);
-      call.steps += call.joint;
+      programs.kernel->fn(&call);
+      steps.steps += steps.joint;
     }
     const RowStoreArgs store{scratch.tile, geometry_.tile_stride, phases_w, count, dst, 0.0f, &kFinished};
     table_->row_store(&store);
@@ -354,18 +452,22 @@ class DepthwisePlanesExecution final : public Execution {
 
   double cycles(const Setting& s) const {
     const double kernel_phases = weave_ ? 1.0 : static_cast<double>(phases_.dim[2].count());
-    const double vectors = static_cast<double>(kernel_->nr) / table_->lanes;
+    const double phases_w = static_cast<double>(phases_.dim[2].count());
     const double row_vectors = static_cast<double>(ceil_div(phases_.dim[2].max_size(), table_->lanes));
-    double program_cycles = 0.0;
-    for (const RowProgram& program : form_.programs()) {
-      const double singles = static_cast<double>(program.taps.size()) - static_cast<double>(program.joint);
-      const double tile = static_cast<double>(program.joint) * cost::step(kernel_phases, vectors, cost::kUnalignedPixels) +
-                          singles * cost::step(1.0, vectors, cost::kUnalignedPixels) +
-                          static_cast<double>(phases_.dim[2].count()) * vectors * kOutputVector;
-      program_cycles +=
-          kRowOverhead + static_cast<double>(program.taps.size()) * kStepOverhead + row_vectors / vectors * tile;
+    double group_cycles = 0.0;
+    for (const RowKernel* kernel : s.kernels) {
+      const double vectors = static_cast<double>(kernel->nr) / table_->lanes;
+      const double outputs = kernel->outputs;
+      for (const RowProgram& program : form_.programs()) {
+        const double singles = static_cast<double>(program.taps.size()) - static_cast<double>(program.joint);
+        const double tile =
+            static_cast<double>(program.joint) * cost::step(kernel_phases * outputs, vectors, cost::kUnalignedPixels) +
+            singles * cost::step(outputs, vectors, cost::kUnalignedPixels) + phases_w * outputs * vectors * kOutputVector;
+        group_cycles +=
+            kRowOverhead + static_cast<double>(program.taps.size()) * kStepOverhead + row_vectors / vectors * tile;
+      }
     }
-    const double rows = static_cast<double>(problem_.call.batch) * static_cast<double>(problem_.layer.out_channels) *
+    const double rows = static_cast<double>(problem_.call.batch) * static_cast<double>(problem_.layer.groups) *
                         static_cast<double>(blocks_d_) * static_cast<double>(phases_.dim[1].max_size());
     const double packed = static_cast<double>(blocks_) * static_cast<double>(geometry_.block_floats);
     const double outputs = static_cast<double>(problem_.dst_elements());
@@ -375,22 +477,21 @@ class DepthwisePlanesExecution final : public Execution {
       const bool narrow = geometry_.groups < problem_.layer.groups && geometry_.groups * 2 < kBlockChannels;
       extra += outputs * cost::kTransposePerFloat * (narrow ? 4.0 : 1.0);
     }
-    return rows * program_cycles + extra;
+    return rows * group_cycles + extra;
   }
 
   Problem problem_;
   Finisher finisher_;
   const KernelTable* table_;
-  const RowKernel* kernel_;
   RowWeights form_;
   PhaseSet phases_;
   Geometry geometry_;
-  bool weave_, stream_;
-  std::size_t kernel_number_;
+  bool weave_;
+  Streaming streaming_;
   std::int64_t blocks_, task_blocks_;  // in all, and of a task
   std::int64_t blocks_d_, blocks_h_, blocks_w_, block_groups_;
-  std::vector<std::vector<TapStep>> steps_;  // [program]: its taps in the packed block
-  std::vector<char> has_singles_;            // [program]
+  std::vector<Programs> programs_;           // of each kernel that runs
+  std::vector<std::size_t> block_programs_;  // [block of channels]: which of these
 };
 
 }  // namespace
@@ -400,17 +501,24 @@ std::unique_ptr<Execution> plan_depthwise_planes(const PlanRequest& request, Dec
   const KernelTable& table = *request.kernels;
   const PhaseSet phases = make_phases(problem);
   const std::int64_t phases_w = phases.dim[2].count();
-  const bool weave = phases_w > table.rows_count;
-  const RowKernel& kernel = table.rows[weave ? 0 : phases_w - 1];
-  RowWeights form(problem, phases, !weave && !problem.call.invariant);
-  const Setting setting{problem,
-                        table,
-                        form,
-                        kernel,
-                        phases,
-                        weave,
-                        streams(problem, table, request.caches, kStreamDense),
-                        Finisher(problem, table).always_follows()};
+  const RowKernel* const last_kernel = table.rows + table.rows_count - 1;
+  const bool weave = phases_w > last_kernel->phases;
+  std::vector<std::int64_t> sizes;
+  std::vector<const RowKernel*> kernels;
+  for (const RowKernel* kernel = table.rows; kernel <= last_kernel; ++kernel) {
+    if (weave ? kernel->phases == 1 && kernel->outputs == 1 : kernel->phases == phases_w) sizes.push_back(kernel->outputs);
+  }
+  RowWeights form(problem, phases, !weave && !problem.call.invariant, sizes);
+  for (const RowBlock& block : form.blocks()) kernels.push_back(&row_kernel(table, weave ? 1 : phases_w, block.outputs));
+  const Setting setting{
+      problem,
+      table,
+      form,
+      kernels,
+      phases,
+      weave,
+      {streams(problem, table, request.caches, kStreamDense), streams(problem, table, request.caches, kStreamFresh)},
+      Finisher(problem, table).always_follows()};
   const Geometry geometry = make_geometry(setting, request.workspace_limit);
   if (workspace_floats(geometry) * 4 > request.workspace_limit) {
     decline->for_workspace = true;
@@ -418,7 +526,7 @@ std::unique_ptr<Execution> plan_depthwise_planes(const PlanRequest& request, Dec
                       " bytes of workspace, more than the limit of " + std::to_string(request.workspace_limit);
     return nullptr;
   }
-  return std::make_unique<DepthwisePlanesExecution>(request, form, kernel, setting, geometry);
+  return std::make_unique<DepthwisePlanesExecution>(request, form, setting, geometry);
 }
 
 }  // namespace convtranspose

@@ -40,7 +40,10 @@ constexpr TileKernel kMixed[] = {
 };
 
 constexpr RowKernel kRows[] = {
-    rows<1, 8>(), rows<2, 4>(), rows<3, 2>(), rows<4, 2>(),
+    rows<1, 2, 4>(), rows<1, 4, 2>(), rows<1, 8>(),
+    rows<2, 2, 2>(), rows<2, 4>(),
+    rows<3, 2, 2>(), rows<3, 2>(),
+    rows<4, 1, 2>(), rows<4, 2>(),
     rows<5, 2>(), rows<6, 1>(), rows<7, 1>(), rows<8, 1>(),
 };
 // clang-format on

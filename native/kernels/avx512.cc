@@ -52,7 +52,10 @@ constexpr TileKernel kMixed[] = {
 };
 
 constexpr RowKernel kRows[] = {
-    rows<1, 8>(), rows<2, 4>(), rows<3, 3>(), rows<4, 4>(),
+    rows<1, 4, 4>(), rows<1, 4, 2>(), rows<1, 8>(),
+    rows<2, 2, 4>(), rows<2, 4, 2>(), rows<2, 4>(),
+    rows<3, 2, 4>(), rows<3, 2, 2>(), rows<3, 3>(),
+    rows<4, 1, 4>(), rows<4, 2, 2>(), rows<4, 4>(),
     rows<5, 2>(), rows<6, 2>(), rows<7, 2>(), rows<8, 2>(),
 };
 // clang-format on

@@ -162,29 +162,42 @@ struct TapStep {
   ptrdiff_t weights;
 };
 
-// Row kernels: a run of one output row in one pass, from few products to finished, interleaved outputs.
-//   sum[f][j] = sum over the steps of phase f, in order, of  weight * src[step.src + j]
-//   dst[j*phases + f] = epilogue(sum[f][j] + bias)   for all j, f with j*phases + f < count
-// The first `joint` steps belong to all phases: weights[step.weights + f]. Then come singles[0] steps of phase 0 alone,
-// singles[1] of phase 1 and so on; singles is nullptr when there are none. src is read up to nr columns beyond the last j.
-// dst: nothing outside is written. `stream`: dst is 64-byte aligned, and whole vectors are stored past the caches (see
-// stream_fence). Each product is one fused multiply-add, as above. count >= 0.
-struct RowArgs {
-  const float* src;
-  const float* weights;
+// Row kernels: runs of output rows of some output channels in one pass, from few products to finished, interleaved outputs.
+//   sum[f][o][r][j] = sum over the steps of phase f of row r, in order, of  weight[o] * src[r/kinds*src_row + step.src + j]
+//   dst[o*dst_stride + r*dst_row + j*phases + f] = epilogue(sum[f][o][r][j] + bias[o])
+// for all j, f with j*phases + f < count, r in [0, rows), o in [0, outputs), row by row. The steps of row r are those of
+// kind[r % kinds].
+// src is read up to nr columns beyond the last j. dst: nothing outside is written. `stream`: dst and its strides are those
+// of 64-byte lines, and whole vectors are stored past the caches (see stream_fence). Each product is one fused multiply-add,
+// as above. count >= 0.
+//
+// The first `joint` steps belong to all phases: weights[step.weights + f*outputs + o]. Then come singles[0] steps of phase 0
+// alone, singles[1] of phase 1 and so on, weights[step.weights + o]; singles is nullptr when there are none.
+struct RowSteps {
   const TapStep* steps;
   int64_t joint;
   const int64_t* singles;  // [phases]
+};
+struct RowArgs {
+  const float* src;
+  const float* weights;
+  const RowSteps* kind;
+  int64_t kinds;
+  int64_t rows;
+  ptrdiff_t src_row;
   int64_t count;
   float* dst;
-  float bias;
+  ptrdiff_t dst_row;
+  ptrdiff_t dst_stride;
+  const float* bias;  // [outputs]
   const Epilogue* epilogue;
   bool stream;
 };
 struct RowKernel {
-  const char* name;  // "rows2x4": phases x vectors
+  const char* name;  // "rows2x4": phases x vectors, "rows2x2x4": of so many output channels
   int phases;
-  int nr;  // columns of accumulators: vectors * lanes
+  int nr;       // columns of accumulators: vectors * lanes
+  int outputs;  // output channels
   void (*fn)(const RowArgs* args);
 };
 
@@ -493,7 +506,7 @@ struct KernelTable {
   // Mixed kernels by descending mr then descending nr, for some multiples of four rows, each with one vector at least.
   const TileKernel* mixed;
   int mixed_count;
-  // Row kernels: entry i has i + 1 phases.
+  // Row kernels by ascending phases, each number of them from 1 on, then by descending outputs, down to 1.
   const RowKernel* rows;
   int rows_count;
   PixelKernel pixels;

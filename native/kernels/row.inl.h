@@ -5,73 +5,104 @@
 #include "kernels/store.inl.h"
 #include "kernels/tile.inl.h"
 
-// A step of one phase alone.
-template <int kVectors>
-CONVTRANSPOSE_INLINE void single_step(const float* weight, const float* pixels, Vec (&sum)[kVectors]) {
-  const Factor factor = load_factor(weight);
-  unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { sum[v] = madd(factor, load(pixels + v * kLanes), sum[v]); });
-}
+// Rows kFirst to kFirst + kSize - 1 of a tile.
+template <int kFirst, int kSize>
+struct RowRange {
+  static constexpr int kCount = kSize;
+  static constexpr int at(int i) { return kFirst + i; }
+};
 
-// Columns j .. j + kVectors*kLanes-1 of every phase, finished and interleaved: sink(v, vector) for the kPhases*kVectors
-// vectors of outputs, in order.
-template <int kPhases, int kVectors, class Sink>
-CONVTRANSPOSE_INLINE void row_tile(const RowArgs* args, int64_t j, Vec bias, const Finish& finish, const Sink& sink) {
-  Vec sum[kPhases][kVectors];
+// A row of a RowArgs.
+struct RowRun {
+  const float* src;
+  float* dst;
+  RowSteps steps;
+};
+
+// Columns j .. j + kVectors*kLanes-1 of every phase, finished and interleaved: sink(o, v, vector) for the kPhases*kVectors
+// vectors of outputs of each channel o, in order.
+template <int kPhases, int kVectors, int kOutputs, class Sink>
+CONVTRANSPOSE_INLINE void row_tile(const RowArgs* args, const RowRun& run, int64_t j, const Finish& finish,
+                                   const Sink& sink) {
+  Vec sum[kPhases * kOutputs][kVectors];
   clear(sum);
-  const float* const src = args->src + j;
+  const float* const src = run.src + j;
   const float* const weights = args->weights;
-  const TapStep* step = args->steps;
-  for (const TapStep* end = step + args->joint; step != end; ++step) {
+  const TapStep* step = run.steps.steps;
+  for (const TapStep* end = step + run.steps.joint; step != end; ++step) {
     wide_step(weights + step->weights, src + step->src, sum);
   }
-  if (args->singles != nullptr) {
+  if (run.steps.singles != nullptr) {
     unroll<kPhases>([&](auto f) CONVTRANSPOSE_INLINE_LAMBDA {
-      for (const TapStep* end = step + args->singles[f]; step != end; ++step) {
-        single_step(weights + step->weights, src + step->src, sum[f]);
+      for (const TapStep* end = step + run.steps.singles[f]; step != end; ++step) {
+        rows_step<RowRange<f * kOutputs, kOutputs>>(weights + step->weights, src + step->src, sum);
       }
     });
   }
-  unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA {
-    Vec in[kPhases], out[kPhases];
-    unroll<kPhases>([&](auto f) CONVTRANSPOSE_INLINE_LAMBDA { in[f] = apply(finish, add(sum[f][v], bias)); });
-    interleave(in, out);
-    unroll<kPhases>([&](auto p) CONVTRANSPOSE_INLINE_LAMBDA { sink(v * kPhases + p, out[p]); });
+  unroll<kOutputs>([&](auto o) CONVTRANSPOSE_INLINE_LAMBDA {
+    const Vec bias = broadcast(args->bias[o]);
+    unroll<kVectors>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA {
+      Vec in[kPhases], out[kPhases];
+      unroll<kPhases>([&](auto f)
+                          CONVTRANSPOSE_INLINE_LAMBDA { in[f] = apply(finish, add(sum[f * kOutputs + o][v], bias)); });
+      interleave(in, out);
+      unroll<kPhases>([&](auto p) CONVTRANSPOSE_INLINE_LAMBDA { sink(o, v * kPhases + p, out[p]); });
+    });
   });
 }
 
-// Outputs done .. count-1 of the run: whole tiles, then smaller ones, then what is left.
-template <int kPhases, int kVectors, class Store>
-CONVTRANSPOSE_INLINE void row_from(const RowArgs* args, int64_t done, Vec bias, const Finish& finish, const Store& put) {
+// Outputs done .. count-1 of the row: whole tiles, then smaller ones, then what is left.
+template <int kPhases, int kVectors, int kOutputs, class Store>
+CONVTRANSPOSE_INLINE void row_from(const RowArgs* args, const RowRun& run, int64_t done, const Finish& finish,
+                                   const Store& put) {
   constexpr int64_t kTile = kPhases * kVectors * kLanes;
+  const ptrdiff_t dst_stride = args->dst_stride;
   for (; args->count - done >= kTile; done += kTile) {
-    float* const dst = args->dst + done;
-    row_tile<kPhases, kVectors>(args, done / kPhases, bias, finish,
-                                [&](int v, Vec out) CONVTRANSPOSE_INLINE_LAMBDA { put(dst + v * kLanes, out); });
+    float* const dst = run.dst + done;
+    row_tile<kPhases, kVectors, kOutputs>(args, run, done / kPhases, finish,
+                                          [&](int o, int v, Vec out)
+                                              CONVTRANSPOSE_INLINE_LAMBDA { put(dst + o * dst_stride + v * kLanes, out); });
   }
   if (done == args->count) return;
   if constexpr (kVectors > 1) {
-    row_from<kPhases, kVectors / 2>(args, done, bias, finish, put);
+    row_from<kPhases, kVectors / 2, kOutputs>(args, run, done, finish, put);
   } else {
     const int64_t left = args->count - done;
-    float* const dst = args->dst + done;
-    row_tile<kPhases, 1>(args, done / kPhases, bias, finish, [&](int v, Vec out) CONVTRANSPOSE_INLINE_LAMBDA {
-      if (left >= (v + 1) * kLanes) {
-        put(dst + v * kLanes, out);
-      } else if (left > v * kLanes) {
-        store_partial(dst + v * kLanes, out, left - v * kLanes);
-      }
-    });
+    float* const dst = run.dst + done;
+    row_tile<kPhases, 1, kOutputs>(args, run, done / kPhases, finish,
+                                   [&](int o, int v, Vec out) CONVTRANSPOSE_INLINE_LAMBDA {
+                                     float* const to = dst + o * dst_stride + v * kLanes;
+                                     if (left >= (v + 1) * kLanes) {
+                                       put(to, out);
+                                     } else if (left > v * kLanes) {
+                                       store_partial(to, out, left - v * kLanes);
+                                     }
+                                   });
   }
 }
 
-template <int kPhases, int kVectors>
-void row(const RowArgs* args) {
-  const Vec bias = broadcast(args->bias);
+template <int kPhases, int kVectors, int kOutputs, class Store>
+CONVTRANSPOSE_INLINE void rows_of(const RowArgs* args, const Store& put) {
   const Finish finish = make_finish(*args->epilogue);
+  RowRun run{args->src, args->dst, {}};
+  int64_t kind = 0;
+  for (int64_t r = 0; r < args->rows; ++r) {
+    run.steps = args->kind[kind];
+    row_from<kPhases, kVectors, kOutputs>(args, run, 0, finish, put);
+    run.dst += args->dst_row;
+    if (++kind == args->kinds) {
+      kind = 0;
+      run.src += args->src_row;
+    }
+  }
+}
+
+template <int kPhases, int kVectors, int kOutputs>
+void row(const RowArgs* args) {
   if (args->stream) {
-    row_from<kPhases, kVectors>(args, 0, bias, finish, StreamStore{});
+    rows_of<kPhases, kVectors, kOutputs>(args, StreamStore{});
   } else {
-    row_from<kPhases, kVectors>(args, 0, bias, finish, PlainStore{});
+    rows_of<kPhases, kVectors, kOutputs>(args, PlainStore{});
   }
 }
 
@@ -132,11 +163,13 @@ void stream(const float* src, float* dst, int64_t count) {
   for (; count > 0; count -= kLanes, src += kLanes, dst += kLanes) store_past(dst, load(src));
 }
 
-// "rows2x4": phases x vectors, one digit each.
-template <int kPhases, int kVectors>
+// "rows2x4": phases x vectors, one digit each; "rows2x2x4" with several outputs.
+template <int kPhases, int kVectors, int kOutputs>
 struct RowName {
-  static_assert(kPhases < 10 && kVectors < 10);
-  static constexpr char text[] = {'r', 'o', 'w', 's', '0' + kPhases, 'x', '0' + kVectors, '\0'};
+  static_assert(kPhases < 10 && kVectors < 10 && kOutputs < 10);
+  static constexpr bool kSeveral = kOutputs > 1;
+  static constexpr char text[] = {
+      'r', 'o', 'w', 's', '0' + kPhases, 'x', '0' + kVectors, kSeveral ? 'x' : '\0', kSeveral ? '0' + kOutputs : '\0', '\0'};
 };
 template <int kPixels>
 struct PixelsName {
@@ -145,9 +178,10 @@ struct PixelsName {
 };
 
 // Rows of a kernel table.
-template <int kPhases, int kVectors>
+template <int kPhases, int kVectors, int kOutputs = 1>
 constexpr RowKernel rows() {
-  return {RowName<kPhases, kVectors>::text, kPhases, kVectors * kLanes, row<kPhases, kVectors>};
+  return {RowName<kPhases, kVectors, kOutputs>::text, kPhases, kVectors * kLanes, kOutputs,
+          row<kPhases, kVectors, kOutputs>};
 }
 template <int kPixels>
 constexpr PixelKernel pixel_kernel() {

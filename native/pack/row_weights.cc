@@ -20,7 +20,12 @@ std::map<std::int64_t, std::vector<std::int64_t>> joint_offsets(const std::vecto
 
 }  // namespace
 
-RowWeights::RowWeights(const Problem& problem, const PhaseSet& phases, bool join) : layer_(problem.layer) {
+RowWeights::RowWeights(const Problem& problem, const PhaseSet& phases, bool join, const std::vector<std::int64_t>& sizes)
+    : layer_(problem.layer) {
+  std::int64_t first = 0;
+  for (const std::int64_t size : sizes) {
+    for (; first + size <= problem.out_channels_per_group(); first += size) blocks_.push_back({first, size});
+  }
   const auto joint = join ? joint_offsets(phases.dim[2].phases) : std::map<std::int64_t, std::vector<std::int64_t>>{};
   const std::int64_t channels = problem.in_channels_per_group();
   const std::int64_t channel_step = problem.out_channels_per_group() * problem.kernel_points();
@@ -60,8 +65,10 @@ RowWeights::RowWeights(const Problem& problem, const PhaseSet& phases, bool join
     }
   }
   channel_elements_ = static_cast<std::int64_t>(sources_.size());
-  task_channels_ = std::max<std::int64_t>(1, kPackTask / std::max<std::int64_t>(1, channel_elements_));
+  const std::int64_t block_elements = channel_elements_ * sizes.front();
+  task_blocks_ = std::max<std::int64_t>(1, kPackTask / std::max<std::int64_t>(1, block_elements));
   key_ = join ? "rows joint" : "rows single";
+  for (const std::int64_t size : sizes) key_.append(" ").append(std::to_string(size));
   for (int d = 0; d < kSpatialDims; ++d) {
     const PhaseSet1d& set = phases.dim[d];
     key_.append(d == 0 ? " k" : "x").append(std::to_string(layer_.kernel[d]));
@@ -70,17 +77,24 @@ RowWeights::RowWeights(const Problem& problem, const PhaseSet& phases, bool join
   }
 }
 
-std::int64_t RowWeights::tasks() const { return elements() == 0 ? 0 : ceil_div(layer_.out_channels, task_channels_); }
+std::int64_t RowWeights::tasks() const {
+  return elements() == 0 ? 0 : ceil_div(layer_.groups * static_cast<std::int64_t>(blocks_.size()), task_blocks_);
+}
 
 void RowWeights::pack_task(const float* weights, std::int64_t task, float* packed) const noexcept {
   const std::int64_t outputs = layer_.out_channels / layer_.groups;
   const std::int64_t kernel_points = layer_.kernel[0] * layer_.kernel[1] * layer_.kernel[2];
   const std::int64_t group_step = layer_.in_channels / layer_.groups * outputs * kernel_points;
-  const std::int64_t end = std::min((task + 1) * task_channels_, layer_.out_channels);
-  for (std::int64_t channel = task * task_channels_; channel < end; ++channel) {
-    const float* const from = weights + channel / outputs * group_step + channel % outputs * kernel_points;
-    float* out = packed + channel * channel_elements_;
-    for (const std::int64_t source : sources_) *out++ = from[source];
+  const std::int64_t group_blocks = static_cast<std::int64_t>(blocks_.size());
+  const std::int64_t end = std::min((task + 1) * task_blocks_, layer_.groups * group_blocks);
+  for (std::int64_t index = task * task_blocks_; index < end; ++index) {
+    const std::int64_t group = index / group_blocks;
+    const RowBlock& block = blocks_[static_cast<std::size_t>(index % group_blocks)];
+    const float* const from = weights + group * group_step + block.first * kernel_points;
+    float* out = packed + (group * outputs + block.first) * channel_elements_;
+    for (const std::int64_t source : sources_) {
+      for (std::int64_t o = 0; o < block.outputs; ++o) *out++ = from[source + o * kernel_points];
+    }
   }
 }
 

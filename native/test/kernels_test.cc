@@ -267,12 +267,19 @@ TEST_CASE("every instruction set that the processor supports and the compiler kn
     CHECK(table.wide_count > 0);
     CHECK(table.channels_count > 0);
     CHECK(table.rows_count > 0);
+    int phases = 0, outputs = 1;  // of the kernel before
     for (int i = 0; i < table.rows_count; ++i) {
       const RowKernel& kernel = table.rows[i];
-      CHECK(kernel.phases == i + 1);
+      CHECK(kernel.phases == (outputs == 1 ? phases + 1 : phases));
+      CHECK((outputs == 1 || kernel.outputs < outputs));
       CHECK(kernel.nr % table.lanes == 0);
-      CHECK(kernel.name == "rows" + std::to_string(kernel.phases) + "x" + std::to_string(kernel.nr / table.lanes));
+      std::string name = "rows" + std::to_string(kernel.phases) + "x" + std::to_string(kernel.nr / table.lanes);
+      if (kernel.outputs > 1) name.append("x").append(std::to_string(kernel.outputs));
+      CHECK(kernel.name == name);
+      phases = kernel.phases;
+      outputs = kernel.outputs;
     }
+    CHECK(outputs == 1);
   });
 #if defined(__x86_64__)
   CHECK(kernel_table(Isa::kNeon) == nullptr);
@@ -525,41 +532,62 @@ struct RowCase {
 
 const RowCase kRowCases[] = {{1, {}}, {4, {}}, {0, {3}}, {0, {0}}, {2, {1, 0, 2}}, {5, {0, 1}}};
 
+// Three rows of two kinds; the second kind has the steps of the first from another place on.
 void check_row(const KernelTable& table, const RowKernel& kernel, const RowCase& shape, int count, bool stream,
                const Epilogue& limits, Random& random) {
+  constexpr int kRows = 3, kKinds = 2;
   const int positions = (count + kernel.phases - 1) / kernel.phases;
+  const int outputs = kernel.outputs;
   std::vector<std::int64_t> singles;
   for (int f = 0; f < kernel.phases && !shape.singles.empty(); ++f)
     singles.push_back(shape.singles[f % shape.singles.size()]);
   std::int64_t step_count = shape.joint;
   for (const std::int64_t n : singles) step_count += n;
-  Source src(step_count * 7 + positions + kernel.nr), weights(step_count * kernel.phases + 1);
+  const ptrdiff_t src_row = positions + 3;
+  Source src(step_count * 7 + src_row + positions + kernel.nr), weights(step_count * kernel.phases * outputs + 1);
   randomize(src, random);
   randomize(weights, random);
-  std::vector<TapStep> steps;
-  for (std::int64_t t = 0; t < step_count; ++t) steps.push_back({(t * 5) % 7 + t * 6, (t * 3) % step_count * kernel.phases});
-  Guarded dst(count, stream ? 0 : count % 16);
+  std::vector<TapStep> steps[kKinds];
+  RowSteps kinds[kKinds];
+  for (int kind = 0; kind < kKinds; ++kind) {
+    for (std::int64_t t = 0; t < step_count; ++t) {
+      steps[kind].push_back({(t * 5) % 7 + t * 6, (t * 3 + kind) % step_count * kernel.phases * outputs});
+    }
+    kinds[kind] = {steps[kind].data(), shape.joint, singles.empty() ? nullptr : singles.data()};
+  }
+  const int dst_row = stream ? (count + 15) / 16 * 16 : count + count % 3;
+  const int dst_stride = kRows * dst_row + (stream ? 16 : count % 5);
+  Guarded dst(dst_stride * outputs, stream ? 0 : count % 16);
   dst.fill(7.0f);
-  const float bias = 0.375f;
-  const RowArgs args{src.data(), weights.data(), steps.data(), shape.joint, singles.empty() ? nullptr : singles.data(),
-                     count,      dst.data(),     bias,         &limits,     stream};
+  std::vector<float> bias;
+  for (int o = 0; o < outputs; ++o) bias.push_back(0.375f - static_cast<float>(o));
+  const RowArgs args{src.data(), weights.data(), kinds,      kKinds,      kRows,   src_row, count,
+                     dst.data(), dst_row,        dst_stride, bias.data(), &limits, stream};
   kernel.fn(&args);
   if (stream) table.stream_fence();
   int wrong = 0;
-  for (int o = 0; o < count; ++o) {
-    const int f = o % kernel.phases, j = o / kernel.phases;
-    float sum = 0.0f;
-    std::int64_t t = 0;
-    const auto add = [&](int factor) {
-      sum = add_product(table, weights[steps[t].weights + factor], src[steps[t].src + j], sum);
-    };
-    for (; t < shape.joint; ++t) add(f);
-    for (int g = 0; g < kernel.phases && !singles.empty(); ++g) {
-      for (std::int64_t n = singles[g]; n > 0; --n, ++t) {
-        if (g == f) add(0);
+  for (int o = 0; o < outputs; ++o) {
+    for (int i = 0; i < dst_stride; ++i) {
+      const int r = i / std::max(dst_row, 1), column = i % std::max(dst_row, 1);
+      float expected = 7.0f;
+      if (r < kRows && column < count) {
+        const int f = column % kernel.phases, j = column / kernel.phases + static_cast<int>(r / kKinds * src_row);
+        float sum = 0.0f;
+        std::int64_t t = 0;
+        const auto add = [&](int factor) {
+          const TapStep& step = steps[r % kKinds][t];
+          sum = add_product(table, weights[step.weights + factor * outputs + o], src[step.src + j], sum);
+        };
+        for (; t < shape.joint; ++t) add(f);
+        for (int g = 0; g < kernel.phases && !singles.empty(); ++g) {
+          for (std::int64_t n = singles[g]; n > 0; --n, ++t) {
+            if (g == f) add(0);
+          }
+        }
+        expected = reference_clamp(sum + bias[o], limits.lower, limits.upper);
       }
+      wrong += !same_bits(dst[o * dst_stride + i], expected);
     }
-    wrong += !same_bits(dst[o], reference_clamp(sum + bias, limits.lower, limits.upper));
   }
   CHECK(wrong == 0);
   CHECK(dst.guards_intact());

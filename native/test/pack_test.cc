@@ -629,12 +629,15 @@ TEST_CASE("row programs take every weight of every output channel once, where it
       for (const std::int64_t pad : {0, 1, 2}) {
         for (const bool join : {false, true}) {
           Problem p;
-          p.layer = layer_of(3, 2, 2, {2, 3, 4}, {1, 2, stride}, {1, 1, dilation});
+          p.layer = layer_of(3, 2, 7, {2, 3, 4}, {1, 2, stride}, {1, 1, dilation});
           p.call.in = {3, 4, 9};
           p.call.pad_begin = {0, 1, pad};
           p.call.out = {4, 8, 8 * stride + dilation * 3 + 1 - pad};
           const PhaseSet phases = make_phases(p);
-          const RowWeights form(p, phases, join);
+          const RowWeights form(p, phases, join, {4, 2, 1});
+          const auto& blocks = form.blocks();
+          REQUIRE(blocks.size() == 3);
+          for (std::size_t b = 0; b < 3; ++b) REQUIRE((blocks[b].outputs == 4 >> b && blocks[b].first == 8 - (8 >> b)));
           const std::vector<float> raw = numbered(p.weights_elements());
           std::vector<float> packed(static_cast<std::size_t>(form.elements()));
           pack_all(form, raw.data(), packed.data());
@@ -643,16 +646,19 @@ TEST_CASE("row programs take every weight of every output channel once, where it
           const std::int64_t phases_w = phases.dim[2].count();
           std::vector<int> uses(raw.size());
           for (std::int64_t channel = 0; channel < p.layer.out_channels; ++channel) {
+            const std::size_t b = channel % 7 < 4 ? 0 : channel % 7 < 6 ? 1 : 2;
+            const std::int64_t block = channel / 7 * 7 + blocks[b].first;
             std::size_t index = 0;
             for (const Phase1d& phase_d : phases.dim[0].phases) {
               for (const Phase1d& phase_h : phases.dim[1].phases) {
                 const RowProgram& program = form.programs()[index++];
-                const auto check = [&](const RowTap& tap, std::int64_t f, std::int64_t at) {
-                  const float value = packed[static_cast<std::size_t>(channel * form.channel_elements() + at)];
+                const auto check = [&](const RowTap& tap, std::int64_t f, std::int64_t factor) {
+                  const std::int64_t at = (tap.weights + factor) * blocks[b].outputs + channel - block;
+                  const float value = packed[static_cast<std::size_t>(block * form.channel_elements() + at)];
                   const std::int64_t flat = static_cast<std::int64_t>(value) - 1;  // raw[i] = i + 1
                   ++uses[static_cast<std::size_t>(flat)];
-                  REQUIRE(flat / 24 % 2 == channel % 2);
-                  REQUIRE(flat / 48 == channel / 2 * 2 + tap.channel);
+                  REQUIRE(flat / 24 % 7 == channel % 7);
+                  REQUIRE(flat / 24 / 7 == channel / 7 * 2 + tap.channel);
                   const Dims k{flat / 12 % 2, flat / 4 % 3, flat % 4};
                   const Dims first{phase_d.first, phase_h.first, phases.dim[2].phases[static_cast<std::size_t>(f)].first};
                   for (int d = 0; d < kSpatialDims; ++d) {
@@ -662,12 +668,12 @@ TEST_CASE("row programs take every weight of every output channel once, where it
                 };
                 std::size_t t = 0;
                 for (; t < static_cast<std::size_t>(program.joint); ++t) {
-                  for (std::int64_t f = 0; f < phases_w; ++f) check(program.taps[t], f, program.taps[t].weights + f);
+                  for (std::int64_t f = 0; f < phases_w; ++f) check(program.taps[t], f, f);
                 }
                 REQUIRE((join || t == 0));
                 for (std::int64_t f = 0; f < phases_w; ++f) {
                   for (std::int64_t n = program.singles[static_cast<std::size_t>(f)]; n > 0; --n, ++t) {
-                    check(program.taps[t], f, program.taps[t].weights);
+                    check(program.taps[t], f, 0);
                   }
                 }
                 REQUIRE(t == program.taps.size());
