@@ -24,11 +24,12 @@ constexpr std::int64_t kMaxBlockBytes = 128 * 1024;  // of packed rows: a task i
 constexpr std::int64_t kChunkOutputs = 512;  // of a row, that go through scratch at a time: it stays in the first cache
 constexpr std::int64_t kBlockChannels = 16;  // input channels of a block (channels last): a line of each pixel
 constexpr double kTaskCycles = 100000.0;
-constexpr double kRowOverhead = 40.0;        // cycles of a row kernel call
-constexpr double kStepOverhead = 1.0;        // of a step of it
-constexpr double kOutputVector = 2.0;        // of the epilogue
-constexpr std::int64_t kMaxOutputs = 8;      // of a kernel
-constexpr std::int64_t kMaxInterleaved = 8;  // rows that a row store interleaves in registers
+constexpr double kRowOverhead = 20.0;             // cycles of a row
+constexpr double kStepOverhead = 1.0;             // of a step of it
+constexpr double kOutputVector = 1.5;             // of the epilogue
+constexpr cost::VectorLoad kRowPixels{2.0, 0.5};  // a few rows of each channel: they stay in the first cache
+constexpr std::int64_t kMaxOutputs = 8;           // of a kernel
+constexpr std::int64_t kMaxInterleaved = 8;       // rows that a row store interleaves in registers
 constexpr float kZeros[kMaxOutputs] = {};
 
 const RowKernel& row_kernel(const KernelTable& table, std::int64_t phases, std::int64_t outputs) {
@@ -460,9 +461,9 @@ class DepthwisePlanesExecution final : public Execution {
       const double outputs = kernel->outputs;
       for (const RowProgram& program : form_.programs()) {
         const double singles = static_cast<double>(program.taps.size()) - static_cast<double>(program.joint);
-        const double tile =
-            static_cast<double>(program.joint) * cost::step(kernel_phases * outputs, vectors, cost::kUnalignedPixels) +
-            singles * cost::step(outputs, vectors, cost::kUnalignedPixels) + phases_w * outputs * vectors * kOutputVector;
+        const double tile = static_cast<double>(program.joint) * cost::step(kernel_phases * outputs, vectors, kRowPixels) +
+                            singles * cost::step(outputs, vectors, kRowPixels) +
+                            phases_w * outputs * vectors * kOutputVector;
         group_cycles +=
             kRowOverhead + static_cast<double>(program.taps.size()) * kStepOverhead + row_vectors / vectors * tile;
       }
