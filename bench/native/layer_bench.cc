@@ -39,6 +39,7 @@ constexpr const char* kUsage =
     "excepted\n"
     "  --precision NAME   highest, high, medium\n"
     "  --channels-last    input and output in [N, ..., C] order\n"
+    "  --fresh            outputs in memory that the caches do not hold, as of calls without out\n"
     "  --bias             with a bias\n"
     "  --activation NAME  fused: relu, clamp, leakyRelu, prelu, tanh, sigmoid, gelu, geluTanh, silu, elu\n"
     "  --residual         with a residual, added before the activation\n"
@@ -77,6 +78,7 @@ struct Options {
   std::vector<AlgorithmChoice> algorithms{AlgorithmChoice::kAuto};
   Precision precision = Precision::kHighest;
   MemoryFormat format = MemoryFormat::kContiguous;
+  bool fresh = false;
   bool bias = false;
   PostOps post_ops;
   bool residual = false;
@@ -104,13 +106,16 @@ struct Timing {
   double peak_gflops;
 };
 
-Timing measure(Layer& layer, const CallSpec& call, const Layer::Pointers& pointers, const std::string& isa,
-               const Options& options) {
+// `outputs`: where calls store their results, in turns.
+Timing measure(Layer& layer, const CallSpec& call, Layer::Pointers pointers, std::span<const Floats> outputs,
+               const std::string& isa, const Options& options) {
   constexpr double kPeakSeconds = 0.004;
   constexpr double kPeakEvery = 0.1;
   constexpr std::size_t kLeastRuns = 5;
   std::vector<double> seconds;
+  std::size_t calls = 0;
   const auto run = [&] {
+    pointers.dst = outputs[calls++ % outputs.size()].data();
     const Clock::time_point start = Clock::now();
     if (const Status status = layer.run(call, pointers, options.threads); !status.ok()) fail(status.message);
     return std::chrono::duration<double>(Clock::now() - start).count();
@@ -169,9 +174,16 @@ bool bench(const NamedProblem& problem, const std::string& isa, const Options& o
   LayerSpec spec = problem.layer;
   spec.has_bias = options.bias;
   const Floats src(sizes.src_elements(), 1), weights(sizes.weights_elements(), 2), bias(spec.out_channels, 3);
-  Floats dst(sizes.dst_elements());
+  constexpr std::int64_t kFreshFloats = 32 << 20;  // more than the caches hold, where they are small
+  std::vector<Floats> outputs;
+  do {
+    outputs.emplace_back(sizes.dst_elements());
+    std::fill(outputs.back().values.begin(), outputs.back().values.end(), 0.0f);
+  } while (options.fresh && static_cast<std::int64_t>(outputs.size()) * sizes.dst_elements() < kFreshFloats);
+  const Floats& dst = outputs.front();
   const Floats residual(options.residual ? sizes.dst_elements() : 1, 4), slopes(spec.out_channels, 5);
-  const Layer::Pointers pointers{src.data(), dst.data(), options.residual ? residual.data() : nullptr, slopes.data()};
+  const Layer::Pointers pointers{src.data(), dst.data(), options.residual ? residual.data() : nullptr, slopes.data(),
+                                 options.fresh};
   std::shared_ptr<Layer> layer;
   if (const Status status = Layer::create(spec, weights.data(), options.bias ? bias.data() : nullptr, &layer);
       !status.ok()) {
@@ -192,7 +204,7 @@ bool bench(const NamedProblem& problem, const std::string& isa, const Options& o
       continue;
     }
     if (!status.ok()) fail(problem.name + ": " + status.message);
-    const Timing timing = measure(*layer, call, pointers, isa, options);
+    const Timing timing = measure(*layer, call, pointers, outputs, isa, options);
     const double gflops = sizes.flops() / timing.min_seconds * 1e-9;
     std::printf("%-19s %9.3f %9.3f %6zu %8.1f %7.1f %6.1f  %s  [%s]", problem.name.c_str(), timing.min_seconds * 1e3,
                 timing.median_seconds * 1e3, timing.runs, gflops, timing.peak_gflops, 100 * gflops / timing.peak_gflops,
@@ -212,6 +224,7 @@ Options parse_options(int argc, char** argv) {
     kAlgorithm,
     kPrecision,
     kChannelsLast,
+    kFresh,
     kBias,
     kActivation,
     kResidual,
@@ -225,6 +238,7 @@ Options parse_options(int argc, char** argv) {
                           {"algorithm", required_argument, nullptr, kAlgorithm},
                           {"precision", required_argument, nullptr, kPrecision},
                           {"channels-last", no_argument, nullptr, kChannelsLast},
+                          {"fresh", no_argument, nullptr, kFresh},
                           {"bias", no_argument, nullptr, kBias},
                           {"activation", required_argument, nullptr, kActivation},
                           {"residual", no_argument, nullptr, kResidual},
@@ -259,6 +273,9 @@ Options parse_options(int argc, char** argv) {
         break;
       case kChannelsLast:
         options.format = MemoryFormat::kChannelsLast;
+        break;
+      case kFresh:
+        options.fresh = true;
         break;
       case kBias:
         options.bias = true;

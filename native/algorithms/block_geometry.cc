@@ -62,7 +62,7 @@ BlockGeometry largest(const BlockDomain& domain, const TileKernels& kernels, con
     derive(domain, kernels, &b);
   }
   std::int64_t rows = 1;
-  for (BlockGeometry taller = b; rows < std::min(height, BlockGeometry::kMaxRows);) {
+  for (BlockGeometry taller = b; rows < std::min(height, domain.most_rows);) {
     taller.rows = rows + 1;
     derive(domain, kernels, &taller);
     if (!fits(taller)) break;

@@ -18,17 +18,18 @@ namespace convtranspose {
 
 // What the blocks are cut from.
 struct BlockDomain {
+  static constexpr std::int64_t kMaxRows = 64;
+
   Dims size;                            // pixels that tiles cover (depth, rows, columns)
   Dims halo;                            // input positions that taps reach beyond those, first to last
   std::int64_t channels;                // input channels
   std::int64_t tile_rows;               // rows of the tile: everything computed for a pixel before it is stored
   std::vector<std::int64_t> call_rows;  // rows of the tile kernel calls
   std::int64_t workspace_limit;         // bytes: blocks and tiles shrink to it as far as they can
+  std::int64_t most_rows = kMaxRows;    // of a block, at most kMaxRows
 };
 
 struct BlockGeometry {
-  static constexpr std::int64_t kMaxRows = 64;
-
   bool flat = false;
   std::int64_t rows = 1;
   std::int64_t columns = 1;

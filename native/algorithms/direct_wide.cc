@@ -3,6 +3,7 @@
 // group.
 #include <algorithm>
 #include <cstring>
+#include <limits>
 
 #include "algorithms/algorithm.h"
 #include "algorithms/block_geometry.h"
@@ -16,6 +17,9 @@
 namespace convtranspose {
 namespace {
 
+constexpr std::int64_t kFloatsPerLine = 16;
+constexpr std::int64_t kJoinedParts = 4;  // of the rows of an image, where they are joined: work for some threads
+
 class DirectWideExecution final : public Execution {
  public:
   DirectWideExecution(const PlanRequest& request, const PhaseSet& phases, TileKernels kernels, WeightLayout layout,
@@ -23,14 +27,18 @@ class DirectWideExecution final : public Execution {
       : problem_(request.problem),
         table_(request.kernels),
         engine_(request, phases, std::move(kernels), std::move(layout)),
-        blocking_(blocking) {
+        blocking_(blocking),
+        joins_rows_(PanelEngine::joins_rows(request, phases)) {
     engine_.set_source_strides(blocking.stride_d, blocking.stride_h, blocking.stride_c);
-    engine_.set_pixel_stride(blocking.pixel_stride);
+    // Joined rows are computed one at a time.
+    engine_.set_pixel_stride(joins_rows_ ? round_up(ceil_div(blocking.pixel_stride, blocking.rows), kFloatsPerLine)
+                                         : blocking.pixel_stride);
     blocks_d_ = phases.dim[0].max_size();
     blocks_h_ = ceil_div(phases.dim[1].max_size(), blocking.rows);
     blocks_w_ = ceil_div(phases.dim[2].max_size(), blocking.columns);
     blocks_ = problem_.call.batch * problem_.layer.groups * blocks_d_ * blocks_h_ * blocks_w_;
-    units_ = engine_.units();
+    // What is divided between the tasks of a block: units, or panels if rows are joined.
+    units_ = joins_rows_ ? static_cast<std::int64_t>(engine_.layout().panels().size()) : engine_.units();
     parts_ = parts_per_block(blocks_, blocking.cycles / static_cast<double>(blocks_), units_);
     this->phases = phases.dim[0].count() * phases.dim[1].count() * phases.dim[2].count();
     estimated_seconds = blocking.cycles / cost::kClock;
@@ -69,13 +77,29 @@ class DirectWideExecution final : public Execution {
       pack(args, image, group, jd, jh, jw, packed);
       *workspace.tag = block;
     }
-    for (std::int64_t unit = units_ * part / parts_; unit < units_ * (part + 1) / parts_; ++unit) {
-      run_unit(args, image, group, unit, jd, jh, jw, packed, tile, workspace.used);
+    LineStream lines = engine_.begin_stores();
+    const Task at{image, group, jd, jh, jw, packed, tile, &lines, workspace.used};
+    const std::int64_t end = units_ * (part + 1) / parts_;
+    for (std::int64_t unit = units_ * part / parts_; unit < end; ++unit) {
+      if (joins_rows_) {
+        run_panel(args, at, unit);
+      } else {
+        run_unit(args, at, unit, 0, blocking_.rows);
+      }
     }
-    engine_.finish_stores(args);
+    engine_.finish_stores(args, &lines);
   }
 
  private:
+  // The block of a task, and what it works with.
+  struct Task {
+    std::int64_t image, group, jd, jh, jw;
+    const float* packed;
+    float* tile;
+    LineStream* lines;
+    KernelSet* used;
+  };
+
   void pack(const RunArgs& args, std::int64_t image, std::int64_t group, std::int64_t jd, std::int64_t jh, std::int64_t jw,
             float* packed) const {
     const PhaseSet& phases = engine_.phases();
@@ -108,39 +132,72 @@ class DirectWideExecution final : public Execution {
     }
   }
 
-  void run_unit(const RunArgs& args, std::int64_t image, std::int64_t group, std::int64_t unit, std::int64_t jd,
-                std::int64_t jh, std::int64_t jw, const float* packed, float* tile, KernelSet* used) const {
+  // All rows of a panel of output channels, in the order of the output.
+  void run_panel(const RunArgs& args, const Task& at, std::int64_t panel) const {
+    const PhaseSet& phases = engine_.phases();
+    const std::int64_t phases_h = phases.dim[1].count();
+    for (std::int64_t fd = 0; fd < phases.dim[0].count(); ++fd) {
+      const std::int64_t first = (panel * phases.dim[0].count() + fd) * phases_h;
+      for (std::int64_t r = 0; r < blocking_.rows; ++r) {
+        for (std::int64_t fh = 0; fh < phases_h;) {
+          const std::int64_t alike = unreached_rows(fd, fh, at.jh + r);
+          run_unit(args, at, first + fh, r, r + 1, alike);
+          fh += alike;
+        }
+      }
+    }
+  }
+
+  // How many rows of phases from fh on no tap reaches: they are stored together. 1 if the first is reached, or is none.
+  std::int64_t unreached_rows(std::int64_t fd, std::int64_t fh, std::int64_t jh) const {
+    const PhaseSet1d& heights = engine_.phases().dim[1];
+    const bool none = engine_.phases().dim[0].phases[fd].taps.empty();
+    std::int64_t end = fh;
+    while (end < heights.count() && jh < heights.phases[end].size && (none || heights.phases[end].taps.empty())) ++end;
+    return std::max<std::int64_t>(1, end - fh);
+  }
+
+  // Rows [first, last) of a unit, as far as there are that many. `alike`: if no tap reaches them, so many output rows from
+  // each on.
+  void run_unit(const RunArgs& args, const Task& at, std::int64_t unit, std::int64_t first, std::int64_t last,
+                std::int64_t alike = 1) const {
     const PhaseSet& phases = engine_.phases();
     const auto [panel, fd, fh] = engine_.unit(unit);
     const Phase1d& depth = phases.dim[0].phases[fd];
     const Phase1d& height = phases.dim[1].phases[fh];
-    const std::int64_t rows = std::min(blocking_.rows, height.size - jh);
-    const std::int64_t columns = std::min(blocking_.columns, phases.dim[2].max_size() - jw);
-    if (jd >= depth.size || rows <= 0) return;
+    const std::int64_t jh = at.jh + first;
+    const std::int64_t rows = std::min(last - first, height.size - jh);
+    const std::int64_t columns = std::min(blocking_.columns, phases.dim[2].max_size() - at.jw);
+    if (at.jd >= depth.size || rows <= 0) return;
 
-    PixelSegment segments[BlockGeometry::kMaxRows];
+    PixelSegment segments[BlockDomain::kMaxRows];
     std::int64_t segment_count = 0;
     const std::int64_t tile_row = blocking_.flat ? blocking_.stride_h : engine_.kernels().covered(panel.rows, columns);
     if (blocking_.flat) {
-      segments[segment_count++] = {0, blocking_.flat_pixels(rows, columns), 0};
+      segments[segment_count++] = {first * blocking_.stride_h, blocking_.flat_pixels(rows, columns), 0};
     } else {
       for (; segment_count < rows; ++segment_count) {
-        segments[segment_count] = {segment_count * blocking_.stride_h, columns, segment_count * tile_row};
+        segments[segment_count] = {(first + segment_count) * blocking_.stride_h, columns, segment_count * tile_row};
       }
     }
-    OutputRun run{
-        image,   group, depth.first + problem_.layer.stride[0] * jd, height.first + problem_.layer.stride[1] * jh, jw,
-        columns, 0};
+    OutputRun run{at.image,
+                  at.group,
+                  depth.first + problem_.layer.stride[0] * at.jd,
+                  height.first + problem_.layer.stride[1] * jh,
+                  at.jw,
+                  columns,
+                  0};
     if (problem_.call.format == MemoryFormat::kContiguous && (depth.taps.empty() || height.taps.empty())) {
-      for (std::int64_t r = 0; r < rows; ++r, run.oh += problem_.layer.stride[1]) engine_.store_bias(args, panel, run, tile);
+      for (std::int64_t r = 0; r < rows; ++r, run.oh += problem_.layer.stride[1])
+        engine_.store_bias(args, panel, run, alike, at.tile, at.lines);
       return;
     }
     Ahead ahead;
-    ahead.add(engine_.weights_ahead(args.weights, group, unit + 1));
+    ahead.add(engine_.weights_ahead(args.weights, at.group, unit + 1));
     ahead.add(engine_.outputs_ahead(args, panel, run, rows, problem_.layer.stride[1] * problem_.call.out[2]));
-    engine_.compute(args.weights, packed, group, {panel, fd, fh}, segments, segment_count, tile, &ahead, used);
+    engine_.compute(args.weights, at.packed, at.group, {panel, fd, fh}, segments, segment_count, at.tile, &ahead, at.used);
     for (std::int64_t r = 0; r < rows; ++r) {
-      engine_.store(args, panel, run, tile);
+      engine_.store(args, panel, run, at.tile, at.lines);
       run.oh += problem_.layer.stride[1];
       run.tile += tile_row;
     }
@@ -150,8 +207,9 @@ class DirectWideExecution final : public Execution {
   const KernelTable* table_;
   PanelEngine engine_;
   BlockGeometry blocking_;
+  bool joins_rows_;  // of a panel of channels: rows are computed in the order in which they follow each other in memory
   std::int64_t blocks_d_, blocks_h_, blocks_w_, blocks_;
-  std::int64_t units_;  // (phase row, panel) pairs of a block
+  std::int64_t units_;  // (phase row, panel) pairs of a block, or panels
   std::int64_t parts_;  // tasks per block
 };
 
@@ -204,8 +262,14 @@ class DirectWide final : public Algorithm {
     domain.workspace_limit = request.workspace_limit;
     domain.tile_rows = phases.dim[2].count() * layout.widest_panel();
     domain.call_rows = layout.distinct_widths();
+    const bool joins_rows = PanelEngine::joins_rows(request, phases);
+    if (joins_rows) {
+      domain.most_rows = std::min(domain.most_rows, ceil_div(domain.size[1], kJoinedParts));
+    }
     const BlockGeometry best = cheapest_geometry(domain, kernels, request.caches, [&](const BlockGeometry& b) {
-      return run_cycles(request, phases, kernels, layout, b);
+      // Tiles of single rows gain nothing by the flat layout.
+      return joins_rows && b.flat ? std::numeric_limits<double>::infinity()
+                                  : run_cycles(request, phases, kernels, layout, b);
     });
     auto execution = std::make_unique<DirectWideExecution>(request, phases, kernels, std::move(layout), best);
     if (execution->workspace_bytes() > static_cast<std::size_t>(request.workspace_limit)) {

@@ -111,6 +111,7 @@ class GemmExecution final : public Execution {
       pack(args, group, first, pixels, packed);
       *workspace.tag = block;
     }
+    LineStream lines = engine_.begin_stores();
     PixelSegment strips[kMaxStrips];
     std::int64_t strip_count = 0;
     for (; strip_count * strip_ < pixels; ++strip_count) {
@@ -128,9 +129,9 @@ class GemmExecution final : public Execution {
           });
       engine_.compute(args.weights, packed, group, u, strips, strip_count, tile, &ahead, workspace.used);
       for_each_run(group, u.phase_d, u.phase_h, first, pixels, /*most_rows=*/1,
-                   [&](const OutputRun& run, std::int64_t) { engine_.store(args, u.panel, run, tile); });
+                   [&](const OutputRun& run, std::int64_t) { engine_.store(args, u.panel, run, tile, &lines); });
     }
-    engine_.finish_stores(args);
+    engine_.finish_stores(args, &lines);
   }
 
  private:

@@ -16,21 +16,32 @@ constexpr std::int64_t kTileSlack = 64;        // row stores read up to one vect
 constexpr std::int64_t kFloatsPerLine = 16;
 constexpr std::int64_t kStreamedRow = 1024;  // outputs of a row that go past the caches by way of scratch, at most
 
+// Whether some outputs have no product.
+bool has_gaps(const PhaseSet& phases) {
+  bool gaps = false;
+  for (const PhaseSet1d& dim : phases.dim) {
+    for (const Phase1d& phase : dim.phases) gaps = gaps || phase.taps.empty();
+  }
+  return gaps;
+}
+
 // When outputs pass by the caches. Where some of them have no product there is little to compute between the stores, and
 // rows that do not begin on lines are worth their way through scratch.
 Streaming row_streaming(const PlanRequest& request, const PhaseSet& phases) {
   const Problem& problem = request.problem;
   if (problem.call.format != MemoryFormat::kContiguous) return {};
-  bool gaps = false;
-  for (const PhaseSet1d& dim : phases.dim) {
-    for (const Phase1d& phase : dim.phases) gaps = gaps || phase.taps.empty();
-  }
+  const bool gaps = has_gaps(phases);
   if (!gaps && problem.call.out[2] % kFloatsPerLine != 0) return {};
   return {streams(problem, *request.kernels, request.caches, gaps ? kStreamDense : kStreamSparse),
           streams(problem, *request.kernels, request.caches, kStreamFresh)};
 }
 
 }  // namespace
+
+bool PanelEngine::joins_rows(const PlanRequest& request, const PhaseSet& phases) {
+  const Streaming streaming = row_streaming(request, phases);
+  return (streaming.always || streaming.fresh) && has_gaps(phases) && request.problem.call.out[2] % kFloatsPerLine != 0;
+}
 
 PanelEngine::PanelEngine(const PlanRequest& request, const PhaseSet& phases, TileKernels kernels, WeightLayout layout)
     : problem_(request.problem),
@@ -139,7 +150,8 @@ float* PanelEngine::first_output(const RunArgs& args, const Panel& panel, const 
          (run.od * out[1] + run.oh) * out[2] + run.j0 * problem_.layer.stride[2];
 }
 
-void PanelEngine::store(const RunArgs& args, const Panel& panel, const OutputRun& run, float* tile) const {
+void PanelEngine::store(const RunArgs& args, const Panel& panel, const OutputRun& run, float* tile,
+                        LineStream* lines) const {
   if (problem_.call.format == MemoryFormat::kChannelsLast) {
     store_channels_last(args, panel, run, tile);
     return;
@@ -161,11 +173,11 @@ void PanelEngine::store(const RunArgs& args, const Panel& panel, const OutputRun
     row.bias = args.bias == nullptr ? 0.0f : args.bias[first_channel + i];
     const bool past = stream && is_line(row.dst) && !finisher_.follows(args);
     const std::ptrdiff_t index = row.dst - args.dst;
-    if (stream && !past && row.count <= kStreamedRow) {
+    if (stream && !past && row.count <= kStreamedRow && i < LineStream::kChannels) {
       row.dst = scratch(panel, tile);
       table_->row_store(&row);
       finisher_.row(args, first_channel + i, row.dst, index, row.count);
-      stream_row(*table_, row.dst, row.count, args.dst + index);
+      lines->put(i, row.dst, row.count, args.dst + index);
     } else {
       (past ? table_->row_store_past : table_->row_store)(&row);
       finisher_.row(args, first_channel + i, row.dst, index, row.count);
@@ -173,21 +185,30 @@ void PanelEngine::store(const RunArgs& args, const Panel& panel, const OutputRun
   }
 }
 
-void PanelEngine::store_bias(const RunArgs& args, const Panel& panel, const OutputRun& run, float* tile) const {
+void PanelEngine::store_bias(const RunArgs& args, const Panel& panel, const OutputRun& run, std::int64_t rows, float* tile,
+                             LineStream* lines) const {
   const std::int64_t stride_w = problem_.layer.stride[2];
   const std::int64_t first_channel = run.group * problem_.out_channels_per_group() + panel.first;
-  const std::int64_t count = std::min(run.pixels * stride_w, problem_.call.out[2] - run.j0 * stride_w);
-  const bool streamed = streaming_.now(args.fresh) && count <= kStreamedRow;
+  const std::int64_t width = problem_.call.out[2];
+  const std::int64_t count = std::min(run.pixels * stride_w, width - run.j0 * stride_w);
+  const bool stream = streaming_.now(args.fresh) && count <= kStreamedRow;
   float* dst = first_output(args, panel, run);
+  // Whole rows are one.
+  const std::int64_t at_once = count == width ? std::clamp<std::int64_t>(kStreamedRow / width, 1, rows) : 1;
   for (std::int64_t i = 0; i < panel.rows; ++i, dst += problem_.out_points()) {
     const Epilogue& bounds = finisher_.epilogue(args);
     float value = 0.0f + (args.bias == nullptr ? 0.0f : args.bias[first_channel + i]);  // as a sum without products gives it
     if (value < bounds.lower) value = bounds.lower;
     if (value > bounds.upper) value = bounds.upper;
-    float* const row = streamed ? scratch(panel, tile) : dst;
-    std::fill(row, row + count, value);
-    finisher_.row(args, first_channel + i, row, dst - args.dst, count);
-    if (streamed) stream_row(*table_, row, count, dst);
+    const bool streamed = stream && i < LineStream::kChannels;
+    for (std::int64_t r = 0; r < rows; r += at_once) {
+      const std::int64_t floats = std::min(at_once, rows - r) * count;
+      float* const to = dst + r * width;
+      float* const row = streamed ? scratch(panel, tile) : to;
+      std::fill(row, row + floats, value);
+      finisher_.row(args, first_channel + i, row, to - args.dst, floats);
+      if (streamed) lines->put(i, row, floats, to);
+    }
   }
 }
 

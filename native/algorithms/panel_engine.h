@@ -74,14 +74,22 @@ class PanelEngine {
   AheadRuns outputs_ahead(const RunArgs& args, const Panel& panel, const OutputRun& first, std::int64_t rows,
                           std::int64_t row_stride) const;
 
-  // For a row that no tap reaches: as store() with sums of zero, whatever the tile holds. Contiguous output only.
-  void store_bias(const RunArgs& args, const Panel& panel, const OutputRun& run, float* tile) const;
+  // Whether rows that follow each other in memory are best stored one after the other, since they share lines that pass by
+  // the caches.
+  static bool joins_rows(const PlanRequest& request, const PhaseSet& phases);
 
-  // dst = tile + bias, finished, for one run. A task calls finish_stores() after its last one.
-  void finish_stores(const RunArgs& args) const {
-    if (streaming_.now(args.fresh)) table_->stream_fence();
+  // dst = tile + bias, finished, for one run. `lines` is that of the task, which calls finish_stores() after its last one.
+  void store(const RunArgs& args, const Panel& panel, const OutputRun& run, float* tile, LineStream* lines) const;
+  // For `rows` rows from that of the run on that no tap reaches: the same with sums of zero, whatever the tile holds.
+  // Contiguous output only.
+  void store_bias(const RunArgs& args, const Panel& panel, const OutputRun& run, std::int64_t rows, float* tile,
+                  LineStream* lines) const;
+  LineStream begin_stores() const { return LineStream(*table_); }
+  void finish_stores(const RunArgs& args, LineStream* lines) const {
+    if (!streaming_.now(args.fresh)) return;
+    lines->flush();
+    table_->stream_fence();
   }
-  void store(const RunArgs& args, const Panel& panel, const OutputRun& run, float* tile) const;
 
   // The tile kernels that all panels use over segments of `pixels` pixels.
   KernelSet kernels_for(std::int64_t pixels) const;

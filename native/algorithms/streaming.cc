@@ -33,4 +33,39 @@ void stream_row(const KernelTable& table, const float* src, std::int64_t count, 
   std::memcpy(dst + stored, src + stored, static_cast<std::size_t>(count - stored) * sizeof(float));
 }
 
+void LineStream::flush(Waiting* waiting) const {
+  if (waiting->count == 0) return;
+  std::memcpy(waiting->end - waiting->count, waiting->floats, static_cast<std::size_t>(waiting->count) * sizeof(float));
+  waiting->count = 0;
+}
+
+void LineStream::flush() {
+  for (std::int64_t i = 0; i < channels_; ++i) flush(&waiting_[static_cast<std::size_t>(i)]);
+}
+
+void LineStream::put(std::int64_t channel, const float* src, std::int64_t count, float* dst) {
+  Waiting& waiting = waiting_[static_cast<std::size_t>(channel)];
+  channels_ = std::max(channels_, channel + 1);
+  if (waiting.end != dst) flush(&waiting);
+  waiting.end = dst + count;
+  if (waiting.count > 0) {
+    const std::int64_t more = std::min(count, kFloatsPerLine - waiting.count);
+    std::memcpy(waiting.floats + waiting.count, src, static_cast<std::size_t>(more) * sizeof(float));
+    waiting.count += more;
+    if (waiting.count < kFloatsPerLine) return;
+    src += more;
+    dst += more;
+    count -= more;
+    table_->stream(waiting.floats, dst - kFloatsPerLine, kFloatsPerLine);
+  }
+  const std::int64_t stored = stream_lines(*table_, src, count, dst);
+  waiting.count = count - stored;
+  if (!is_line(dst + stored)) {  // a row within a line
+    std::memcpy(dst, src, static_cast<std::size_t>(count) * sizeof(float));
+    waiting.count = 0;
+    return;
+  }
+  std::memcpy(waiting.floats, src + stored, static_cast<std::size_t>(waiting.count) * sizeof(float));
+}
+
 }  // namespace convtranspose

@@ -2,6 +2,7 @@
 // lines that are about to be overwritten.
 #pragma once
 
+#include <array>
 #include <cstdint>
 
 #include "kernels/kernel.h"
@@ -39,5 +40,32 @@ std::int64_t stream_lines(const KernelTable& table, const float* src, std::int64
 
 // The same, and what is left over is copied.
 void stream_row(const KernelTable& table, const float* src, std::int64_t count, float* dst);
+
+// Stores rows of some channels past the caches. Where a row of a channel begins at the end of the one before, the line that
+// both have a part of is stored whole: in memory that is not in the caches a part of a line would cost reading it first.
+class LineStream {
+ public:
+  static constexpr std::int64_t kChannels = 32;
+
+  explicit LineStream(const KernelTable& table) : table_(&table) {}
+  LineStream(const LineStream&) = delete;
+  LineStream& operator=(const LineStream&) = delete;
+
+  // Stores src[0, count) at dst. Up to a line of it waits for what follows, until flush().
+  void put(std::int64_t channel, const float* src, std::int64_t count, float* dst);
+  void flush();
+
+ private:
+  struct Waiting {
+    float* end = nullptr;    // where the row ended
+    std::int64_t count = 0;  // of the last floats before, which begin at a line
+    float floats[16];
+  };
+  void flush(Waiting* waiting) const;
+
+  const KernelTable* table_;
+  std::int64_t channels_ = 0;  // that ever put something
+  std::array<Waiting, kChannels> waiting_;
+};
 
 }  // namespace convtranspose
