@@ -61,6 +61,7 @@ struct Geometry {
 struct Setting {
   const Problem& problem;
   const KernelTable& table;
+  const CacheInfo& caches;
   const RowWeights& form;
   const std::vector<const RowKernel*>& kernels;  // of each block of output channels of a group
   const PhaseSet& phases;
@@ -102,6 +103,12 @@ void derive(const Setting& s, Geometry* g) {
 
 std::int64_t workspace_floats(const Geometry& g) { return g.block_floats + g.tile_floats + g.row_floats * g.rows_kept; }
 
+// Channels last: rows of positions of which all outputs stay in the second-level cache.
+std::int64_t rows_of_band(const Setting& s) {
+  const std::int64_t row_bytes = s.problem.layer.stride[1] * s.problem.call.out[2] * s.problem.layer.out_channels * 4;
+  return std::max<std::int64_t>(1, static_cast<std::int64_t>(s.caches.l2) / 2 / row_bytes);
+}
+
 Geometry make_geometry(const Setting& s, std::int64_t workspace_limit) {
   Geometry g;
   const std::int64_t in_channels = s.problem.in_channels_per_group();
@@ -134,6 +141,7 @@ Geometry make_geometry(const Setting& s, std::int64_t workspace_limit) {
       static_cast<double>(s.problem.dst_elements()) / static_cast<double>(std::max<std::int64_t>(1, others) * height);
   const std::int64_t parts = parts_per_block(others, outputs_per_row * static_cast<double>(height), height);
   rows = std::min(rows, ceil_div(height, parts));
+  if (s.channels_last()) rows = std::min(rows, rows_of_band(s));
   g.rows = ceil_div(height, ceil_div(height, rows));
   derive(s, &g);
   return g;
@@ -229,16 +237,20 @@ class DepthwisePlanesExecution final : public Execution {
   }
 
   void run_block(const RunArgs& args, std::int64_t index, float* packed) const {
-    std::int64_t rest = index;
+    const auto take = [&index](std::int64_t count) {
+      const std::int64_t taken = index % count;
+      index /= count;
+      return taken;
+    };
+    // Channels last, all channels of some rows come one after the other, while their pixels are in the caches.
+    const bool last = problem_.call.format == MemoryFormat::kChannelsLast;
     Block block;
-    block.w = rest % blocks_w_ * geometry_.columns;
-    rest /= blocks_w_;
-    block.h = rest % blocks_h_ * geometry_.rows;
-    rest /= blocks_h_;
-    block.d = rest % blocks_d_;
-    rest /= blocks_d_;
-    block.group = rest % block_groups_ * geometry_.groups;
-    block.image = rest / block_groups_;
+    if (last) block.group = take(block_groups_) * geometry_.groups;
+    block.w = take(blocks_w_) * geometry_.columns;
+    block.h = take(blocks_h_) * geometry_.rows;
+    block.d = take(blocks_d_);
+    if (!last) block.group = take(block_groups_) * geometry_.groups;
+    block.image = index;
     block.groups = std::min(geometry_.groups, problem_.layer.groups - block.group);
     block.rows = std::min(geometry_.rows, phases_.dim[1].max_size() - block.h);
     block.columns = std::min(geometry_.columns, phases_.dim[2].max_size() - block.w);
@@ -367,17 +379,18 @@ class DepthwisePlanesExecution final : public Execution {
         }
       }
       float* const first = dst + chunk.first * problem_.layer.out_channels;
-      store_pixels(scratch.rows, channel_count, chunk.count, first);
+      store_pixels(args, scratch.rows, channel_count, chunk.count, first);
       finisher_.pixels(args, first_channel, first, problem_.layer.out_channels, first - args.dst, chunk.count,
                        channel_count);
     }
   }
 
   // Rows of finished outputs to pixels.
-  void store_pixels(const float* rows, std::int64_t channels, std::int64_t pixels, float* dst) const {
+  void store_pixels(const RunArgs& args, const float* rows, std::int64_t channels, std::int64_t pixels, float* dst) const {
     if (channels == problem_.layer.out_channels && channels <= kMaxInterleaved) {
       const RowStoreArgs store{rows, geometry_.row_floats, channels, pixels * channels, dst, 0.0f, &kFinished};
-      table_->row_store(&store);
+      const bool past = streaming_.now(args.fresh) && is_line(dst) && !finisher_.follows(args);
+      (past ? table_->row_store_past : table_->row_store)(&store);
     } else {
       const TransposeArgs store{rows, geometry_.row_floats, dst, problem_.layer.out_channels, channels, pixels};
       table_->transpose(&store);
@@ -514,6 +527,7 @@ std::unique_ptr<Execution> plan_depthwise_planes(const PlanRequest& request, Dec
   const Setting setting{
       problem,
       table,
+      request.caches,
       form,
       kernels,
       phases,
