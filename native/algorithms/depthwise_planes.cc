@@ -488,7 +488,8 @@ class DepthwisePlanesExecution final : public Execution {
     double extra = packed * (s.channels_last() ? cost::kTransposePerFloat : cost::kCopyPerFloat / 2);
     if (geometry_.row_floats > 0) extra += outputs * cost::kStorePerFloat / 2;
     if (s.channels_last()) {
-      const bool narrow = geometry_.groups < problem_.layer.groups && geometry_.groups * 2 < kBlockChannels;
+      const std::int64_t stored = geometry_.groups * problem_.out_channels_per_group();  // channels beside each other
+      const bool narrow = geometry_.groups < problem_.layer.groups && stored * 2 < kBlockChannels;
       extra += outputs * cost::kTransposePerFloat * (narrow ? 4.0 : 1.0);
     }
     return rows * group_cycles + extra;
