@@ -9,7 +9,7 @@
 
 namespace convtranspose {
 
-inline constexpr int kMaxKernels = 128;
+inline constexpr int kMaxKernels = 192;
 using KernelSet = std::bitset<kMaxKernels>;
 
 inline int wide_number(const KernelTable&, int row) { return row; }
