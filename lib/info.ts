@@ -11,7 +11,7 @@ export interface CpuInfo {
   readonly arch: string;
   /** Names of the instruction-set features that matter here. */
   readonly features: readonly string[];
-  /** Instruction sets that this machine and this binary can run, ascending. */
+  /** Instruction sets that this machine and this binary can run, ascending; `amx` only if the process asked for it, as it does unless capped. */
   readonly supported: readonly string[];
   /** The one in use, capped by the environment variable CONVTRANSPOSE_ISA. */
   readonly isa: string;

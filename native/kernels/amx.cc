@@ -12,6 +12,14 @@
 
 #include <immintrin.h>
 
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define CONVTRANSPOSE_SANITIZED
+#endif
+#elif defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define CONVTRANSPOSE_SANITIZED
+#endif
+
 #include "kernels/kernel.h"
 #include "kernels/tables.h"
 
@@ -130,18 +138,52 @@ class Ahead<0> {
 
 // ---- Products ---------------------------------------------------------------------------------------------------------
 
+// Matrices from and to memory, so many bytes from row to row. Sanitizers see nothing of what these instructions do there,
+// and are shown the ends of the rows before.
+#if defined(CONVTRANSPOSE_SANITIZED)
+inline void show_load(const void* from, ptrdiff_t bytes) {
+  for (int i = 0; i < kTermSquare; ++i) {
+    const volatile char* const row = static_cast<const volatile char*>(from) + i * bytes;
+    (void)row[0];
+    (void)row[kRowBytes - 1];
+  }
+}
+
+inline void show_store(void* to, ptrdiff_t bytes) {
+  for (int i = 0; i < kTermSquare; ++i) {
+    volatile char* const row = static_cast<volatile char*>(to) + i * bytes;
+    row[0] = 0;
+    row[kRowBytes - 1] = 0;
+  }
+}
+#else
+inline void show_load(const void*, ptrdiff_t) {}
+inline void show_store(void*, ptrdiff_t) {}
+#endif
+
+#define CONVTRANSPOSE_LOAD(tile, from, bytes) \
+  do {                                        \
+    show_load(from, bytes);                   \
+    _tile_loadd(tile, from, bytes);           \
+  } while (false)
+#define CONVTRANSPOSE_STORE(tile, to, bytes) \
+  do {                                       \
+    show_store(to, bytes);                   \
+    _tile_stored(tile, to, bytes);           \
+  } while (false)
+
 // Tile registers, which are written out since the compilers' intrinsics want literals: sums 0, 1 (first row of matrices), 2
 // and 3 (second); inputs 4 and 5; weights 6 and 7.
 template <int kRows>
 inline void load_inputs(const uint16_t* a0, const uint16_t* a1) {
-  _tile_loadd(4, a0, kRowBytes);
-  if constexpr (kRows == 2) _tile_loadd(5, a1, kRowBytes);
+  CONVTRANSPOSE_LOAD(4, a0, kRowBytes);
+  if constexpr (kRows == 2) CONVTRANSPOSE_LOAD(5, a1, kRowBytes);
 }
 
 template <int kColumns>
 inline void load_weights(const uint16_t* b) {
-  _tile_loadd(6, b, kRowBytes);
-  if constexpr (kColumns == 2) _tile_loadd(7, b + kTermElements, kRowBytes);
+  CONVTRANSPOSE_LOAD(6, b, kRowBytes);
+  if constexpr (kColumns == 2) CONVTRANSPOSE_LOAD(7, b + kTermElements, kRowBytes);
 }
 
 template <int kRows, int kColumns>
@@ -190,9 +232,9 @@ inline void step(const uint16_t* a0, const uint16_t* a1, ptrdiff_t at, const uin
 // One column of four matrices: the terms of the weights stay in registers 5 to 7, those of the inputs pass through 4.
 template <int kTerms>
 inline void load_column(const uint16_t* b) {
-  _tile_loadd(5, b, kRowBytes);
-  if constexpr (kTerms >= 2) _tile_loadd(6, b + kTermElements, kRowBytes);
-  if constexpr (kTerms == 3) _tile_loadd(7, b + 2 * kTermElements, kRowBytes);
+  CONVTRANSPOSE_LOAD(5, b, kRowBytes);
+  if constexpr (kTerms >= 2) CONVTRANSPOSE_LOAD(6, b + kTermElements, kRowBytes);
+  if constexpr (kTerms == 3) CONVTRANSPOSE_LOAD(7, b + 2 * kTermElements, kRowBytes);
 }
 
 // Row of matrices number `sum`; between(sum, k) comes before it, with k = 0, and in its midst, with 1.
@@ -200,17 +242,17 @@ inline void load_column(const uint16_t* b) {
   do {                                                    \
     const uint16_t* const inputs = a[sum] + shift;        \
     between(sum, 0);                                      \
-    _tile_loadd(4, inputs, kRowBytes);                    \
+    CONVTRANSPOSE_LOAD(4, inputs, kRowBytes);             \
     if constexpr (kTerms == 3) _tile_dpbf16ps(sum, 4, 7); \
     if constexpr (kTerms >= 2) _tile_dpbf16ps(sum, 4, 6); \
     _tile_dpbf16ps(sum, 4, 5);                            \
     between(sum, 1);                                      \
     if constexpr (kTerms == 3) {                          \
-      _tile_loadd(4, inputs + 2 * at, kRowBytes);         \
+      CONVTRANSPOSE_LOAD(4, inputs + 2 * at, kRowBytes);  \
       _tile_dpbf16ps(sum, 4, 5);                          \
     }                                                     \
     if constexpr (kTerms >= 2) {                          \
-      _tile_loadd(4, inputs + at, kRowBytes);             \
+      CONVTRANSPOSE_LOAD(4, inputs + at, kRowBytes);      \
       _tile_dpbf16ps(sum, 4, 5);                          \
     }                                                     \
     if constexpr (kTerms == 3) _tile_dpbf16ps(sum, 4, 6); \
@@ -219,16 +261,16 @@ inline void load_column(const uint16_t* b) {
 
 #define CONVTRANSPOSE_ROW_COLUMN(sum, b)                  \
   do {                                                    \
-    _tile_loadd(4, b, kRowBytes);                         \
+    CONVTRANSPOSE_LOAD(4, b, kRowBytes);                  \
     if constexpr (kTerms == 3) _tile_dpbf16ps(sum, 7, 4); \
     if constexpr (kTerms >= 2) _tile_dpbf16ps(sum, 6, 4); \
     _tile_dpbf16ps(sum, 5, 4);                            \
     if constexpr (kTerms == 3) {                          \
-      _tile_loadd(4, (b) + 2 * kTerm, kRowBytes);         \
+      CONVTRANSPOSE_LOAD(4, (b) + 2 * kTerm, kRowBytes);  \
       _tile_dpbf16ps(sum, 5, 4);                          \
     }                                                     \
     if constexpr (kTerms >= 2) {                          \
-      _tile_loadd(4, (b) + kTerm, kRowBytes);             \
+      CONVTRANSPOSE_LOAD(4, (b) + kTerm, kRowBytes);      \
       _tile_dpbf16ps(sum, 5, 4);                          \
     }                                                     \
     if constexpr (kTerms == 3) _tile_dpbf16ps(sum, 6, 4); \
@@ -238,9 +280,9 @@ inline void load_column(const uint16_t* b) {
 template <int kTerms, class Meanwhile>
 inline void step_row(const uint16_t* a, ptrdiff_t at, const uint16_t* b0, const uint16_t* b1, Meanwhile& meanwhile) {
   constexpr ptrdiff_t kTerm = 2 * kTermElements;
-  _tile_loadd(5, a, kRowBytes);
-  if constexpr (kTerms >= 2) _tile_loadd(6, a + at, kRowBytes);
-  if constexpr (kTerms == 3) _tile_loadd(7, a + 2 * at, kRowBytes);
+  CONVTRANSPOSE_LOAD(5, a, kRowBytes);
+  if constexpr (kTerms >= 2) CONVTRANSPOSE_LOAD(6, a + at, kRowBytes);
+  if constexpr (kTerms == 3) CONVTRANSPOSE_LOAD(7, a + 2 * at, kRowBytes);
   CONVTRANSPOSE_ROW_COLUMN(0, b0);
   meanwhile.some();
   CONVTRANSPOSE_ROW_COLUMN(1, b0 + kTermElements);
@@ -264,19 +306,19 @@ inline void step_column(const uint16_t* const (&a)[4], ptrdiff_t shift, ptrdiff_
 template <int kRows, int kColumns>
 inline void store_matrices(float* const* tile, ptrdiff_t stride) {
   const ptrdiff_t bytes = stride * static_cast<ptrdiff_t>(sizeof(float));
-  _tile_stored(0, tile[0], bytes);
+  CONVTRANSPOSE_STORE(0, tile[0], bytes);
   if constexpr (kRows == 4) {
-    _tile_stored(1, tile[1], bytes);
-    _tile_stored(2, tile[2], bytes);
-    _tile_stored(3, tile[3], bytes);
+    CONVTRANSPOSE_STORE(1, tile[1], bytes);
+    CONVTRANSPOSE_STORE(2, tile[2], bytes);
+    CONVTRANSPOSE_STORE(3, tile[3], bytes);
   } else {
-    if constexpr (kColumns >= 2) _tile_stored(1, tile[0] + kTermSquare, bytes);
+    if constexpr (kColumns >= 2) CONVTRANSPOSE_STORE(1, tile[0] + kTermSquare, bytes);
     if constexpr (kColumns == 4) {
-      _tile_stored(2, tile[0] + 2 * kTermSquare, bytes);
-      _tile_stored(3, tile[0] + 3 * kTermSquare, bytes);
+      CONVTRANSPOSE_STORE(2, tile[0] + 2 * kTermSquare, bytes);
+      CONVTRANSPOSE_STORE(3, tile[0] + 3 * kTermSquare, bytes);
     }
-    if constexpr (kRows == 2) _tile_stored(2, tile[1], bytes);
-    if constexpr (kRows == 2 && kColumns == 2) _tile_stored(3, tile[1] + kTermSquare, bytes);
+    if constexpr (kRows == 2) CONVTRANSPOSE_STORE(2, tile[1], bytes);
+    if constexpr (kRows == 2 && kColumns == 2) CONVTRANSPOSE_STORE(3, tile[1] + kTermSquare, bytes);
   }
 }
 
@@ -284,19 +326,19 @@ inline void store_matrices(float* const* tile, ptrdiff_t stride) {
 template <int kRows, int kColumns>
 inline void load_sums(const TermArgs& args) {
   const ptrdiff_t bytes = args.tile_stride * static_cast<ptrdiff_t>(sizeof(float));
-  _tile_loadd(0, args.tile[0], bytes);
+  CONVTRANSPOSE_LOAD(0, args.tile[0], bytes);
   if constexpr (kRows == 4) {
-    _tile_loadd(1, args.tile[1], bytes);
-    _tile_loadd(2, args.tile[2], bytes);
-    _tile_loadd(3, args.tile[3], bytes);
+    CONVTRANSPOSE_LOAD(1, args.tile[1], bytes);
+    CONVTRANSPOSE_LOAD(2, args.tile[2], bytes);
+    CONVTRANSPOSE_LOAD(3, args.tile[3], bytes);
   } else {
-    if constexpr (kColumns >= 2) _tile_loadd(1, args.tile[0] + kTermSquare, bytes);
+    if constexpr (kColumns >= 2) CONVTRANSPOSE_LOAD(1, args.tile[0] + kTermSquare, bytes);
     if constexpr (kColumns == 4) {
-      _tile_loadd(2, args.tile[0] + 2 * kTermSquare, bytes);
-      _tile_loadd(3, args.tile[0] + 3 * kTermSquare, bytes);
+      CONVTRANSPOSE_LOAD(2, args.tile[0] + 2 * kTermSquare, bytes);
+      CONVTRANSPOSE_LOAD(3, args.tile[0] + 3 * kTermSquare, bytes);
     }
-    if constexpr (kRows == 2) _tile_loadd(2, args.tile[1], bytes);
-    if constexpr (kRows == 2 && kColumns == 2) _tile_loadd(3, args.tile[1] + kTermSquare, bytes);
+    if constexpr (kRows == 2) CONVTRANSPOSE_LOAD(2, args.tile[1], bytes);
+    if constexpr (kRows == 2 && kColumns == 2) CONVTRANSPOSE_LOAD(3, args.tile[1] + kTermSquare, bytes);
   }
 }
 
@@ -412,32 +454,32 @@ inline void step_split(const uint16_t* const (&a)[kRows], ptrdiff_t shift, ptrdi
 }
 
 // Five sums leave registers for two terms of the weights, 6 and 7: the last one goes first.
-#define CONVTRANSPOSE_LAST_TERM(row)         \
-  _tile_loadd(5, a[row] + shift, kRowBytes); \
-  _tile_dpbf16ps(row, 5, 6);                 \
+#define CONVTRANSPOSE_LAST_TERM(row)                \
+  CONVTRANSPOSE_LOAD(5, a[row] + shift, kRowBytes); \
+  _tile_dpbf16ps(row, 5, 6);                        \
   split_pairs<kPairs*(row) / 10, kPairs*((row) + 1) / 10>(values, next)
-#define CONVTRANSPOSE_OTHER_TERMS(row)                \
-  _tile_loadd(5, a[row] + shift, kRowBytes);          \
-  _tile_dpbf16ps(row, 5, 7);                          \
-  _tile_dpbf16ps(row, 5, 6);                          \
-  _tile_loadd(5, a[row] + shift + 2 * at, kRowBytes); \
-  _tile_dpbf16ps(row, 5, 6);                          \
-  _tile_loadd(5, a[row] + shift + at, kRowBytes);     \
-  _tile_dpbf16ps(row, 5, 6);                          \
-  _tile_dpbf16ps(row, 5, 7);                          \
+#define CONVTRANSPOSE_OTHER_TERMS(row)                       \
+  CONVTRANSPOSE_LOAD(5, a[row] + shift, kRowBytes);          \
+  _tile_dpbf16ps(row, 5, 7);                                 \
+  _tile_dpbf16ps(row, 5, 6);                                 \
+  CONVTRANSPOSE_LOAD(5, a[row] + shift + 2 * at, kRowBytes); \
+  _tile_dpbf16ps(row, 5, 6);                                 \
+  CONVTRANSPOSE_LOAD(5, a[row] + shift + at, kRowBytes);     \
+  _tile_dpbf16ps(row, 5, 6);                                 \
+  _tile_dpbf16ps(row, 5, 7);                                 \
   split_pairs<kPairs*(5 + (row)) / 10, kPairs*(6 + (row)) / 10>(values, next)
 
 template <>
 inline void step_split<5>(const uint16_t* const (&a)[5], ptrdiff_t shift, ptrdiff_t at, const uint16_t* b,
                           const float* values, uint16_t* next) {
-  _tile_loadd(6, b + 2 * kTermElements, kRowBytes);
+  CONVTRANSPOSE_LOAD(6, b + 2 * kTermElements, kRowBytes);
   CONVTRANSPOSE_LAST_TERM(0);
   CONVTRANSPOSE_LAST_TERM(1);
   CONVTRANSPOSE_LAST_TERM(2);
   CONVTRANSPOSE_LAST_TERM(3);
   CONVTRANSPOSE_LAST_TERM(4);
-  _tile_loadd(6, b, kRowBytes);
-  _tile_loadd(7, b + kTermElements, kRowBytes);
+  CONVTRANSPOSE_LOAD(6, b, kRowBytes);
+  CONVTRANSPOSE_LOAD(7, b + kTermElements, kRowBytes);
   CONVTRANSPOSE_OTHER_TERMS(0);
   CONVTRANSPOSE_OTHER_TERMS(1);
   CONVTRANSPOSE_OTHER_TERMS(2);
@@ -448,11 +490,11 @@ inline void step_split<5>(const uint16_t* const (&a)[5], ptrdiff_t shift, ptrdif
 template <int kRows>
 inline void store_column(const TermArgs& args) {
   alignas(64) float sums[kRows * kSquare];
-  _tile_stored(0, sums, kRowBytes);
-  if constexpr (kRows > 1) _tile_stored(1, sums + kSquare, kRowBytes);
-  if constexpr (kRows > 2) _tile_stored(2, sums + 2 * kSquare, kRowBytes);
-  if constexpr (kRows > 3) _tile_stored(3, sums + 3 * kSquare, kRowBytes);
-  if constexpr (kRows > 4) _tile_stored(4, sums + 4 * kSquare, kRowBytes);
+  CONVTRANSPOSE_STORE(0, sums, kRowBytes);
+  if constexpr (kRows > 1) CONVTRANSPOSE_STORE(1, sums + kSquare, kRowBytes);
+  if constexpr (kRows > 2) CONVTRANSPOSE_STORE(2, sums + 2 * kSquare, kRowBytes);
+  if constexpr (kRows > 3) CONVTRANSPOSE_STORE(3, sums + 3 * kSquare, kRowBytes);
+  if constexpr (kRows > 4) CONVTRANSPOSE_STORE(4, sums + 4 * kSquare, kRowBytes);
   store_sums<kRows, 1>(args, sums);
 }
 

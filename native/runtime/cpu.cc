@@ -6,6 +6,11 @@
 #include "runtime/environment.h"
 
 namespace convtranspose {
+namespace {
+
+constexpr const char* kIsaVariable = "CONVTRANSPOSE_ISA";
+
+}  // namespace
 
 const char* isa_name(Isa isa) {
   switch (isa) {
@@ -27,7 +32,7 @@ const CpuInfo& cpu_info() {
   // Never destroyed: pool threads run until the process ends.
   static const CpuInfo* const info = [] {
     CpuInfo* made = new CpuInfo;
-    detect_instruction_sets(made);
+    detect_instruction_sets(made, std::getenv(kIsaVariable));
     made->caches = detect_caches();
     made->processors = affinity_processors();
     made->quota = cgroup_quota("");
@@ -44,7 +49,7 @@ Status active_isa(Isa* isa) {
   };
   static const Choice* const choice = [] {
     Choice* made = new Choice;
-    made->status = parse_isa_cap(std::getenv("CONVTRANSPOSE_ISA"), cpu_info().supported, &made->isa);
+    made->status = parse_isa_cap(std::getenv(kIsaVariable), cpu_info().supported, &made->isa);
     return made;
   }();
   *isa = choice->isa;

@@ -124,7 +124,7 @@ void detect_details(CpuInfo* info) { info->features = {"fp", "neon"}; }
 }  // namespace
 
 // Every 64-bit Arm has NEON.
-void detect_instruction_sets(CpuInfo* info) {
+void detect_instruction_sets(CpuInfo* info, const char*) {
   info->arch = "arm64";
   detect_details(info);
   info->supported = {Isa::kBaseline, Isa::kNeon};
@@ -132,7 +132,7 @@ void detect_instruction_sets(CpuInfo* info) {
 
 #else
 
-void detect_instruction_sets(CpuInfo* info) {
+void detect_instruction_sets(CpuInfo* info, const char*) {
   info->arch = "other";
   info->supported = {Isa::kBaseline};
 }

@@ -8,8 +8,9 @@
 
 namespace convtranspose {
 
-// Fills vendor, model, arch, features and supported (baseline included).
-void detect_instruction_sets(CpuInfo* info);
+// Fills vendor, model, arch, features and supported (baseline included). `cap` is the value of CONVTRANSPOSE_ISA, or
+// nullptr: what changes the process, as the permission for AMX does, is not asked for if a set below is named.
+void detect_instruction_sets(CpuInfo* info, const char* cap);
 
 // Sizes of the caches of the first processor; what cannot be found keeps the defaults of CacheInfo.
 CacheInfo detect_caches();

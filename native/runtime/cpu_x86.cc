@@ -1,6 +1,7 @@
 // Instruction sets of x86-64, by cpuid; what needs wider registers counts only if the operating system saves them.
 #if defined(__x86_64__) || defined(_M_X64)
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <string>
@@ -70,7 +71,8 @@ bool has_all(const std::vector<std::string>& features, std::initializer_list<con
 }
 
 // Whether this process may use AMX. Its registers are large, so Linux saves them only for processes that ask; other systems
-// are not asked here, and their processors count as if they had none.
+// are not asked here, and their processors count as if they had none. Linux refuses where a thread has an alternate stack
+// for signals that could not hold the registers, and from then on no thread may set up such a stack.
 bool allow_tiles() {
 #if defined(__linux__)
   constexpr long kRequestPermission = 0x1023;  // ARCH_REQ_XCOMP_PERM
@@ -79,6 +81,11 @@ bool allow_tiles() {
 #else
   return false;
 #endif
+}
+
+bool names_one_of(const char* name, const std::vector<Isa>& isas) {
+  return name != nullptr &&
+         std::any_of(isas.begin(), isas.end(), [&](Isa isa) { return std::strcmp(name, isa_name(isa)) == 0; });
 }
 
 std::string brand() {
@@ -96,7 +103,7 @@ std::string brand() {
 
 }  // namespace
 
-void detect_instruction_sets(CpuInfo* info) {
+void detect_instruction_sets(CpuInfo* info, const char* cap) {
   info->arch = "x64";
   const Cpuid basic = cpuid(0, 0);
   char vendor[13] = {};
@@ -120,7 +127,8 @@ void detect_instruction_sets(CpuInfo* info) {
   info->supported.push_back(Isa::kAvx2);
   if (!has_all(info->features, {"avx512f", "avx512bw", "avx512vl", "avx512dq"})) return;
   info->supported.push_back(Isa::kAvx512);
-  if (has_all(info->features, {"avx512bf16", "amx-tile", "amx-bf16"}) && allow_tiles()) info->supported.push_back(Isa::kAmx);
+  if (!has_all(info->features, {"avx512bf16", "amx-tile", "amx-bf16"}) || names_one_of(cap, info->supported)) return;
+  if (allow_tiles()) info->supported.push_back(Isa::kAmx);
 }
 
 }  // namespace convtranspose

@@ -670,6 +670,38 @@ TEST_CASE("amx: numbers of every size keep the bound, weights that terms cannot 
   }
 }
 
+#if defined(__x86_64__)
+// Whether the registers of the unit for matrices, or their shapes, hold anything on this thread.
+bool holds_matrices() {
+  constexpr std::uint32_t kInUse = 1, kShapes = 1u << 17, kData = 1u << 18;  // of XINUSE, where there is AMX
+  std::uint32_t low, high;
+  __asm__ volatile("xgetbv" : "=a"(low), "=d"(high) : "c"(kInUse));
+  return (low & (kShapes | kData)) != 0;
+}
+
+TEST_CASE("amx: a thread that has run a task holds no matrices, refused or not") {
+  const KernelTable* const kernels = terms_here();
+  if (kernels == nullptr) return;
+  kernels->terms->begin();
+  CHECK(holds_matrices());
+  kernels->terms->end();
+  CHECK(!holds_matrices());
+  Random random(31);
+  Problem p = problem_2d(64, 48, 12, 4, 2, 1);
+  p.call.algorithm = AlgorithmChoice::kAmx;
+  Values v = random_values(random, p);
+  v.residual.clear();
+  for (const bool refused : {false, true}) {
+    if (refused) v.x.back() = std::nanf("");
+    std::shared_ptr<const Plan> plan;
+    REQUIRE(make_plan_with(p, amx(), WeightFacts{}, *kernels, cpu_info().caches, &plan).ok());
+    std::vector<float> y(static_cast<std::size_t>(p.dst_elements()));
+    CHECK(run_plan(*plan, v, false, &y) == !refused);
+    CHECK(!holds_matrices());
+  }
+}
+#endif
+
 TEST_CASE("a smaller workspace means smaller blocks and the same bits") {
   Random random(11);
   for (const MemoryFormat format : {MemoryFormat::kContiguous, MemoryFormat::kChannelsLast}) {

@@ -737,6 +737,23 @@ TEST_CASE("CONVTRANSPOSE_ISA: caps to what the machine supports, anything else i
   }
 }
 
+#if defined(__x86_64__)
+TEST_CASE("CONVTRANSPOSE_ISA: a set below AMX keeps the process from asking for it") {
+  CpuInfo uncapped;
+  detect_instruction_sets(&uncapped, nullptr);
+  const std::vector<Isa>& all = uncapped.supported;
+  for (const char* const cap : {"baseline", "avx2", "avx512", "amx", "", "nonsense"}) {
+    CAPTURE(std::string(cap));
+    const bool named = std::any_of(all.begin(), all.end(), [&](Isa isa) { return std::string(cap) == isa_name(isa); });
+    std::vector<Isa> expected = all;
+    if (named && std::string(cap) != "amx" && expected.back() == Isa::kAmx) expected.pop_back();
+    CpuInfo info;
+    detect_instruction_sets(&info, cap);
+    CHECK(info.supported == expected);
+  }
+}
+#endif
+
 TEST_CASE("CONVTRANSPOSE_NUM_THREADS: an integer from 1 to 1024") {
   for (const char* good : {"1", "2", "16", "1024", "007"}) {
     int threads = -1;

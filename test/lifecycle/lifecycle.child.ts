@@ -8,8 +8,9 @@ import { readFileSync, readdirSync } from 'node:fs';
 import path from 'node:path';
 import { MessageChannel, Worker, isMainThread, parentPort } from 'node:worker_threads';
 
-import { ConvTranspose2d, Tensor } from '../../lib/index';
+import { ConvTranspose2d, Tensor, cpuInfo } from '../../lib/index';
 import { loadNative, type NativeCallback } from '../../lib/native';
+import { algorithms } from '../../lib/options';
 import { resizableBuffer, shared } from '../support/buffers';
 import { createLayer, delay, expectedOutput, isClose, makeDoubling, makeProblem, nextTurn, outcome, type Problem } from './problem';
 
@@ -251,6 +252,40 @@ const scenes: Record<string, () => Promise<void> | void> = {
       check(out.every((value) => value === 2 || value === 6), 'the same, synchronously');
     }
     await writer.terminate();
+    console.log('fine');
+  },
+
+  // Algorithms that refuse infinities find them in the middle of a run, or not: then another begins, on inputs that are finite again, or not.
+  'infinities-while-read': async () => {
+    const native = loadNative();
+    const p = makeProblem(64, 24);
+    const input = new Float32Array(new SharedArrayBuffer(p.input.byteLength));
+    const writer = new Worker(`const { workerData: { input, values } } = require('node:worker_threads');
+      const specials = [Infinity, NaN, 2 ** 30, -(2 ** 127)];
+      for (let i = 0; ; i++) {
+        input.fill(specials[i % 4], i * 7919 % input.length);
+        input.set(values);
+      }`, { eval: true, workerData: { input, values: p.input } });
+    await new Promise((resolve) => writer.once('online', resolve));
+    const layer = createLayer(p);
+    const runs = ['auto', 'winograd', 'amx'].filter((name) => name !== 'amx' || cpuInfo().isa === 'amx').flatMap((name) => [0, 1].map((format) => {
+      const call = p.call.slice();
+      call[native.callFields.indexOf('algorithm')] = algorithms.indexOf(name as (typeof algorithms)[number]);
+      call[native.callFields.indexOf('format')] = format;
+      return { call, out: new Float32Array(new SharedArrayBuffer(4 * p.outLength)) };
+    }));
+    for (let round = 0; round < 30; round++) {
+      const pending = runs.map(({ call, out }) => outcome((done) => native.forwardAsync(layer, call, input, out, 2, done)));
+      for (const { call, out } of runs) native.forward(layer, call, input, out.slice(), 2);
+      for (const how of await Promise.all(pending)) check(how === 'done', `the call succeeds: ${how}`);
+    }
+    await writer.terminate();
+    input.set(p.input);
+    for (const { call, out } of runs) {
+      if (call[native.callFields.indexOf('format')] !== 0) continue;
+      check(await outcome((done) => native.forwardAsync(layer, call, input, out, 2, done)) === 'done', 'the call succeeds');
+      check(isClose(out, expectedOutput(p)), 'the right answer once nobody writes');
+    }
     console.log('fine');
   },
   'transferred-and-resized': async () => {

@@ -38,6 +38,7 @@ describe('the event loop', () => {
     ['may detach an array while it is copied', 'detached-while-copied'],
     ['may abort a call while it is copied', 'aborted-while-copied'],
     ['may write shared memory while a call reads it', 'written-while-read'],
+    ['may write infinities into shared memory while a call reads it', 'infinities-while-read'],
     ['may transfer or resize memory at any turn of a call', 'transferred-and-resized'],
     ['may start child processes with calls in flight', 'fork-after-load'],
   ])('%s', async (_, scene) => {
