@@ -15,6 +15,7 @@ namespace convtranspose {
 namespace {
 
 constexpr std::int64_t kMostProducts = 8000;
+constexpr std::int64_t kManyProducts = 64000;  // so that matrices of many channels have several positions, taps and blocks
 constexpr int kThreads = 3;
 
 std::map<std::string, std::uint64_t>& run_counts() {
@@ -96,8 +97,9 @@ std::string fuzz_algorithms(const std::uint8_t* data, std::size_t size) {
   // Small caches make many blocks of a small problem.
   CacheInfo caches;
   caches.l1d = std::size_t{4096} << bytes.pick(0, 3);
-  caches.l2 = caches.l1d << bytes.pick(0, 5);
-  Problem p = small_problem(bytes, kMostProducts);
+  const int size_of_l2 = bytes.byte();
+  caches.l2 = caches.l1d << size_of_l2 % 6;
+  Problem p = small_problem(bytes, size_of_l2 < 192 ? kMostProducts : kManyProducts);
   const SmallValues made = small_values(bytes, p);
   const Expected expected = definition(p, made.values);
   const WeightFacts facts = find_weight_facts(made.values.w.data(), static_cast<std::int64_t>(made.values.w.size()));

@@ -12,6 +12,7 @@ namespace convtranspose {
 namespace {
 
 constexpr std::int64_t kMostProducts = 4000;
+constexpr std::int64_t kManyProducts = 32000;  // as in algorithms_target.cc
 
 // A call of the layer with its operands, and what its outputs must be.
 struct Call {
@@ -51,6 +52,14 @@ std::string settle(Pending& pending, Call& call) {
   return check_output(call, pending.y);
 }
 
+// Most often of those that may run anything: others may decline.
+AlgorithmChoice some_choice(std::uint8_t byte) {
+  if (byte % 4 == 3) return AlgorithmChoice::kDirect;
+  if (byte % 16 == 4) return AlgorithmChoice::kAmx;
+  if (byte % 16 == 8) return AlgorithmChoice::kWinograd;
+  return AlgorithmChoice::kAuto;
+}
+
 const Algorithm* algorithm_named(const std::string& name) {
   for (const Algorithm* algorithm : algorithm_list()) {
     if (algorithm->name() == name) return algorithm;
@@ -62,7 +71,8 @@ const Algorithm* algorithm_named(const std::string& name) {
 
 std::string fuzz_layer(const std::uint8_t* data, std::size_t size) {
   Bytes bytes(data, size);
-  const Problem problem = small_problem(bytes, kMostProducts);
+  const std::int64_t most_products = size > 0 && data[0] >= 192 ? kManyProducts : kMostProducts;
+  const Problem problem = small_problem(bytes, most_products);
   const SmallValues made = small_values(bytes, problem);
   if (!made.finite) return "";
   const float* const bias = problem.layer.has_bias ? made.values.b.data() : nullptr;
@@ -77,9 +87,8 @@ std::string fuzz_layer(const std::uint8_t* data, std::size_t size) {
   for (std::size_t i = 0; i < calls.size(); ++i) {
     Call& call = calls[i];
     call.problem = problem;
-    if (i > 0) call.problem.call = small_call(bytes, problem.layer, kMostProducts);
-    // Of those that may run anything: what is forced may decline.
-    call.problem.call.algorithm = bytes.chance(4) ? AlgorithmChoice::kDirect : AlgorithmChoice::kAuto;
+    if (i > 0) call.problem.call = small_call(bytes, problem.layer, most_products);
+    call.problem.call.algorithm = some_choice(bytes.byte());
     Values values{made.values};
     values.residual.clear();  // calls differ in size
     values.x.resize(static_cast<std::size_t>(call.problem.src_elements()));
