@@ -811,6 +811,12 @@ TEST_CASE("extreme parameters are planned at once") {
   Problem wide = problem_2d(16, 16, 8, 4, 2, 1);
   wide.call.out = {1, 16, std::int64_t{1} << 40};
   CHECK(!explain(wide).empty());
+  Problem row = problem_2d(32, 2, 1, 4, 2, 1);
+  row.layer.kernel[1] = row.layer.stride[1] = row.call.out[1] = 1;
+  row.call.pad_begin[1] = 0;
+  row.call.in[2] = std::int64_t{1} << 36;
+  row.call.out[2] = std::int64_t{1} << 37;
+  CHECK(!explain(row).empty());
   for (const std::int64_t stride : {std::int64_t{1}, std::int64_t{3000}, std::int64_t{60000}, std::int64_t{1} << 40}) {
     Problem p;
     p.layer.rank = 1;
