@@ -696,7 +696,7 @@ TEST_CASE("amx: a thread that has run a task holds no matrices, refused or not")
     std::shared_ptr<const Plan> plan;
     REQUIRE(make_plan_with(p, amx(), WeightFacts{}, *kernels, cpu_info().caches, &plan).ok());
     std::vector<float> y(static_cast<std::size_t>(p.dst_elements()));
-    CHECK(run_plan(*plan, v, false, &y) == !refused);
+    CHECK(run_plan(*plan, v, false, y.data()) == !refused);
     CHECK(!holds_matrices());
   }
 }
