@@ -380,6 +380,45 @@ TEST_CASE("amx-overlap keeps the bound, whatever it cuts a problem into") {
   for (const auto& [what, count] : tally) CHECK_MESSAGE(count > 2, what << " " << count);
 }
 
+TEST_CASE("outputs between the kernels of wide strides, past the caches and not") {
+  Random random(20261128);
+  int compared = 0;
+  for (int round = 0; round < 60; ++round) {
+    Problem p;
+    p.layer.in_channels = pick(random, 1, 20);
+    p.layer.out_channels = pick(random, 1, 30);
+    p.layer.has_bias = round % 3 != 0;
+    for (int d = 0; d < kSpatialDims; ++d) {
+      p.layer.kernel[d] = pick(random, 1, 2);
+      p.layer.stride[d] = d == 0 && round % 4 != 0 ? 1 : pick(random, 2, 6);
+      p.call.in[d] = d == 0 && round % 4 != 0 ? 1 : pick(random, 1, d == 2 ? 40 : 9);
+      if (p.layer.stride[d] == 1) p.layer.kernel[d] = 1;
+      p.call.pad_begin[d] = pick(random, 0, p.layer.kernel[d] - 1);
+      p.call.out[d] = (p.call.in[d] - 1) * p.layer.stride[d] + p.layer.kernel[d] - p.call.pad_begin[d] +
+                      pick(random, 0, p.layer.stride[d] - 1);
+    }
+    if (round % 5 == 0) p.call.post_ops = {Activation::kGelu};
+    const Values v = random_values(random, p);
+    const Expected expected = definition(p, v);
+    INFO("problem " << describe(p));
+    for (const Isa isa : cpu_info().supported) {
+      CacheInfo caches;
+      caches.l2 = 4096;
+      std::shared_ptr<const Plan> plan;
+      p.call.algorithm = AlgorithmChoice::kDirect;
+      if (!make_plan_with(p, direct_wide(), WeightFacts{}, *kernel_table(isa), caches, &plan).ok()) continue;
+      const std::vector<double> bounds = error_bounds(direct_wide(), p, v, expected, DataKind::kMixedSigns);
+      for (const bool fresh : {false, true}) {
+        std::vector<float> y(expected.y.size(), std::nanf(""));
+        REQUIRE(run_plan(*plan, v, fresh, y.data()));
+        REQUIRE(first_wrong_output(y, expected, bounds) == "");
+        ++compared;
+      }
+    }
+  }
+  CHECK(compared > 60);
+}
+
 // A layer with one output through Layer itself.
 std::vector<float> run_layer(const Problem& p, const Values& v, int threads = 1) {
   std::shared_ptr<Layer> layer;
