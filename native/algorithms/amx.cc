@@ -30,8 +30,10 @@ namespace {
 
 constexpr std::int64_t kTransposedPixels = 64;  // at a time, of contiguous input
 // Cycles to store outputs of residues, and a row of them.
-constexpr double kResiduePerFloat = 0.35;
+constexpr double kResiduePerFloat = 0.8;
 constexpr double kResidueRow = 50.0;
+// Cycles to store an output that shares its line with other rows, which is then read again.
+constexpr double kSharedLinePerFloat = 2.0;
 
 class AmxExecution final : public Execution {
  public:
@@ -53,9 +55,8 @@ class AmxExecution final : public Execution {
     const bool residues = columns == TermColumns::kResidues;
     const double outputs = static_cast<double>(request.problem.dst_elements());
     const double rows = outputs / static_cast<double>(request.problem.call.out[2]);
-    const double store_cycles = residues
-                                    ? outputs * kResiduePerFloat + rows * kResidueRow
-                                    : outputs * (cost::kStorePerFloat + (contiguous() ? cost::kTransposePerFloat : 0.0));
+    const double store_cycles = residues ? outputs * kResiduePerFloat + rows * kResidueRow
+                                         : outputs * (cost::kStorePerFloat + plane_store_cycles(request.problem.call));
     parts_ = parts_per_block(blocks_.count(), b_.cycles, units_);
     estimated_seconds = (static_cast<double>(blocks_.count()) * b_.cycles + store_cycles) / cost::kClock;
     phases = 1;
@@ -115,6 +116,14 @@ class AmxExecution final : public Execution {
     float* rest;           // positions before they are split, rows before they are stored
     KernelSet* used;
   };
+
+  // More cycles to store an output where channels are planes.
+  static double plane_store_cycles(const CallSpec& call) {
+    constexpr std::int64_t kFloatsPerLine = 16, kLongRow = 256;
+    if (call.format != MemoryFormat::kContiguous) return 0.0;
+    const bool shared = call.out[2] % kFloatsPerLine != 0 && call.out[2] < kLongRow;
+    return cost::kTransposePerFloat + (shared ? kSharedLinePerFloat : 0.0);
+  }
 
   bool contiguous() const { return problem_.call.format == MemoryFormat::kContiguous; }
   std::int64_t terms_elements() const { return form_.floats() ? kSplitScratch : 0; }
