@@ -20,6 +20,7 @@ export const families = {
     product: /^(v?(fn?m(add|sub)\d*[ps]s|mulps)|tdpbf16ps)\b/,
     matrixLoad: /^tileloaddt?1?\b/,
     jump: /^j\w+\s+([0-9a-f]+)/,
+    leaves: /^(jmp|ret)/,
     call: /^call/
   },
   arm64: {
@@ -82,9 +83,9 @@ export function seededUnit(directory, isa) {
 }
 
 /**
- * The functions that the tables of an object point to, in the order of their addresses: [{name, tile?, terms?, instructions}],
- * with `tile` {rows, vectors} for the tile kernels and `terms` {count, rows, columns, splits?} for the term kernels. Whatever a table
- * gets is found here by itself.
+ * The functions that the tables of an object point to, in the order of their addresses: [{name, tile?, terms?, parts?,
+ * instructions}], with `tile` {rows, vectors} for the tile kernels and `terms` {count, rows, columns, splits?} for the term kernels,
+ * whose parts are themselves and the functions that they call or end with. Whatever a table gets is found here by itself.
  */
 export function kernelFunctions(toolchain, object) {
   const objdump = `${toolchain.prefix}objdump`;
@@ -106,6 +107,7 @@ export function kernelFunctions(toolchain, object) {
     if (place?.section.startsWith('.text')) kernels.add(`${place.section} ${place.address + parseInt(relocation[2] ?? '0', 16)}`);
   }
   const functions = [];
+  const others = new Map(); // "section address" -> a function that no table points to
   let section = '';
   let current;
   for (const line of run(objdump, ['-d', '-C', '--no-show-raw-insn', object]).split('\n')) {
@@ -117,17 +119,27 @@ export function kernelFunctions(toolchain, object) {
       const tile = /::tile_(?:wide|channels)<(\d+), (\d+)>/.exec(header[2]);
       const terms = /::multiply<(\d+), (\d+), (\d+)>/.exec(header[2]);
       const split = /::multiply_split<(\d+)>/.exec(header[2]);
-      current = wanted ? {
+      current = {
         name: shortName(header[2]),
         tile: tile && { rows: +tile[1], vectors: +tile[2] },
         terms: split ? { count: 3, rows: +split[1], columns: 1, splits: true } : terms && { count: +terms[1], rows: +terms[2], columns: +terms[3] },
+        section,
         instructions: []
-      } : undefined;
-      if (current !== undefined) functions.push(current);
+      };
+      if (wanted) functions.push(current);
+      else others.set(`${section} ${parseInt(header[1], 16)}`, current);
       continue;
     }
     const instruction = /^\s*([0-9a-f]+):\s*(.*?)\s*$/.exec(line);
     if (current !== undefined && instruction !== null) current.instructions.push({ address: parseInt(instruction[1], 16), text: instruction[2] });
+  }
+  // What a term kernel hands its work to.
+  for (const kernel of functions.filter(({ terms }) => terms !== null)) {
+    kernel.parts = [kernel];
+    for (const { text } of kernel.instructions) {
+      const part = others.get(`${kernel.section} ${parseInt(/^(?:call|jmp)\s+([0-9a-f]+)/.exec(text)?.[1], 16)}`);
+      if (part !== undefined && !kernel.parts.includes(part)) kernel.parts.push(part);
+    }
   }
   if (kernels.size > 0) throw new Error(`${object}: no code found for the kernels at ${[...kernels].join(', ')}`);
   return functions;
@@ -148,4 +160,83 @@ export function hotLoops(family, { instructions }) {
   return innermost
     .map(({ from, to }) => instructions.filter(({ address }) => address >= from && address <= to).map(({ text }) => text))
     .filter(texts => texts.some(text => family.vectorRegister.test(text)));
+}
+
+/**
+ * The innermost loops of a function with an instruction that `has` is true for, by the flow of control, whatever the order of
+ * the blocks in memory: [{texts, range(counts)}]. texts are the instructions of the loop, range gives the fewest and the most
+ * of those that count on a way once around.
+ */
+export function loopsByFlow(family, { instructions }, has) {
+  // Blocks, and where each goes on.
+  const starts = new Set([instructions[0].address]);
+  instructions.forEach(({ text }, i) => {
+    const target = family.jump.exec(text)?.[1];
+    if (target !== undefined) starts.add(parseInt(target, 16));
+    if ((target !== undefined || family.leaves.test(text)) && i + 1 < instructions.length) starts.add(instructions[i + 1].address);
+  });
+  const blocks = [];
+  const at = new Map();
+  for (const { address, text } of instructions) {
+    if (starts.has(address)) {
+      at.set(address, blocks.length);
+      blocks.push({ texts: [], next: [] });
+    }
+    blocks.at(-1).texts.push(text);
+  }
+  blocks.forEach((block, i) => {
+    const last = block.texts.at(-1);
+    const target = at.get(parseInt(family.jump.exec(last)?.[1], 16));
+    if (target !== undefined) block.next.push(target);
+    if (!family.leaves.test(last) && i + 1 < blocks.length) block.next.push(i + 1);
+  });
+  // What comes before a block, without what is never reached (padding), and the blocks that every way to it leads through.
+  const all = [0];
+  for (const i of all) all.push(...blocks[i].next.filter((next, n, list) => !all.includes(next) && list.indexOf(next) === n));
+  const before = blocks.map(() => []);
+  for (const i of all) for (const next of blocks[i].next) before[next].push(i);
+  const through = blocks.map((_, i) => new Set(i === 0 ? [0] : all));
+  for (let changed = true; changed;) {
+    changed = false;
+    for (const i of all.slice(1)) {
+      const [first, ...others] = before[i].map(b => through[b]);
+      const now = new Set([...first].filter(b => others.every(set => set.has(b)))).add(i);
+      changed ||= now.size !== through[i].size;
+      through[i] = now;
+    }
+  }
+  const isBack = (from, to) => through[from].has(to);
+  const loops = [];
+  for (const head of all) {
+    const body = new Set([head]);
+    const reached = before[head].filter(from => isBack(from, head));
+    if (reached.length === 0) continue;
+    while (reached.length > 0) {
+      const block = reached.pop();
+      if (body.has(block)) continue;
+      body.add(block);
+      reached.push(...before[block]);
+    }
+    loops.push({ head, body });
+  }
+  const wanted = loops.filter(({ body }) => [...body].some(block => blocks[block].texts.some(has)));
+  return wanted.filter(loop => !wanted.some(other => other !== loop && loop.body.has(other.head))).map(({ head, body }) => {
+    const texts = [...body].sort((a, b) => a - b).flatMap(block => blocks[block].texts);
+    const range = counts => {
+      const known = new Map();
+      const from = block => {
+        if (!known.has(block)) {
+          const here = blocks[block].texts.filter(counts).length;
+          // Ways that leave the loop do not count.
+          const ways = blocks[block].next
+            .filter(next => body.has(next) && (next === head || !isBack(block, next))).map(next => (next === head ? [0, 0] : from(next)));
+          const within = ways.filter(way => way !== null);
+          known.set(block, within.length === 0 ? null : [here + Math.min(...within.map(([least]) => least)), here + Math.max(...within.map(([, most]) => most))]);
+        }
+        return known.get(block);
+      };
+      return from(head);
+    };
+    return { texts, range };
+  });
 }
