@@ -55,8 +55,10 @@ class AmxExecution final : public Execution {
     const bool residues = columns == TermColumns::kResidues;
     const double outputs = static_cast<double>(request.problem.dst_elements());
     const double rows = outputs / static_cast<double>(request.problem.call.out[2]);
-    const double store_cycles = residues ? outputs * kResiduePerFloat + rows * kResidueRow
-                                         : outputs * (cost::kStorePerFloat + plane_store_cycles(request.problem.call));
+    const double shared = shares_lines(request.problem.call) ? kSharedLinePerFloat : 0.0;
+    const double transposed = contiguous() ? cost::kTransposePerFloat : 0.0;
+    const double store_cycles = residues ? outputs * (kResiduePerFloat + shared) + rows * kResidueRow
+                                         : outputs * (cost::kStorePerFloat + transposed + shared);
     parts_ = parts_per_block(blocks_.count(), b_.cycles, units_);
     estimated_seconds = (static_cast<double>(blocks_.count()) * b_.cycles + store_cycles) / cost::kClock;
     phases = 1;
@@ -117,12 +119,10 @@ class AmxExecution final : public Execution {
     KernelSet* used;
   };
 
-  // More cycles to store an output where channels are planes.
-  static double plane_store_cycles(const CallSpec& call) {
+  // Whether short rows of a plane share lines of the caches with each other.
+  static bool shares_lines(const CallSpec& call) {
     constexpr std::int64_t kFloatsPerLine = 16, kLongRow = 256;
-    if (call.format != MemoryFormat::kContiguous) return 0.0;
-    const bool shared = call.out[2] % kFloatsPerLine != 0 && call.out[2] < kLongRow;
-    return cost::kTransposePerFloat + (shared ? kSharedLinePerFloat : 0.0);
+    return call.format == MemoryFormat::kContiguous && call.out[2] % kFloatsPerLine != 0 && call.out[2] < kLongRow;
   }
 
   bool contiguous() const { return problem_.call.format == MemoryFormat::kContiguous; }
