@@ -139,7 +139,7 @@ describe('explain', () => {
     const { code, stdout } = await convtranspose(['explain', '--input-shape', '1,64,16,16', '--weight-shape', '64,32,4,4', '--stride', '2', '--padding', '1']);
     expect(code).toBe(0);
     expect(stdout).toMatch(/^ConvTranspose2d\(64, 32, 4, \{ stride: 2, padding: 1 \}\)\n/);
-    expect(stdout).toMatch(/\[1, 64, 16, 16\] -> \[1, 32, 32, 32\]: (direct-\w+|winograd|amx) \(\w+\)/);
+    expect(stdout).toMatch(/\[1, 64, 16, 16\] -> \[1, 32, 32, 32\]: (direct-\w+|winograd|amx(-overlap)?) \(\w+\)/);
     expect(stdout).toMatch(/^ {2}not reference +\S/m);
     expect(stdout).toMatch(/^ {2}memory +[\d.]+ [KM]iB of scratch/m);
   });

@@ -49,7 +49,7 @@ function check(report: () => FixtureReport): void {
   test('the kernels were those of the instruction set', () => {
     const { isa, counters } = report();
     const names = Object.keys(counters);
-    for (const algorithm of ['depthwise', 'direct-few', 'direct-wide', 'direct-channels', 'gemm', 'winograd', ...(isa === 'amx' ? [isa] : [])]) {
+    for (const algorithm of ['depthwise', 'direct-few', 'direct-wide', 'direct-channels', 'gemm', 'winograd', ...(isa === 'amx' ? ['amx', 'amx-overlap'] : [])]) {
       expect(names).toContainEqual(expect.stringMatching(`^${algorithm}/${isa}/`));
     }
     expect(names).toContainEqual(expect.stringMatching('^reference/'));

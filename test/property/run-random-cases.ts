@@ -31,16 +31,17 @@ export interface RandomReport {
 
 /** Algorithms as the counters name them. */
 const counted = ['depthwise', 'direct-few', 'direct-wide', 'direct-channels', 'direct-residues', 'gemm', 'winograd', 'reference'] as const;
-export type CountedAlgorithm = (typeof counted)[number] | 'amx';
+const countedOfAmx = ['amx', 'amx-overlap'] as const;
+export type CountedAlgorithm = (typeof counted)[number] | (typeof countedOfAmx)[number];
 
 /** Those that an instruction set has. */
 export function countedAlgorithms(isa: string): readonly CountedAlgorithm[] {
-  return isa === 'amx' ? [...counted, 'amx'] : counted;
+  return isa === 'amx' ? [...counted, ...countedOfAmx] : counted;
 }
 
 /** The memory formats that an algorithm is for. */
 export function formatsOf(algorithm: CountedAlgorithm): readonly MemoryFormat[] {
-  return algorithm === 'direct-residues' ? ['contiguous'] : memoryFormats;
+  return algorithm === 'direct-residues' || algorithm === 'amx-overlap' ? ['contiguous'] : memoryFormats;
 }
 
 /** Cases of every (algorithm, dimension, memory format). */
@@ -54,7 +55,10 @@ const blockedAxes: readonly string[] = [
   ...['images', 'depths', 'rows', 'columns', 'panel', 'channelChunk'].map((axis) => `direct-channels/${axis}`),
   ...['pixels', 'panel', 'channelChunk'].map((axis) => `gemm/${axis}`),
 ];
-const blockedAxesOfAmx: readonly string[] = ['images', 'depths', 'rows', 'columns'].map((axis) => `amx/${axis}`);
+const blockedAxesOfAmx: readonly string[] = [
+  ...['images', 'depths', 'rows', 'columns'].map((axis) => `amx/${axis}`),
+  ...['planes', 'rows', 'stripe', 'pixels', 'channels'].map((axis) => `amx-overlap/${axis}`),
+];
 export const wantedOverTwoBlocks = 10;
 export const wantedTails = 5;
 
@@ -135,13 +139,13 @@ function runInto(report: RandomReport, kernels: Set<string>, rank: number, seed:
       }
       const lower = run.precision !== undefined;
       const others = ran.has('winograd') ? winogradAllowance(problem, data.input, data.weight, expected, !oneSided(kind), lower) :
-        ran.has('amx') ? termAllowance(expected, !oneSided(kind), run.precision) : null;
+        countedOfAmx.some((name) => ran.has(name)) ? termAllowance(expected, !oneSided(kind), run.precision) : null;
       const { worst, failure } = compare(actual, expected, !oneSided(kind), kind === 'integers' && !lower, clamp, others);
       if (failure !== null) report.failures.push(`${failure}: ${kind} data, ${style}, ${failureText(rank, seed, problem, run)}`);
       for (const name of ran) {
         const key = `${name}/${rank}d/${memoryFormat}`;
         report.runs[key] = (report.runs[key] ?? 0) + 1;
-        const how = name === 'amx' && lower ? `amx ${run.precision}` : name;
+        const how = name.startsWith('amx') && lower ? `${name} ${run.precision}` : name;
         report.worst[how] = Math.max(report.worst[how] ?? 0, worst);
       }
       // What ran must be what was asked for.
@@ -197,6 +201,11 @@ function countBlocks(report: RandomReport, p: Problem, { algorithm, blocking }: 
     columns: phase(0), rows: phase(1), depths: phase(2), images: p.batch ?? 1, channelChunk: p.inChannels / p.groups,
     panel: p.outChannels / p.groups, pixels: (p.batch ?? 1) * product(p.in),
   };
+  if (algorithm === 'amx-overlap') { // cuts rows and planes of the input, and channels into parts that are nearly even
+    const height = p.in[p.rank - 2] ?? 1;
+    const planes = (p.batch ?? 1) * (p.in[p.rank - 3] ?? 1);
+    Object.assign(extents, { planes, rows: Math.min(height, blocking['stripe'] as number), stripe: height, pixels: phase(0), channels: p.outChannels / p.groups });
+  }
   for (const [axis, block] of Object.entries(blocking)) {
     const extent = extents[axis];
     if (extent === undefined || block < 1) continue;
