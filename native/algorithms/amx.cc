@@ -33,7 +33,7 @@ constexpr std::int64_t kTransposedPixels = 64;  // at a time, of contiguous inpu
 constexpr double kResiduePerFloat = 0.8;
 constexpr double kResidueRow = 50.0;
 // Cycles to store an output that shares its line with other rows, which is then read again.
-constexpr double kSharedLinePerFloat = 2.0;
+constexpr double kSharedLinePerFloat = 3.0;
 
 class AmxExecution final : public Execution {
  public:
