@@ -57,7 +57,7 @@ const blockedAxes: readonly string[] = [
 ];
 const blockedAxesOfAmx: readonly string[] = [
   ...['images', 'depths', 'rows', 'columns'].map((axis) => `amx/${axis}`),
-  ...['planes', 'rows', 'stripe', 'pixels', 'channels'].map((axis) => `amx-overlap/${axis}`),
+  ...['planes', 'rows', 'stripe', 'pixels'].map((axis) => `amx-overlap/${axis}`),
 ];
 export const wantedOverTwoBlocks = 10;
 export const wantedTails = 5;
@@ -201,10 +201,10 @@ function countBlocks(report: RandomReport, p: Problem, { algorithm, blocking }: 
     columns: phase(0), rows: phase(1), depths: phase(2), images: p.batch ?? 1, channelChunk: p.inChannels / p.groups,
     panel: p.outChannels / p.groups, pixels: (p.batch ?? 1) * product(p.in),
   };
-  if (algorithm === 'amx-overlap') { // cuts rows and planes of the input, and channels into parts that are nearly even
+  if (algorithm === 'amx-overlap') { // cuts rows and planes of the input
     const height = p.in[p.rank - 2] ?? 1;
     const planes = (p.batch ?? 1) * (p.in[p.rank - 3] ?? 1);
-    Object.assign(extents, { planes, rows: Math.min(height, blocking['stripe'] as number), stripe: height, pixels: phase(0), channels: p.outChannels / p.groups });
+    Object.assign(extents, { planes, rows: Math.min(height, blocking['stripe'] as number), stripe: height, pixels: phase(0) });
   }
   for (const [axis, block] of Object.entries(blocking)) {
     const extent = extents[axis];

@@ -143,11 +143,26 @@ function residues(random: Random, rank: number): Sizes {
   };
 }
 
+/** Few outputs of many channels whose planes do not overlap along the depth: the case of amx-overlap, in blocks of every kind. */
+function fewOutputs(random: Random, rank: number): Sizes {
+  const kernel = perDimension(rank, () => random.int(1, 5), () => random.int(1, 3));
+  const stride = kernel.map((k, d) => (rank === 3 && d === 0 ? k + random.int(0, 1) : random.int(1, 3)));
+  return {
+    kernel,
+    stride,
+    dilation: kernel.map(() => 1),
+    in: perDimension(rank, () => random.int(10, [0, 4000, 300, 60][rank] as number), () => random.int(1, rank === 2 ? 100 : 12)),
+    groups: 1,
+    inPerGroup: random.pick([32, 64, random.int(24, 160)]),
+    outPerGroup: random.pick([1, 1, 2, 3, 9]),
+  };
+}
+
 /** How to draw sizes, and how many products such a case may have. */
 const kinds: [draw: (random: Random, rank: number) => Sizes, maxProducts: number][] = [
   [small, 1.5e6], [small, 1.5e6], [wide, 1.5e6], [wide, 1.5e6], [deep, 1.5e6], [deep, 1.5e6], [deep, 1.5e6], [deep, 1.5e6],
   [broad, 1.5e6], [broad, 1.5e6], [tall, 1.5e6], [tall, 1.5e6], [longRows, 1.5e6], [planes, 6e6], [planes, 6e6],
-  [residues, 1.5e6], [residues, 1.5e6],
+  [residues, 1.5e6], [residues, 1.5e6], ...Array.from({ length: 4 }, (): [typeof fewOutputs, number] => [fewOutputs, 6e6]),
   ...Array.from({ length: 8 }, (): [typeof overlapping, number] => [overlapping, 1.5e6]),
 ];
 
