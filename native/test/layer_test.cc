@@ -377,7 +377,7 @@ TEST_CASE("amx-overlap keeps the bound, whatever it cuts a problem into") {
     ++compared;
   }
   CHECK(compared > 500);
-  for (const auto& [what, count] : tally) CHECK_MESSAGE(count > 2, what << " " << count);
+  for (const auto& entry : tally) CHECK_MESSAGE(entry.second > 2, entry.first << " " << entry.second);
 }
 
 TEST_CASE("outputs between the kernels of wide strides, past the caches and not") {
