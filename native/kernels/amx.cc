@@ -21,6 +21,7 @@
 #endif
 
 #include "kernels/kernel.h"
+#include "kernels/simd/unroll.h"
 #include "kernels/tables.h"
 
 namespace convtranspose {
@@ -97,7 +98,7 @@ class Ahead {
 
   bool left() const { return now_.pairs > 0; }
 
-  inline void one() {
+  CONVTRANSPOSE_INLINE void one() {
     if (!left()) return;
     fetch_lines(now_.src, ahead_->src_stride);
     split_.template operator()<kTerms>(_mm512_loadu_ps(now_.src), _mm512_loadu_ps(now_.src + ahead_->src_stride), now_.dst,
@@ -107,7 +108,7 @@ class Ahead {
     if (--now_.pairs == 0 && next_ != ahead_->end) now_ = *next_++;
   }
   // What is done after a few products.
-  inline void some() {
+  CONVTRANSPOSE_INLINE void some() {
     one();
     one();
     if (ahead_->at_once <= 2) return;
