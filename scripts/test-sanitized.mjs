@@ -45,8 +45,9 @@ const sanitizers = {
     long: {
       native: [[]], node: [jest('conformance', 'property', 'async', 'lifecycle/binding', 'unit')],
       faults: hasAmx ? [{
-        what: 'a matrix of weights read beyond their end by AMX', file: 'native/kernels/amx.cc',
-        text: '(kColumns == 4 ? 2 : kColumns) * kTermElements', by: '(kColumns == 4 ? 2 : kColumns) * kTermElements + kTermElements / 2',
+        what: 'a matrix of weights read beyond their end by AMX', file: 'native/algorithms/amx.cc',
+        text: 'reinterpret_cast<const std::uint16_t*>(args.weights) + weights;',
+        by: 'reinterpret_cast<const std::uint16_t*>(args.weights) + weights + kTermElements;',
         native: ['-tc=fuzz*'], report: /AddressSanitizer: heap-buffer-overflow/,
       }] : [],
     },
