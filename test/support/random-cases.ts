@@ -159,18 +159,28 @@ function fewOutputs(random: Random, rank: number): Sizes {
 }
 
 /** How to draw sizes, and how many products such a case may have. */
-const kinds: [draw: (random: Random, rank: number) => Sizes, maxProducts: number][] = [
+type Kind = [draw: (random: Random, rank: number) => Sizes, maxProducts: number];
+const kinds: Kind[] = [
   [small, 1.5e6], [small, 1.5e6], [wide, 1.5e6], [wide, 1.5e6], [deep, 1.5e6], [deep, 1.5e6], [deep, 1.5e6], [deep, 1.5e6],
   [broad, 1.5e6], [broad, 1.5e6], [tall, 1.5e6], [tall, 1.5e6], [longRows, 1.5e6], [planes, 6e6], [planes, 6e6],
-  [residues, 1.5e6], [residues, 1.5e6], ...Array.from({ length: 4 }, (): [typeof fewOutputs, number] => [fewOutputs, 6e6]),
+  [residues, 1.5e6], [residues, 1.5e6],
   ...Array.from({ length: 8 }, (): [typeof overlapping, number] => [overlapping, 1.5e6]),
 ];
 
 /** The case of a seed: always the same. */
 export function randomCase(rank: number, seed: number): RandomCase {
+  return caseOf(kinds, rank, seed);
+}
+
+/** The same of few outputs alone. */
+export function fewOutputsCase(rank: number, seed: number): RandomCase {
+  return caseOf([[fewOutputs, 1e6]], rank, seed);
+}
+
+function caseOf(from: Kind[], rank: number, seed: number): RandomCase {
   const random = new Random(Math.imul(seed, 4) + rank);
   for (;;) {
-    const [draw, maxProducts] = random.pick(kinds);
+    const [draw, maxProducts] = random.pick(from);
     const { inPerGroup, outPerGroup, ...sizes } = draw(random, rank);
     const problem: Problem = {
       rank,
