@@ -50,6 +50,12 @@ constexpr double kStorePerFloat = 0.35;
 constexpr double kStoreRow = 50.0;
 constexpr double kWeightStreamShare = 0.5;  // of the time to stream weights, that products do not hide
 
+// Cycles of the products of a matrix of positions by all weights of a group.
+double product_cycles(const OverlapWeights& form) {
+  constexpr double kProducts[] = {1.0, 3.0, 6.0};
+  return kProducts[form.terms() - 1] * static_cast<double>(form.matrices() * form.channel_blocks()) * kProduct;
+}
+
 // What a task computes: `rows` of the input and `pixels` of the width at a time, down stripes of `stripe` rows.
 struct Blocks {
   std::int64_t planes = 1;  // of all images, where they are computed in one step
@@ -492,7 +498,6 @@ class AmxOverlapExecution final : public Execution {
     double all, split;
   };
   Cycles block_cycles(const PlanRequest& request) const {
-    constexpr double kProducts[] = {1.0, 3.0, 6.0};
     const LayerSpec& layer = problem_.layer;
     const double rows = static_cast<double>(std::min(b_.stripe, problem_.call.in[1]) +
                                             (stripes_ > 1 ? b_.lead * (stripes_ - 1) / stripes_ : 0));
@@ -501,8 +506,7 @@ class AmxOverlapExecution final : public Execution {
     const double of_rows = static_cast<double>(form_.matrices());
     const double blocks = static_cast<double>(form_.channel_blocks());
     const bool far = b_.lead > 0 && form_.channel_blocks() > kNearBlocks;
-    const double products =
-        kProducts[form_.terms() - 1] * of_rows * matrices * blocks * kProduct * (far ? kFarPenalty : 1.0);
+    const double products = matrices * product_cycles(form_) * (far ? kFarPenalty : 1.0);
     const double calls = of_rows * matrices / 4 * kCall * std::ceil(blocks / static_cast<double>(chunk_));
     const double split = matrices * kTermSquare * blocks * kTermBlock * kSplitPerFloat;
     const double runs = static_cast<double>(form_.runs().size()) * static_cast<double>(problem_.out_channels_per_group());
@@ -604,7 +608,11 @@ class AmxOverlap final : public Algorithm {
     // Even stripes, of even steps.
     const std::int64_t others = problem.call.batch * problem.call.in[0] * layer.groups;
     const std::int64_t wanted = ceil_div(height, ceil_div(kMinTasks, others));
-    b.stripe = std::min(height, std::max({wanted, kStripeRows * b.lead, b.rows}));
+    // Others wait for a task, and an abort does.
+    const double row_cycles = static_cast<double>(width) / kTermSquare * product_cycles(form);
+    const auto affordable = static_cast<std::int64_t>(std::min(kMaxTaskCycles / row_cycles, static_cast<double>(height)));
+    b.stripe = std::min({height, wanted, std::max<std::int64_t>(1, affordable)});
+    b.stripe = std::min(height, std::max({b.stripe, kStripeRows * b.lead, b.rows}));
     b.stripe = ceil_div(height, ceil_div(height, b.stripe));
     const std::int64_t computed = b.stripe + (b.stripe < height ? b.lead : 0);
     b.rows = ceil_div(computed, ceil_div(computed, b.rows));
