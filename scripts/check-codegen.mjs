@@ -12,7 +12,7 @@
 //   node scripts/check-codegen.mjs --zig         also with the compiler of the prebuilt binaries, for all processors (see zig.mjs)
 //   node scripts/check-codegen.mjs --seed-spill  compiles a kernel that cannot fit the registers: succeeds if it is flagged
 import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { availableParallelism, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { available, compile, families, hotLoops, isaFlags, kernelFunctions, loopsByFlow, root, seededUnit, toolchains, zigToolchains } from './machine-code.mjs';
 import { findZig } from './zig.mjs';
@@ -95,22 +95,29 @@ let unflagged = 0;
 try {
   const present = toolchains.filter(({ compiler, family }) => family !== undefined && available(compiler));
   if (process.argv.includes('--zig')) present.push(...zigToolchains(findZig()));
-  for (const toolchain of present) {
-    const family = families[toolchain.family];
-    for (const isa of family.isas) {
-      const source = seeded ? seededUnit(directory, isa) : join(root, 'native', 'kernels', `${isa}.cc`);
-      const object = join(directory, `${isa}.o`);
-      compile(toolchain, flags[isa], source, object);
-      const reports = kernelFunctions(toolchain, object).map(kernel => inspect(family, kernel));
-      const bad = reports.filter(report => report.faults.length > 0);
-      console.log(`${toolchain.name ?? toolchain.compiler} ${isa}: ${reports.length} kernels, ${bad.length} faulty`);
-      if (verbose) printTable(reports);
-      for (const report of bad) for (const fault of report.faults) console.log(`  ${report.kernel}: ${fault}`);
-      if (reports.length === 0) console.log('  no kernel found in the data of the object');
-      faults += bad.length + (reports.length === 0 ? 1 : 0);
-      checked += reports.length;
-      if (bad.length === 0) unflagged += 1;
+  const sourceOf = isa => (seeded ? seededUnit(directory, isa) : join(root, 'native', 'kernels', `${isa}.cc`));
+  const isas = new Set(present.flatMap(({ family }) => families[family].isas));
+  const sources = Object.fromEntries([...isas].map(isa => [isa, sourceOf(isa)]));
+  const units = present.flatMap(toolchain => families[toolchain.family].isas.map(isa => ({ toolchain, isa })));
+  units.forEach((unit, i) => (unit.object = join(directory, `${i}.o`)));
+  // Compiling takes most of the time: on all processors.
+  const waiting = [...units];
+  await Promise.all(Array.from({ length: availableParallelism() }, async () => {
+    for (let unit = waiting.shift(); unit !== undefined; unit = waiting.shift()) {
+      await compile(unit.toolchain, flags[unit.isa], sources[unit.isa], unit.object);
     }
+  }));
+  for (const { toolchain, isa, object } of units) {
+    const family = families[toolchain.family];
+    const reports = kernelFunctions(toolchain, object).map(kernel => inspect(family, kernel));
+    const bad = reports.filter(report => report.faults.length > 0);
+    console.log(`${toolchain.name ?? toolchain.compiler} ${isa}: ${reports.length} kernels, ${bad.length} faulty`);
+    if (verbose) printTable(reports);
+    for (const report of bad) for (const fault of report.faults) console.log(`  ${report.kernel}: ${fault}`);
+    if (reports.length === 0) console.log('  no kernel found in the data of the object');
+    faults += bad.length + (reports.length === 0 ? 1 : 0);
+    checked += reports.length;
+    if (bad.length === 0) unflagged += 1;
   }
 } finally {
   rmSync(directory, { recursive: true, force: true });

@@ -63,7 +63,7 @@ let checked = 0;
 try {
   const object = join(directory, 'neon.o');
   const source = seeded ? seededUnit(directory, 'neon') : join(root, 'native', 'kernels', 'neon.cc');
-  compile(toolchain, isaFlags().neon, source, object);
+  await compile(toolchain, isaFlags().neon, source, object);
   const family = families.arm64;
   const isProduct = text => family.product.test(text);
   const main = mainTiles();

@@ -1,9 +1,10 @@
 // Reads the machine code of the kernels: compiles the units of the instruction sets as the build does, finds the functions
 // that their tables point to, and the inner loops of those.
-import { spawnSync } from 'node:child_process';
+import { execFile, spawnSync } from 'node:child_process';
 import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { promisify } from 'node:util';
 
 import { prebuilds } from './prebuild-targets.mjs';
 
@@ -60,9 +61,9 @@ export function isaFlags() {
   return flags;
 }
 
-export function compile(toolchain, flags, source, object) {
-  run(toolchain.compiler, [...(toolchain.options ?? []), '-std=c++20', '-O3', '-DNDEBUG', '-fPIC', '-fvisibility=hidden', '-ffp-contract=off', '-fno-exceptions', ...flags,
-    `-I${join(root, 'native')}`, '-c', source, '-o', object]);
+export async function compile(toolchain, flags, source, object) {
+  await promisify(execFile)(toolchain.compiler, [...(toolchain.options ?? []), '-std=c++20', '-O3', '-DNDEBUG', '-fPIC', '-fvisibility=hidden',
+    '-ffp-contract=off', '-fno-exceptions', ...flags, `-I${join(root, 'native')}`, '-c', source, '-o', object]);
 }
 
 /** A unit with one kernel that cannot fit the registers of any instruction set, or that loads more than it should; gives its file. */
