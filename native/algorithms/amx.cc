@@ -8,7 +8,6 @@
 // part of a position. Few output channels would leave the matrices of weights almost empty: then their columns are the
 // residues of all strides, if the kernel is a multiple of these (pack/term_weights.h).
 #include <algorithm>
-#include <cmath>
 #include <cstring>
 #include <memory>
 
@@ -19,6 +18,7 @@
 #include "algorithms/pixel_blocks.h"
 #include "algorithms/pixel_store.h"
 #include "algorithms/residue_store.h"
+#include "algorithms/streaming.h"
 #include "algorithms/term_scale.h"
 #include "pack/input.h"
 #include "pack/term_weights.h"
@@ -55,7 +55,7 @@ class AmxExecution final : public Execution {
     const bool residues = columns == TermColumns::kResidues;
     const double outputs = static_cast<double>(request.problem.dst_elements());
     const double rows = outputs / static_cast<double>(request.problem.call.out[2]);
-    const double shared = shares_lines(request.problem.call) ? kSharedLinePerFloat : 0.0;
+    const double shared = rows_share_lines(request.problem.call) ? kSharedLinePerFloat : 0.0;
     const double transposed = contiguous() ? cost::kTransposePerFloat : 0.0;
     const double store_cycles = residues ? outputs * (kResiduePerFloat + shared) + rows * kResidueRow
                                          : outputs * (cost::kStorePerFloat + transposed + shared);
@@ -118,12 +118,6 @@ class AmxExecution final : public Execution {
     float* rest;           // positions before they are split, rows before they are stored
     KernelSet* used;
   };
-
-  // Whether short rows of a plane share lines of the caches with each other.
-  static bool shares_lines(const CallSpec& call) {
-    constexpr std::int64_t kFloatsPerLine = 16, kLongRow = 256;
-    return call.format == MemoryFormat::kContiguous && call.out[2] % kFloatsPerLine != 0 && call.out[2] < kLongRow;
-  }
 
   bool contiguous() const { return problem_.call.format == MemoryFormat::kContiguous; }
   std::int64_t terms_elements() const { return form_.floats() ? kSplitScratch : 0; }

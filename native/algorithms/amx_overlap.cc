@@ -15,6 +15,7 @@
 #include "algorithms/cost_model.h"
 #include "algorithms/limits.h"
 #include "algorithms/overlap_output.h"
+#include "algorithms/row_stride.h"
 #include "algorithms/term_scale.h"
 #include "pack/input.h"
 #include "pack/overlap_weights.h"
@@ -84,8 +85,7 @@ class AmxOverlapExecution final : public Execution {
     scale_ = sum_scale(request.weights);
     positions_ = positions(b_.planes, b_.rows, b_.columns);
     chunk_ = positions_ >= kManyPositions ? kNearBlocks : kMaxBlocks;
-    pitch_ = round_up(positions_, kTermSquare);
-    if (pitch_ % 256 == 0) pitch_ += kTermSquare;  // rows would share few sets of the caches
+    pitch_ = row_stride(positions_);
     block_elements_ = ceil_div(positions_, 2 * kTermSquare) * group_stride();
 
     const std::int64_t channels = problem_.out_channels_per_group();
@@ -261,7 +261,16 @@ class AmxOverlapExecution final : public Execution {
 
   // ---- Input ----------------------------------------------------------------------------------------------------------
 
-  // Calls visit(src, positions, channels, first matrix, block of channels) for all runs of neighbouring positions of a step.
+  // Neighbouring positions of a block of channels, and their first matrix.
+  struct Run {
+    const float* src;
+    std::int64_t count;
+    std::int64_t channels;
+    std::int64_t matrix;
+    std::int64_t block;
+  };
+
+  // Calls visit(run) for all of a step.
   template <typename Visit>
   void for_each_run(const RunArgs& args, const OverlapStep& step, Visit visit) const {
     const std::int64_t points = problem_.in_points();
@@ -276,7 +285,8 @@ class AmxOverlapExecution final : public Execution {
         const std::int64_t matrix = (p * step.plane_pitch + r * step.row_pitch) / kTermSquare;
         const std::int64_t at = (depth * problem_.call.in[1] + step.row + r) * problem_.call.in[2] + step.column;
         for (std::int64_t c = 0; c < channels; c += kTermBlock) {
-          visit(data + c * points + at, count, std::min<std::int64_t>(kTermBlock, channels - c), matrix, c / kTermBlock);
+          visit(
+              Run{data + c * points + at, count, std::min<std::int64_t>(kTermBlock, channels - c), matrix, c / kTermBlock});
         }
       }
     }
@@ -287,10 +297,7 @@ class AmxOverlapExecution final : public Execution {
 
   bool split(const RunArgs& args, const OverlapStep& step, std::uint16_t* dst) const {
     bool fine = true;
-    for_each_run(args, step,
-                 [&](const float* src, std::int64_t count, std::int64_t channels, std::int64_t matrix, std::int64_t block) {
-                   fine = split_run(src, count, channels, matrix, matrices(step), block, dst) && fine;
-                 });
+    for_each_run(args, step, [&](const Run& run) { fine = split_run(run, matrices(step), dst) && fine; });
     return fine;
   }
 
@@ -298,15 +305,14 @@ class AmxOverlapExecution final : public Execution {
   TermSplitAhead split_ahead(const RunArgs& args, const OverlapStep& step, std::uint16_t* dst, TermSplitJob* jobs) const {
     TermSplitAhead ahead;
     TermSplitJob* job = jobs;
-    for_each_run(args, step,
-                 [&](const float* src, std::int64_t count, std::int64_t channels, std::int64_t matrix, std::int64_t block) {
-                   std::uint16_t* const to = dst + block * form_.terms() * 2 * kTermElements;
-                   const std::int64_t whole = paired_positions(count, matrix, matrices(step)) / kTermSquare;
-                   for (std::int64_t m = 0; m < whole; ++m) {
-                     const std::int64_t at = matrix + m;
-                     *job++ = {src + m * kTermSquare, to + at / 2 * group_stride() + at % 2 * kTermElements, channels / 2};
-                   }
-                 });
+    for_each_run(args, step, [&](const Run& run) {
+      std::uint16_t* const to = dst + run.block * form_.terms() * 2 * kTermElements;
+      const std::int64_t whole = paired_positions(run, matrices(step)) / kTermSquare;
+      for (std::int64_t m = 0; m < whole; ++m) {
+        const std::int64_t at = run.matrix + m;
+        *job++ = {run.src + m * kTermSquare, to + at / 2 * group_stride() + at % 2 * kTermElements, run.channels / 2};
+      }
+    });
     ahead.now = job == jobs ? TermSplitJob{nullptr, nullptr, 0} : jobs[0];
     ahead.next = job == jobs ? jobs : jobs + 1;
     ahead.end = job;
@@ -323,44 +329,40 @@ class AmxOverlapExecution final : public Execution {
   // What split_ahead leaves out.
   bool split_rest(const RunArgs& args, const OverlapStep& step, std::uint16_t* dst) const {
     bool fine = true;
-    for_each_run(
-        args, step,
-        [&](const float* src, std::int64_t count, std::int64_t channels, std::int64_t matrix, std::int64_t block) {
-          const std::int64_t done = paired_positions(count, matrix, matrices(step)) / kTermSquare * kTermSquare;
-          if (done == count) return;
-          fine =
-              split_run(src + done, count - done, channels, matrix + done / kTermSquare, matrices(step), block, dst) && fine;
-        });
+    for_each_run(args, step, [&](const Run& run) {
+      const std::int64_t done = paired_positions(run, matrices(step)) / kTermSquare * kTermSquare;
+      if (done == run.count) return;
+      const Run rest{run.src + done, run.count - done, run.channels, run.matrix + done / kTermSquare, run.block};
+      fine = split_run(rest, matrices(step), dst) && fine;
+    });
     return fine;
   }
 
-  // Positions of a run of `count` that begins at matrix `first` of `matrices`, up to a last matrix that stands alone.
-  static std::int64_t paired_positions(std::int64_t count, std::int64_t first, std::int64_t matrices) {
-    return std::clamp<std::int64_t>((matrices / 2 * 2 - first) * kTermSquare, 0, count);
+  // Positions of a run up to a last one of `matrices` that stands alone.
+  static std::int64_t paired_positions(const Run& run, std::int64_t matrices) {
+    return std::clamp<std::int64_t>((matrices / 2 * 2 - run.matrix) * kTermSquare, 0, run.count);
   }
 
-  // Neighbouring positions of a block of channels, from matrix `first` on of `matrices`, the last of which may stand alone.
-  bool split_run(const float* src, std::int64_t count, std::int64_t channels, std::int64_t first, std::int64_t matrices,
-                 std::int64_t block, std::uint16_t* dst) const {
-    const std::int64_t paired = matrices / 2 * 2;
-    const std::int64_t in_pairs = paired_positions(count, first, matrices);
+  // Of a step with so many matrices, the last of which stands alone if their number is odd.
+  bool split_run(const Run& run, std::int64_t matrices, std::uint16_t* dst) const {
+    const std::int64_t in_pairs = paired_positions(run, matrices);
     TermPlanesArgs call;
-    call.src = src;
+    call.src = run.src;
     call.src_stride = problem_.in_points();
     call.positions = in_pairs;
-    call.channels = channels;
+    call.channels = run.channels;
     call.terms = form_.terms();
-    call.dst = dst + block * form_.terms() * 2 * kTermElements;
-    call.first_matrix = first;
+    call.dst = dst + run.block * form_.terms() * 2 * kTermElements;
+    call.first_matrix = run.matrix;
     call.columns = 2;
     call.group_stride = group_stride();
     call.scale = kInputScale;
     call.limit = kInputScale;
     bool fine = in_pairs == 0 || table_->terms->split_planes(&call);
-    if (in_pairs < count) {
-      call.src = src + in_pairs;
-      call.positions = count - in_pairs;
-      call.dst = dst + paired / 2 * group_stride() + block * form_.terms() * kTermElements;
+    if (in_pairs < run.count) {
+      call.src = run.src + in_pairs;
+      call.positions = run.count - in_pairs;
+      call.dst = dst + matrices / 2 * group_stride() + run.block * form_.terms() * kTermElements;
       call.first_matrix = 0;
       call.columns = 1;
       fine = table_->terms->split_planes(&call) && fine;

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "algorithms/row_stride.h"
 #include "problem/checked.h"
 
 namespace convtranspose {
@@ -11,13 +12,7 @@ namespace {
 constexpr std::int64_t kFloatsPerLine = 16;
 constexpr std::int64_t kReadBeyond = 4 * kFloatsPerLine;  // row stores read a vector beyond
 constexpr std::int64_t kMostPhasesPast = 8;               // that row_store_past interleaves
-constexpr std::int64_t kFloatsPerAlias = 256;             // rows a multiple of this apart share few sets of the caches
 constexpr std::int64_t kStagedFloats = 4096;              // rows that share lines are stored together
-
-std::int64_t apart(std::int64_t floats) {
-  const std::int64_t lines = round_up(floats, kFloatsPerLine);
-  return lines % kFloatsPerAlias == 0 ? lines + kFloatsPerLine : lines;
-}
 
 std::int64_t most_shift(const OverlapWeights& form) {
   std::int64_t most = 0;
@@ -43,7 +38,7 @@ OverlapOutput::OverlapOutput(const PlanRequest& request, const OverlapWeights& f
   const std::int64_t summed = lead_ - shift_of(0) + extents.columns + most;
   const std::int64_t stored =
       lead_ + std::max({extents.pixels, extents.pixels + most - shift_of(0), all_pixels - problem_.call.in[2] + 1});
-  pitch_ = apart(std::max(summed, stored) + kFloatsPerLine);
+  pitch_ = row_stride(std::max(summed, stored) + kFloatsPerLine);
   rows_ = std::max(extents.rows * layer.stride[1],
                    (extents.rows - 1) * layer.stride[1] + (layer.kernel[1] - 1) * layer.dilation[1] + 1);
   kept_rows_ =

@@ -8,6 +8,7 @@
 
 #include "algorithms/algorithm.h"
 #include "algorithms/finisher.h"
+#include "algorithms/row_stride.h"
 #include "algorithms/streaming.h"
 #include "algorithms/tile_store.h"
 
@@ -30,7 +31,7 @@ class PixelStore final : public TileStore {
   bool contiguous() const { return problem_.call.format == MemoryFormat::kContiguous; }
 
  private:
-  std::int64_t channel_stride(std::int64_t pixels) const { return transposed_stride(phases_w_ * pixels); }
+  std::int64_t channel_stride(std::int64_t pixels) const { return row_stride(phases_w_ * pixels); }
   bool in_one_pass(const RunArgs& args) const;
   void store_in_one_pass(const RunArgs& args, const Panel& panel, const PixelRow& row, const float* tile) const;
   void store_contiguous(const RunArgs& args, const Panel& panel, const PixelRow& row, std::int64_t pixels,

@@ -3,21 +3,20 @@
 #include <algorithm>
 #include <cstring>
 
+#include "algorithms/row_stride.h"
 #include "problem/checked.h"
 
 namespace convtranspose {
 namespace {
 
 constexpr std::int64_t kFloatsPerLine = 16;
-constexpr std::int64_t kLongRow = 256;
 constexpr std::int64_t kReadBeyond = 4 * kFloatsPerLine;  // row stores read a vector beyond
 
 }  // namespace
 
 ResidueStore::ResidueStore(const PlanRequest& request)
     : problem_(request.problem), finisher_(request.problem, *request.kernels), table_(request.kernels) {
-  // Rows that share lines with others would be read again for each of them.
-  if (problem_.call.out[2] % kFloatsPerLine == 0 || problem_.call.out[2] >= kLongRow) {
+  if (!rows_share_lines(problem_.call)) {
     streaming_ = {streams(problem_, *table_, request.caches, kStreamDense),
                   streams(problem_, *table_, request.caches, kStreamFresh)};
   }
@@ -29,12 +28,12 @@ ResidueStore::ResidueStore(const PlanRequest& request)
 }
 
 std::int64_t ResidueStore::scratch_floats(std::int64_t pixels, std::int64_t width) const {
-  return width * transposed_stride(pixels) + kReadBeyond + round_up(pixels * problem_.layer.stride[2], kFloatsPerLine);
+  return width * row_stride(pixels) + kReadBeyond + round_up(pixels * problem_.layer.stride[2], kFloatsPerLine);
 }
 
 void ResidueStore::begin_tile(const RunArgs&, const Panel& panel, const float* tile, std::int64_t pixels,
                               float* scratch) const {
-  const TransposeArgs transpose{tile, panel.width, scratch, transposed_stride(pixels), pixels, panel.rows};
+  const TransposeArgs transpose{tile, panel.width, scratch, row_stride(pixels), pixels, panel.rows};
   table_->transpose(&transpose);
 }
 
@@ -44,7 +43,7 @@ void ResidueStore::store(const RunArgs& args, const Panel& panel, const PixelRow
   const Dims& stride = problem_.layer.stride;
   const Dims& pad = problem_.call.pad_begin;
   const std::int64_t channels = problem_.out_channels_per_group();
-  const std::int64_t between = transposed_stride(pixels);
+  const std::int64_t between = row_stride(pixels);
   float* const line = scratch + panel.width * between + kReadBeyond;
   // Outputs of the first pixel along the width may lie before the first one.
   const std::int64_t ow = (first_[2] + row.j0) * stride[2] - pad[2];

@@ -8,12 +8,17 @@ namespace {
 
 constexpr std::int64_t kFloatsPerLine = 16;
 constexpr std::int64_t kLineBytes = 64;
+constexpr std::int64_t kLongRow = 256;  // of which the lines at its ends are few
 
 }  // namespace
 
 bool streams(const Problem& problem, const KernelTable& table, const CacheInfo& caches, double caches_full) {
   const double bytes = static_cast<double>(problem.dst_elements()) * sizeof(float);
   return table.stream != nullptr && bytes > caches_full * static_cast<double>(caches.l2);
+}
+
+bool rows_share_lines(const CallSpec& call) {
+  return call.format == MemoryFormat::kContiguous && call.out[2] % kFloatsPerLine != 0 && call.out[2] < kLongRow;
 }
 
 bool is_line(const float* p) { return reinterpret_cast<std::uintptr_t>(p) % kLineBytes == 0; }

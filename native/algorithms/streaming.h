@@ -31,6 +31,9 @@ struct Streaming {
 // Whether the output of this problem is to pass by the caches: whether it is larger than `caches_full` second-level caches.
 bool streams(const Problem& problem, const KernelTable& table, const CacheInfo& caches, double caches_full);
 
+// Whether the rows of an output are short and share lines of the caches, which are then read again for each of them.
+bool rows_share_lines(const CallSpec& call);
+
 // Whether a line of the caches begins here.
 bool is_line(const float* p);
 

@@ -6,7 +6,6 @@
 
 #include "algorithms/algorithm.h"
 #include "pack/weights.h"
-#include "problem/checked.h"
 
 namespace convtranspose {
 
@@ -37,13 +36,5 @@ class TileStore {
   // A task calls it after its last store().
   virtual void finish(const RunArgs& args) const = 0;
 };
-
-// From one row to the next of a transposed tile with so many floats in a row: whole lines, and rows do not share few sets of
-// the caches.
-inline std::int64_t transposed_stride(std::int64_t floats) {
-  constexpr std::int64_t kFloatsPerLine = 16, kFloatsPerSetPeriod = 256;
-  const std::int64_t lines = round_up(floats, kFloatsPerLine);
-  return lines % kFloatsPerSetPeriod == 0 ? lines + kFloatsPerLine : lines;
-}
 
 }  // namespace convtranspose

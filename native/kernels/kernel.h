@@ -330,6 +330,8 @@ inline constexpr int kTermElements = kTermBlock * kTermSquare;  // of a matrix o
 inline constexpr int kSplitAhead = 1024;
 inline constexpr int kSplitScratch = 2 * kMostTerms * kTermElements;  // the terms of two taps
 
+struct TermSplitAhead;
+
 // For the matrices r in [0, rows) of 16 positions each (of inputs at src[r], of sums at tile[r]), with p(r, i, c, t, k) =
 // term k of the input at position i of matrix r shifted by tap t, of channel c of all channel_blocks * 32, which stands at
 //   src[r] + k*src_term_stride + c/32*src_channel_stride + tap_offset[t] + i*32 + c%32,
@@ -349,7 +351,6 @@ inline constexpr int kSplitScratch = 2 * kMostTerms * kTermElements;  // the ter
 // Kernels that split get `values`, floats, in place of weights: [channel block][tap][pair of channels][output channel]
 // [channel of the pair]. They make the terms of a tap while they multiply those of the one before, and ask for the lines
 // that are kSplitAhead floats ahead: for weights that come from memory for few products each, since floats are fewer bytes.
-struct TermSplitAhead;
 struct TermArgs {
   const uint16_t* src[kMostTermRows];
   ptrdiff_t src_term_stride;

@@ -6,8 +6,8 @@
 // or, for the kernels that split them, as floats, in the same order without the terms and the matrices: panels are of at
 // most 16 columns. Three terms take half as much memory again as floats do.
 //
-// All are multiplied by a power of two: see algorithms/amx.cc. What stands here as output channels are those of the layer,
-// or these of all residues of the strides: see TermColumns.
+// All are multiplied by a power of two: see algorithms/term_scale.h. What stands here as output channels are those of the
+// layer, or these of all residues of the strides: see TermColumns.
 #pragma once
 
 #include <cstdint>

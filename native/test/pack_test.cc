@@ -311,6 +311,26 @@ void split_weights_by_definition(const TermWeightsArgs* args) {
   }
 }
 
+// All terms of a form, each of which exactly one task writes.
+std::vector<std::uint16_t> packed_once(const PackedForm& form, const std::vector<float>& raw) {
+  const std::size_t count = static_cast<std::size_t>(form.elements()) * 2;
+  std::vector<std::uint16_t> packed(count), once(count);
+  std::vector<int> writes(count);
+  FloatArray memory(form.elements());
+  for (std::int64_t task = 0; task < form.tasks(); ++task) {
+    std::memset(memory.data(), 0xff, count * 2);  // no term of a finite number
+    form.pack_task(raw.data(), task, memory.data());
+    std::memcpy(once.data(), memory.data(), count * 2);
+    for (std::size_t i = 0; i < count; ++i) {
+      if (once[i] == 0xffff) continue;
+      packed[i] = once[i];
+      ++writes[i];
+    }
+  }
+  CHECK(std::all_of(writes.begin(), writes.end(), [](int n) { return n == 1; }));
+  return packed;
+}
+
 struct TermWeightsCase {
   LayerSpec layer;
   TermColumns columns;
@@ -334,22 +354,8 @@ void check_term_weights(const TermWeightsCase& each, int terms, const TermKernel
   REQUIRE(form.channel_blocks() == (channels + kTermBlock - 1) / kTermBlock);
   CHECK(form.key() != TermWeights(layer, each.columns, terms % kMostTerms + 1, kScale, kernels).key());
 
-  // Each task alone, over a pattern that no term of a finite number has.
-  const std::size_t count = static_cast<std::size_t>(form.elements()) * 2;
-  std::vector<std::uint16_t> packed(count), once(count);
-  std::vector<int> writes(count);
-  FloatArray memory(form.elements());
-  for (std::int64_t task = 0; task < form.tasks(); ++task) {
-    std::memset(memory.data(), 0xff, count * 2);
-    form.pack_task(raw.data(), task, memory.data());
-    std::memcpy(once.data(), memory.data(), count * 2);
-    for (std::size_t i = 0; i < count; ++i) {
-      if (once[i] == 0xffff) continue;
-      packed[i] = once[i];
-      ++writes[i];
-    }
-  }
-  CHECK(std::all_of(writes.begin(), writes.end(), [](int n) { return n == 1; }));
+  const std::vector<std::uint16_t> packed = packed_once(form, raw);
+  const std::size_t count = packed.size();
 
   std::int64_t first = 0;
   for (const Panel& panel : form.panels()) {
@@ -492,22 +498,8 @@ void check_overlap_weights(const LayerSpec& layer, int terms, const TermKernels&
     CHECK(form.key() != OverlapWeights(other, terms, kScale, kernels).key());
   }
 
-  // Each task alone, over a pattern that no term of a finite number has.
-  const std::size_t count = static_cast<std::size_t>(form.elements()) * 2;
-  std::vector<std::uint16_t> packed(count), once(count);
-  std::vector<int> writes(count);
-  FloatArray memory(form.elements());
-  for (std::int64_t task = 0; task < form.tasks(); ++task) {
-    std::memset(memory.data(), 0xff, count * 2);
-    form.pack_task(raw.data(), task, memory.data());
-    std::memcpy(once.data(), memory.data(), count * 2);
-    for (std::size_t i = 0; i < count; ++i) {
-      if (once[i] == 0xffff) continue;
-      packed[i] = once[i];
-      ++writes[i];
-    }
-  }
-  CHECK(std::all_of(writes.begin(), writes.end(), [](int n) { return n == 1; }));
+  const std::vector<std::uint16_t> packed = packed_once(form, raw);
+  const std::size_t count = packed.size();
 
   // Every position of the kernel is in one run, where its residue and its shift say; the last height comes first.
   std::vector<Dims> position;
