@@ -13,7 +13,7 @@
 
 #include "algorithms/algorithm.h"
 #include "algorithms/cost_model.h"
-#include "algorithms/limits.h"
+#include "algorithms/overlap_blocks.h"
 #include "algorithms/overlap_output.h"
 #include "algorithms/row_stride.h"
 #include "algorithms/term_scale.h"
@@ -24,87 +24,22 @@
 namespace convtranspose {
 namespace {
 
-// Blocks of channels whose products are summed by the unit at a time: with many positions a matrix's weights for them stay
-// in the first-level cache.
-constexpr std::int64_t kMaxBlocks = 32;
-constexpr std::int64_t kNearBlocks = 4;
-constexpr std::int64_t kManyPositions = 256;
 constexpr std::int64_t kSumRows = 2 * kTermSquare;  // computed before they are added
-constexpr double kInputShare = 0.4;                 // of the second-level cache: split input,
-constexpr std::int64_t kMaxPositions = 1024;        // and of a step,
-constexpr std::int64_t kAheadPositions = 512;       // where the next one's input is split meanwhile:
-constexpr std::int64_t kFewMatrices = 40;           // with so many of rows; with more, splitting hardly counts
-constexpr double kResidentShare = 0.8;              // of the second-level cache: input and weights together
-constexpr std::int64_t kMinTasks = 8;               // rather than to split more of the input while others are multiplied
-constexpr std::int64_t kStripeRows = 8;             // at least, for each row before a stripe that gives to it
-// Cycles.
-constexpr double kProduct = 16.5;     // of two matrices, while others are under way
-constexpr double kFarPenalty = 1.25;  // where both factors come from the second-level cache, and so do sums
-constexpr double kCall = 90.0;        // of a kernel: first loads and last stores
-constexpr double kSplitPerFloat = 0.65;
-constexpr double kSplitAgain = 0.1;  // of all else, that splitting may cost again so that there are tasks enough
-constexpr double kAddVector = 3.2;   // a row of 16 sums
-constexpr double kAddCall = 80.0;    // of a run of taps,
-constexpr double kAddRow = 12.0;     // and of a row of the input
-constexpr double kSplitAhead = 0.6;  // of splitting, where it is done between products
-constexpr double kStorePerFloat = 0.35;
-constexpr double kStoreRow = 50.0;
-constexpr double kWeightStreamShare = 0.5;  // of the time to stream weights, that products do not hide
-
-// Cycles of the products of a matrix of positions by all weights of a group.
-double product_cycles(const OverlapWeights& form) {
-  constexpr double kProducts[] = {1.0, 3.0, 6.0};
-  return kProducts[form.terms() - 1] * static_cast<double>(form.matrices() * form.channel_blocks()) * kProduct;
-}
-
-// What a task computes: `rows` of the input and `pixels` of the width at a time, down stripes of `stripe` rows.
-struct Blocks {
-  std::int64_t planes = 1;  // of all images, where they are computed in one step
-  std::int64_t rows = 1;
-  std::int64_t stripe = 1;
-  std::int64_t pixels = 1;
-  std::int64_t columns = 1;  // of the input, at most, for so many pixels
-  std::int64_t lead = 0;     // rows before a stripe that give to it
-  bool whole_width = true;
-  bool ahead = false;  // input is split while other input is multiplied
-
-  bool one_step(std::int64_t height) const { return stripe >= height ? rows >= height : lead == 0 && rows >= stripe; }
-};
 
 class AmxOverlapExecution final : public Execution {
  public:
-  AmxOverlapExecution(const PlanRequest& request, OverlapWeights form, const Blocks& blocks)
-      : problem_(request.problem), table_(request.kernels), form_(std::move(form)), b_(blocks) {
-    const std::int64_t height = problem_.call.in[1];
-    one_step_ = b_.one_step(height);
-    const std::int64_t planes = problem_.call.batch * problem_.call.in[0];
-    plane_blocks_ = ceil_div(planes, b_.planes);
-    stripes_ = ceil_div(height, b_.stripe);
-    pixel_blocks_ = ceil_div(ceil_div(problem_.call.out[2], problem_.layer.stride[2]), b_.pixels);
-    blocks_ = plane_blocks_ * problem_.layer.groups * stripes_ * pixel_blocks_;
-    scale_ = sum_scale(request.weights);
-    positions_ = positions(b_.planes, b_.rows, b_.columns);
-    chunk_ = positions_ >= kManyPositions ? kNearBlocks : kMaxBlocks;
-    pitch_ = row_stride(positions_);
-    block_elements_ = ceil_div(positions_, 2 * kTermSquare) * group_stride();
-
-    const std::int64_t channels = problem_.out_channels_per_group();
-    const Cycles cycles = block_cycles(request);
-    // Each part splits its input again.
-    const double most_parts = std::max(1.0, (cycles.all - cycles.split) * kSplitAgain / cycles.split);
-    per_task_ = std::clamp<std::int64_t>(
-        std::min(blocks_ / kMinTasks, static_cast<std::int64_t>(kMaxTaskCycles / cycles.all)), 1, blocks_);
-    ahead_ = b_.ahead && (per_task_ > 1 || !one_step_);
-    if (!ahead_) per_task_ = 1;
-    if (per_task_ > 1) one_step_ = false;
-    parts_ = parts_per_block(blocks_, cycles.all,
-                             per_task_ > 1 ? 1 : std::min(channels, static_cast<std::int64_t>(std::min(most_parts, 1e6))));
-    const std::int64_t of_part = ceil_div(channels, parts_);
+  AmxOverlapExecution(const PlanRequest& request, OverlapWeights form, const OverlapBlocks& blocks)
+      : problem_(request.problem),
+        table_(request.kernels),
+        form_(std::move(form)),
+        b_(blocks),
+        pitch_(row_stride(b_.positions())),
+        scale_(sum_scale(request.weights)) {
+    const std::int64_t of_part = b_.channels_of_part(problem_);
     const std::int64_t live = std::min(of_part, ceil_div(kSumRows, form_.channel_rows()) + 1);
     output_ = std::make_unique<OverlapOutput>(
-        request, form_, OverlapExtents{b_.planes, b_.rows, b_.columns, b_.pixels, of_part, live, !one_step_});
-    const double splits = static_cast<double>(parts_ - 1) + (ahead_ ? kSplitAhead - 1.0 : 0.0);
-    estimated_seconds = static_cast<double>(blocks_) * (cycles.all + cycles.split * splits) / cost::kClock;
+        request, form_, OverlapExtents{b_.planes, b_.rows, b_.columns, b_.pixels, of_part, live, !b_.one_step});
+    estimated_seconds = b_.cycles / cost::kClock;
     phases = problem_.layer.stride[0] * problem_.layer.stride[1] * problem_.layer.stride[2];
     precision = precision_of(form_.terms());
     blocking = {{"terms", form_.terms()}, {"planes", b_.planes}, {"rows", b_.rows},
@@ -119,9 +54,9 @@ class AmxOverlapExecution final : public Execution {
   }
 
   const PackedForm* packed_form() const override { return &form_; }
-  std::int64_t tasks(int) const override { return ceil_div(blocks_, per_task_) * parts_; }
+  std::int64_t tasks(int) const override { return ceil_div(b_.blocks, b_.per_task) * b_.parts; }
   std::size_t workspace_bytes() const override {
-    return static_cast<std::size_t>((ahead_ ? 2 : 1) * block_elements_) * sizeof(std::uint16_t) +
+    return static_cast<std::size_t>((b_.ahead ? 2 : 1) * b_.split_elements) * sizeof(std::uint16_t) +
            static_cast<std::size_t>(kSumRows * pitch_ + output_->accumulator_floats() + output_->scratch_floats()) *
                sizeof(float) +
            static_cast<std::size_t>(most_jobs()) * sizeof(TermSplitJob);
@@ -129,29 +64,29 @@ class AmxOverlapExecution final : public Execution {
 
   void run_task(const RunArgs& args, int, std::int64_t task, Workspace workspace) const noexcept override {
     const Scratch scratch = scratch_of(workspace);
-    const std::int64_t first = task / parts_ * per_task_, part = task % parts_;
-    const bool is_split = one_step_ && *workspace.tag == first;
+    const std::int64_t first = task / b_.parts * b_.per_task, part = task % b_.parts;
+    const bool is_split = b_.one_step && *workspace.tag == first;
     *workspace.tag = -1;
     const std::int64_t channels = problem_.out_channels_per_group();
-    const Range of_part{channels * part / parts_, channels * (part + 1) / parts_};
-    if (ahead_ && problem_.in_channels_per_group() % kTermBlock != 0) {  // channels that no job splits
-      std::memset(scratch.split, 0, static_cast<std::size_t>(2 * block_elements_) * sizeof(std::uint16_t));
+    const Range of_part{channels * part / b_.parts, channels * (part + 1) / b_.parts};
+    if (b_.ahead && problem_.in_channels_per_group() % kTermBlock != 0) {  // channels that no job splits
+      std::memset(scratch.split, 0, static_cast<std::size_t>(2 * b_.split_elements) * sizeof(std::uint16_t));
     }
 
-    Walk walk{first, std::min(first + per_task_, blocks_), first_step(first)};
+    Walk walk{first, std::min(first + b_.per_task, b_.blocks), first_step(first)};
     output_->clear(scratch.accumulators);
     table_->terms->begin();
     std::uint16_t* here = scratch.split;
-    std::uint16_t* there = ahead_ ? here + block_elements_ : here;
+    std::uint16_t* there = b_.ahead ? here + b_.split_elements : here;
     bool fine = is_split || split(args, walk.step, here);
     while (fine) {
       Walk next = walk;
       const bool more = advance(&next);
       TermSplitAhead ahead;
-      if (more && ahead_) ahead = split_ahead(args, next.step, there, scratch.jobs);
-      compute(args, walk.step, of_part, here, more && ahead_ ? &ahead : nullptr, scratch);
+      if (more && b_.ahead) ahead = split_ahead(args, next.step, there, scratch.jobs);
+      compute(args, walk.step, of_part, here, more && b_.ahead ? &ahead : nullptr, scratch);
       if (!more) break;
-      if (ahead_) {
+      if (b_.ahead) {
         table_->terms->finish_ahead(&ahead);
         fine = split_rest(args, next.step, there) && ahead.fine;
       } else {
@@ -164,7 +99,7 @@ class AmxOverlapExecution final : public Execution {
     table_->terms->end();
     output_->finish(args);
     if (!fine) args.refused->store(true, std::memory_order_relaxed);
-    if (one_step_ && fine) *workspace.tag = first;
+    if (b_.one_step && fine) *workspace.tag = first;
   }
 
  private:
@@ -180,35 +115,28 @@ class AmxOverlapExecution final : public Execution {
   Scratch scratch_of(const Workspace& workspace) const {
     Scratch scratch;
     scratch.split = reinterpret_cast<std::uint16_t*>(workspace.data);
-    scratch.sums = reinterpret_cast<float*>(scratch.split + (ahead_ ? 2 : 1) * block_elements_);
+    scratch.sums = reinterpret_cast<float*>(scratch.split + (b_.ahead ? 2 : 1) * b_.split_elements);
     scratch.accumulators = scratch.sums + kSumRows * pitch_;
     scratch.rest = scratch.accumulators + output_->accumulator_floats();
     scratch.jobs = reinterpret_cast<TermSplitJob*>(scratch.rest + output_->scratch_floats());
     scratch.used = workspace.used;
     return scratch;
   }
-  std::int64_t most_jobs() const { return ahead_ ? ceil_div(positions_, kTermSquare) * form_.channel_blocks() : 0; }
+  std::int64_t most_jobs() const { return b_.ahead ? ceil_div(b_.positions(), kTermSquare) * form_.channel_blocks() : 0; }
   struct Range {
     std::int64_t begin, end;
   };
-
-  std::int64_t row_pitch(std::int64_t columns) const { return b_.whole_width ? columns : round_up(columns, kTermSquare); }
-  std::int64_t positions(std::int64_t planes, std::int64_t rows, std::int64_t columns) const {
-    const std::int64_t of_plane = rows * row_pitch(columns);
-    return (planes - 1) * round_up(of_plane, kTermSquare) + of_plane;
-  }
-  std::ptrdiff_t group_stride() const { return form_.channel_blocks() * form_.terms() * 2 * kTermElements; }
 
   // ---- Steps ----------------------------------------------------------------------------------------------------------
 
   OverlapStep first_step(std::int64_t block) const {
     OverlapStep step{};
-    step.pixel = block % pixel_blocks_ * b_.pixels;
-    block /= pixel_blocks_;
-    const std::int64_t stripe = block % stripes_;
-    block /= stripes_;
-    step.plane = block % plane_blocks_ * b_.planes;
-    step.group = block / plane_blocks_;
+    step.pixel = block % b_.pixel_blocks * b_.pixels;
+    block /= b_.pixel_blocks;
+    const std::int64_t stripe = block % b_.stripes;
+    block /= b_.stripes;
+    step.plane = block % b_.plane_blocks * b_.planes;
+    step.group = block / b_.plane_blocks;
     step.planes = std::min(b_.planes, problem_.call.batch * problem_.call.in[0] - step.plane);
     const std::int64_t stride = problem_.layer.stride[1];
     step.begin = std::max<std::int64_t>(0, stripe * b_.stripe - b_.lead);
@@ -223,7 +151,7 @@ class AmxOverlapExecution final : public Execution {
       step.column = columns.first;
       step.columns = columns.end - columns.first;
     }
-    step.row_pitch = row_pitch(step.columns);
+    step.row_pitch = b_.row_pitch(step.columns);
     set_rows(&step, end_of_stripe(stripe));
     return step;
   }
@@ -255,7 +183,7 @@ class AmxOverlapExecution final : public Execution {
     }
     walk->step.row += walk->step.rows;
     walk->step.out_row = std::max(walk->step.out_row, walk->step.row * problem_.layer.stride[1]);
-    set_rows(&walk->step, end_of_stripe(walk->block / pixel_blocks_ % stripes_));
+    set_rows(&walk->step, end_of_stripe(walk->block / b_.pixel_blocks % b_.stripes));
     return true;
   }
 
@@ -292,7 +220,7 @@ class AmxOverlapExecution final : public Execution {
     }
   }
   std::int64_t matrices(const OverlapStep& step) const {
-    return ceil_div(positions(step.planes, step.rows, step.columns), kTermSquare);
+    return ceil_div(b_.positions(step.planes, step.rows, step.columns), kTermSquare);
   }
 
   bool split(const RunArgs& args, const OverlapStep& step, std::uint16_t* dst) const {
@@ -310,7 +238,8 @@ class AmxOverlapExecution final : public Execution {
       const std::int64_t whole = paired_positions(run, matrices(step)) / kTermSquare;
       for (std::int64_t m = 0; m < whole; ++m) {
         const std::int64_t at = run.matrix + m;
-        *job++ = {run.src + m * kTermSquare, to + at / 2 * group_stride() + at % 2 * kTermElements, run.channels / 2};
+        *job++ = {run.src + m * kTermSquare, to + at / 2 * overlap_group_stride(form_) + at % 2 * kTermElements,
+                  run.channels / 2};
       }
     });
     ahead.now = job == jobs ? TermSplitJob{nullptr, nullptr, 0} : jobs[0];
@@ -355,14 +284,14 @@ class AmxOverlapExecution final : public Execution {
     call.dst = dst + run.block * form_.terms() * 2 * kTermElements;
     call.first_matrix = run.matrix;
     call.columns = 2;
-    call.group_stride = group_stride();
+    call.group_stride = overlap_group_stride(form_);
     call.scale = kInputScale;
     call.limit = kInputScale;
     bool fine = in_pairs == 0 || table_->terms->split_planes(&call);
     if (in_pairs < run.count) {
       call.src = run.src + in_pairs;
       call.positions = run.count - in_pairs;
-      call.dst = dst + matrices / 2 * group_stride() + run.block * form_.terms() * kTermElements;
+      call.dst = dst + matrices / 2 * overlap_group_stride(form_) + run.block * form_.terms() * kTermElements;
       call.first_matrix = 0;
       call.columns = 1;
       fine = table_->terms->split_planes(&call) && fine;
@@ -425,11 +354,11 @@ class AmxOverlapExecution final : public Execution {
     call.taps = 1;
     call.tile_stride = pitch_;
     call.unscaled = true;
-    call.weights_stride = group_stride();
+    call.weights_stride = overlap_group_stride(form_);
     call.ahead = ahead;
     const std::uint16_t* const weights = reinterpret_cast<const std::uint16_t*>(args.weights) + form_.offset(group, matrix);
-    for (std::int64_t c = 0; c < form_.channel_blocks(); c += chunk_) {
-      call.channel_blocks = std::min(chunk_, form_.channel_blocks() - c);
+    for (std::int64_t c = 0; c < form_.channel_blocks(); c += b_.chunk) {
+      call.channel_blocks = std::min(b_.chunk, form_.channel_blocks() - c);
       call.accumulate = c > 0;
       for (int r = 0; r < rows; ++r) {
         call.src[r] = weights + r * form_.matrix_elements() + c * call.src_channel_stride;
@@ -437,7 +366,8 @@ class AmxOverlapExecution final : public Execution {
       std::int64_t left = matrices;
       for (std::int64_t at = 0; left > 0;) {
         const int columns = columns_at_once(rows, left);
-        call.weights = split + at / 2 * group_stride() + c * form_.terms() * std::min(columns, 2) * kTermElements;
+        call.weights =
+            split + at / 2 * overlap_group_stride(form_) + c * form_.terms() * std::min(columns, 2) * kTermElements;
         for (int r = 0; r < rows; ++r) call.tile[r] = scratch.sums + r * kTermSquare * pitch_ + at * kTermSquare;
         const int kernel = term_kernel_row(form_.terms(), rows, columns);
         table_->terms->multiply[kernel].fn(&call);
@@ -457,16 +387,16 @@ class AmxOverlapExecution final : public Execution {
     const std::int64_t height = problem_.call.in[1];
     const std::int64_t channels = problem_.out_channels_per_group();
     bool rows[3] = {};
-    for (std::int64_t part = 0; part < parts_; ++part) {
-      const std::int64_t begin = channels * part / parts_ * form_.channel_rows() / kTermSquare;
-      const std::int64_t end = ceil_div(channels * (part + 1) / parts_ * form_.channel_rows(), kTermSquare);
+    for (std::int64_t part = 0; part < b_.parts; ++part) {
+      const std::int64_t begin = channels * part / b_.parts * form_.channel_rows() / kTermSquare;
+      const std::int64_t end = ceil_div(channels * (part + 1) / b_.parts * form_.channel_rows(), kTermSquare);
       rows[1] = rows[1] || (end - begin) % 2 == 1;
       rows[2] = rows[2] || end - begin >= 2;
     }
     const auto add = [&](std::int64_t planes, std::int64_t in_rows, std::int64_t columns) {
       if (in_rows <= 0) return;
       for (int r = 1; r <= 2; ++r) {
-        const std::int64_t all = ceil_div(positions(planes, in_rows, columns), kTermSquare);
+        const std::int64_t all = ceil_div(b_.positions(planes, in_rows, columns), kTermSquare);
         for (std::int64_t left = std::min(all, 4 + all % 4); rows[r] && left > 0;) {
           const int at_once = columns_at_once(r, left);
           kernels.set(static_cast<std::size_t>(term_number(*table_, term_kernel_row(form_.terms(), r, at_once))));
@@ -475,8 +405,8 @@ class AmxOverlapExecution final : public Execution {
       }
     };
     const auto rows_of_steps = [&](auto visit) {
-      for (const std::int64_t stripe : {std::int64_t{0}, std::int64_t{1}, stripes_ - 1}) {
-        if (stripe >= stripes_) continue;
+      for (const std::int64_t stripe : {std::int64_t{0}, std::int64_t{1}, b_.stripes - 1}) {
+        if (stripe >= b_.stripes) continue;
         const std::int64_t all =
             std::min(height, (stripe + 1) * b_.stripe) - std::max<std::int64_t>(0, stripe * b_.stripe - b_.lead);
         visit(std::min(b_.rows, all));
@@ -496,50 +426,12 @@ class AmxOverlapExecution final : public Execution {
     }
   }
 
-  struct Cycles {
-    double all, split;
-  };
-  Cycles block_cycles(const PlanRequest& request) const {
-    const LayerSpec& layer = problem_.layer;
-    const double rows = static_cast<double>(std::min(b_.stripe, problem_.call.in[1]) +
-                                            (stripes_ > 1 ? b_.lead * (stripes_ - 1) / stripes_ : 0));
-    const double steps = rows / static_cast<double>(b_.rows);
-    const double matrices = static_cast<double>(ceil_div(positions_, kTermSquare));
-    const double of_rows = static_cast<double>(form_.matrices());
-    const double blocks = static_cast<double>(form_.channel_blocks());
-    const bool far = b_.lead > 0 && form_.channel_blocks() > kNearBlocks;
-    const double products = matrices * product_cycles(form_) * (far ? kFarPenalty : 1.0);
-    const double calls = of_rows * matrices / 4 * kCall * std::ceil(blocks / static_cast<double>(chunk_));
-    const double split = matrices * kTermSquare * blocks * kTermBlock * kSplitPerFloat;
-    const double runs = static_cast<double>(form_.runs().size()) * static_cast<double>(problem_.out_channels_per_group());
-    const double added = static_cast<double>(form_.rows()) * matrices * kAddVector +
-                         runs * static_cast<double>(b_.planes) * (kAddCall + kAddRow * static_cast<double>(b_.rows));
-    const double out_rows = static_cast<double>(problem_.out_channels_per_group()) * static_cast<double>(b_.planes);
-    const double stored = out_rows * static_cast<double>(layer.stride[0] * layer.stride[1] * b_.rows) *
-                          (kStoreRow + kStorePerFloat * static_cast<double>(b_.pixels * layer.stride[2]));
-    double cycles = products + calls + split + added + stored;
-    const double l2 = static_cast<double>(request.caches.l2);
-    const double weight_bytes = static_cast<double>(form_.matrices() * form_.matrix_elements()) * 2.0;
-    if (static_cast<double>(block_elements_) * 2.0 + weight_bytes > kResidentShare * l2) {
-      cycles += kWeightStreamShare * weight_bytes / cost::kStreamBytesPerCycle;
-    }
-    return {steps * cycles, steps * split};
-  }
-
   Problem problem_;
   const KernelTable* table_;
   OverlapWeights form_;
-  Blocks b_;
-  bool one_step_;
-  std::int64_t plane_blocks_, stripes_, pixel_blocks_, blocks_;
-  std::int64_t parts_ = 1;     // tasks per block, of output channels
-  std::int64_t per_task_ = 1;  // blocks, where these have no parts
-  bool ahead_ = false;         // input is split while other input is multiplied
-  std::int64_t positions_;     // of a step, at most
-  std::int64_t chunk_;         // blocks of channels that a kernel call sums
-  std::int64_t pitch_;         // floats of a row of sums
-  std::int64_t block_elements_;
-  float scale_;  // of sums, back to what inputs and weights were
+  OverlapBlocks b_;
+  std::int64_t pitch_;  // floats of a row of sums
+  float scale_;         // of sums, back to what inputs and weights were
   std::unique_ptr<OverlapOutput> output_;
 };
 
@@ -558,7 +450,7 @@ class AmxOverlap final : public Algorithm {
     OverlapWeights form(problem.layer, terms, weight_scale(request.weights), *request.kernels->terms);
     decline->reason = decline_packed_terms(problem, terms, form.elements());
     if (!decline->reason.empty()) return nullptr;
-    const Blocks blocks = choose_blocks(request, form);
+    const OverlapBlocks blocks = choose_overlap_blocks(request, form);
     auto execution = std::make_unique<AmxOverlapExecution>(request, std::move(form), blocks);
     if (!execution->fits(request)) {
       decline->for_workspace = true;
@@ -574,51 +466,6 @@ class AmxOverlap final : public Algorithm {
     if (problem.call.format != MemoryFormat::kContiguous) return "adds up planes: for contiguous memory only";
     if (!OverlapOutput::can_add(problem.layer)) return "planes of the input overlap in the output";
     return "";
-  }
-
-  static Blocks choose_blocks(const PlanRequest& request, const OverlapWeights& form) {
-    const Problem& problem = request.problem;
-    const LayerSpec& layer = problem.layer;
-    const std::int64_t height = problem.call.in[1], width = problem.call.in[2];
-    const double position_bytes = static_cast<double>(form.channel_blocks() * form.terms() * kTermBlock * 2);
-    const auto most = static_cast<std::int64_t>(kInputShare * static_cast<double>(request.caches.l2) / position_bytes);
-    Blocks b;
-    // Where splitting counts, and there are no odd channels.
-    b.ahead = problem.in_channels_per_group() % 2 == 0 && form.matrices() <= kFewMatrices;
-    const std::int64_t fit =
-        std::clamp<std::int64_t>(b.ahead ? most / 2 : most, kTermSquare, b.ahead ? kAheadPositions : kMaxPositions);
-    b.lead = (layer.kernel[1] - 1) * layer.dilation[1] / layer.stride[1];
-    b.pixels = ceil_div(problem.call.out[2], layer.stride[2]);
-    b.columns = width;
-    if (width > fit) {
-      b.whole_width = false;
-      // Even blocks, whole vectors, with what they share with their neighbours.
-      const std::int64_t halo = OverlapOutput::halo_of(problem, form);
-      const std::int64_t wanted = std::max(fit - halo, kTermSquare * std::int64_t{1});
-      b.pixels = std::min(b.pixels, round_up(ceil_div(b.pixels, ceil_div(b.pixels, wanted)), kTermSquare));
-      b.columns = std::min(width, b.pixels + halo);
-    } else {
-      b.rows = std::min(height, std::max<std::int64_t>(1, fit / width));
-    }
-    if (b.rows >= height) {
-      b.stripe = height;
-      const std::int64_t planes = problem.call.batch * problem.call.in[0];
-      b.planes = std::clamp<std::int64_t>(fit / round_up(height * width, kTermSquare), 1, planes);
-      b.planes = ceil_div(planes, ceil_div(planes, b.planes));
-      return b;
-    }
-    // Even stripes, of even steps.
-    const std::int64_t others = problem.call.batch * problem.call.in[0] * layer.groups;
-    const std::int64_t wanted = ceil_div(height, ceil_div(kMinTasks, others));
-    // Others wait for a task, and an abort does.
-    const double row_cycles = static_cast<double>(width) / kTermSquare * product_cycles(form);
-    const auto affordable = static_cast<std::int64_t>(std::min(kMaxTaskCycles / row_cycles, static_cast<double>(height)));
-    b.stripe = std::min({height, wanted, std::max<std::int64_t>(1, affordable)});
-    b.stripe = std::min(height, std::max({b.stripe, kStripeRows * b.lead, b.rows}));
-    b.stripe = ceil_div(height, ceil_div(height, b.stripe));
-    const std::int64_t computed = b.stripe + (b.stripe < height ? b.lead : 0);
-    b.rows = ceil_div(computed, ceil_div(computed, b.rows));
-    return b;
   }
 };
 

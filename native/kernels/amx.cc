@@ -1,6 +1,7 @@
 // The term kernels for AMX, and what splits floats into terms with AVX-512 and its conversions to bfloat16.
 //
-// Matrices of inputs have positions as rows: one position is one line of the caches, so that any shift by a tap is aligned.
+// What kernel.h calls inputs are rows of matrices: one position is one line of the caches, so that any shift by a tap is
+// aligned. amx_overlap.cc has weights there, and inputs where kernel.h has weights.
 // Four sums of matrices are kept in registers, with two matrices of inputs and two of weights; the terms of a step are
 // multiplied in an order that needs 14 loads for 24 products.
 
@@ -51,7 +52,7 @@ inline __m512 float_of(__m256i bf16) { return _mm512_castsi512_ps(_mm512_slli_ep
 // As an integer, by which magnitudes compare: a NaN is larger than all numbers.
 inline __m512i magnitude(__m512 v) { return _mm512_and_si512(_mm512_castps_si512(v), _mm512_set1_epi32(0x7fffffff)); }
 
-// Interleaves the 16-bit halves of a vector: lane 2j of the result is lane j, lane 2j + 1 lane 16 + j.
+// Interleaves the two halves of 32 lanes: lane 2j of the result is lane j, lane 2j + 1 lane 16 + j.
 inline __m512i interleaved(__m512i v) {
   alignas(64) static constexpr uint16_t kOrder[32] = {0, 16, 1, 17, 2,  18, 3,  19, 4,  20, 5,  21, 6,  22, 7,  23,
                                                       8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31};
@@ -64,7 +65,7 @@ struct PairSplit {
   __m512i largest;  // magnitude met
 
   template <int kTerms>
-  inline void operator()(__m512 even, __m512 odd, uint16_t* dst, ptrdiff_t term_stride) {
+  inline void store(__m512 even, __m512 odd, uint16_t* dst, ptrdiff_t term_stride) {
     const __m512i upper = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
     largest = _mm512_max_epi32(largest, _mm512_max_epi32(magnitude(even), magnitude(odd)));
     even = _mm512_mul_ps(even, scale);
@@ -101,8 +102,8 @@ class Ahead {
   CONVTRANSPOSE_INLINE void one() {
     if (!left()) return;
     fetch_lines(now_.src, ahead_->src_stride);
-    split_.template operator()<kTerms>(_mm512_loadu_ps(now_.src), _mm512_loadu_ps(now_.src + ahead_->src_stride), now_.dst,
-                                       ahead_->term_stride);
+    split_.template store<kTerms>(_mm512_loadu_ps(now_.src), _mm512_loadu_ps(now_.src + ahead_->src_stride), now_.dst,
+                                  ahead_->term_stride);
     now_.src += 2 * ahead_->src_stride;
     now_.dst += kTermBlock;
     if (--now_.pairs == 0 && next_ != ahead_->end) now_ = *next_++;
@@ -633,7 +634,7 @@ bool split_planes_terms(const TermPlanesArgs& args) {
       const __m512 even = _mm512_maskz_loadu_ps(c < args.channels ? lanes : __mmask16{0}, src);
       const __m512 odd = _mm512_maskz_loadu_ps(c + 1 < args.channels ? lanes : __mmask16{0}, src + args.src_stride);
       fetch_lines(src, args.src_stride);
-      split.template operator()<kTerms>(even, odd, matrix, term_stride);
+      split.store<kTerms>(even, odd, matrix, term_stride);
     }
   }
   return split.below(args.limit);
