@@ -52,7 +52,7 @@ class AmxExecution final : public Execution {
         scale_(sum_scale(request.weights)) {
     for (const Panel& panel : form_.panels()) widest_ = std::max(widest_, panel.width);
     tap_offsets_ = tap_offsets(phases_, kTermBlock * b_.stride_d, kTermBlock * b_.stride_h, kTermBlock * b_.stride_w);
-    const bool residues = columns == TermColumns::kResidues;
+    const bool residues = columns != TermColumns::kChannels;
     const double outputs = static_cast<double>(request.problem.dst_elements());
     const double rows = outputs / static_cast<double>(request.problem.call.out[2]);
     const double shared = rows_share_lines(request.problem.call) ? kSharedLinePerFloat : 0.0;
@@ -397,8 +397,10 @@ class Amx final : public Algorithm {
     decline->reason = decline_terms(request);
     if (!decline->reason.empty()) return nullptr;
     std::unique_ptr<Execution> best;
-    for (const TermColumns columns : {TermColumns::kChannels, TermColumns::kResidues}) {
-      if (columns == TermColumns::kResidues && !can_use_residues(request.problem)) continue;
+    const bool contiguous = request.problem.call.format == MemoryFormat::kContiguous;
+    for (const TermColumns columns :
+         {TermColumns::kChannels, contiguous ? TermColumns::kResidues : TermColumns::kPixelResidues}) {
+      if (columns != TermColumns::kChannels && !can_use_residues(request.problem)) continue;
       for (const TermStorage storage : {TermStorage::kTerms, TermStorage::kFloats}) {
         if (storage == TermStorage::kFloats && !can_split_weights(request, columns)) continue;
         std::unique_ptr<Execution> execution = plan_columns(request, columns, storage, decline);
@@ -417,7 +419,7 @@ class Amx final : public Algorithm {
       if (layer.kernel[d] % layer.stride[d] != 0 || layer.dilation[d] != 1) return false;
       residues = residues || layer.stride[d] > 1;
     }
-    return residues && layer.stride[2] <= 2 * kTermSquare && problem.call.format == MemoryFormat::kContiguous;
+    return residues && (layer.stride[2] <= 2 * kTermSquare || problem.call.format == MemoryFormat::kChannelsLast);
   }
 
   // Where weights come from memory, and floats are fewer bytes than terms.
@@ -438,7 +440,7 @@ class Amx final : public Algorithm {
     if (!decline->reason.empty()) return nullptr;
     PlanRequest computed = request;
     std::unique_ptr<TileStore> store;
-    if (columns == TermColumns::kResidues) {
+    if (columns != TermColumns::kChannels) {
       auto residues = std::make_unique<ResidueStore>(request);
       computed.problem.layer = layer_of_columns(problem.layer, columns);
       computed.problem.call.out = residues->size();

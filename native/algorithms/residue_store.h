@@ -1,4 +1,5 @@
-// From tiles that have pixels as rows and the residues of all strides as columns (pack/term_weights.h) to output rows.
+// From tiles that have pixels as rows and the residues of all strides as columns (pack/term_weights.h) to output rows:
+// kResidues to contiguous ones, kPixelResidues to those of channels-last order.
 //
 // Tile: [pixel][column of the panel]; pixel q of an image makes the outputs stride*q + residue - pad_begin.
 #pragma once
@@ -14,7 +15,6 @@ namespace convtranspose {
 
 class ResidueStore final : public TileStore {
  public:
-  // Of contiguous output.
   explicit ResidueStore(const PlanRequest& request);
 
   // The first pixel along each dimension that holds an output, and how many there are. Rows are counted from it.
@@ -29,6 +29,13 @@ class ResidueStore final : public TileStore {
   void finish(const RunArgs& args) const override;
 
  private:
+  bool contiguous() const { return problem_.call.format == MemoryFormat::kContiguous; }
+  void store_contiguous(const RunArgs& args, const Panel& panel, const PixelRow& row, std::int64_t pixels,
+                        float* scratch) const;
+  void store_channels_last(const RunArgs& args, const Panel& panel, const PixelRow& row, const float* tile,
+                           float* bias) const;
+  bool place(const PixelRow& row, std::int64_t residue, std::int64_t* od, std::int64_t* oh) const;
+
   Problem problem_;
   Finisher finisher_;
   const KernelTable* table_;

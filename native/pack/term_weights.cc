@@ -16,10 +16,11 @@ LayerSpec whole_blocks(LayerSpec layer) {
   return layer;
 }
 
-std::vector<Panel> panels_of(const LayerSpec& layer, const LayerSpec& columns, std::int64_t widest) {
-  const std::int64_t count = columns.out_channels / columns.groups;
-  const std::int64_t together = columns.stride == layer.stride ? 1 : layer.stride[2];
-  if (together == 1) return split_panels(count, widest, kTermSquare);
+std::vector<Panel> panels_of(const LayerSpec& layer, TermColumns columns, std::int64_t widest) {
+  const LayerSpec made = layer_of_columns(layer, columns);
+  const std::int64_t count = made.out_channels / made.groups;
+  if (columns != TermColumns::kResidues) return split_panels(count, widest, kTermSquare);
+  const std::int64_t together = layer.stride[2];
   std::vector<Panel> panels;
   const std::int64_t most = widest / together * together;
   for (std::int64_t first = 0, begin = 0; first < count; first += most) {
@@ -28,6 +29,10 @@ std::vector<Panel> panels_of(const LayerSpec& layer, const LayerSpec& columns, s
     begin += panels.back().width;
   }
   return panels;
+}
+
+const char* name_of(TermColumns columns) {
+  return columns == TermColumns::kResidues ? " residues " : columns == TermColumns::kPixelResidues ? " pixel residues " : " ";
 }
 
 // dst[pair of channels][column][channel of the pair] = scale * values[channel][column]
@@ -62,11 +67,10 @@ TermWeights::TermWeights(const LayerSpec& layer, TermColumns columns, int terms,
       scale_(scale),
       split_(kernels.split_weights),
       channel_blocks_(ceil_div(layer.in_channels / layer.groups, kTermBlock)),
-      layout_(whole_blocks(columns_), panels_of(layer, columns_, widest_panel(storage)), kTermBlock),
-      key_((floats() ? "floats" : "terms" + std::to_string(terms)) +
-           (columns == TermColumns::kResidues ? " residues " : " ") + layout_.key()) {
+      layout_(whole_blocks(columns_), panels_of(layer, columns, widest_panel(storage)), kTermBlock),
+      key_((floats() ? "floats" : "terms" + std::to_string(terms)) + name_of(columns) + layout_.key()) {
   const Dims between{layer.kernel[1] * layer.kernel[2], layer.kernel[2], 1};
-  const Dims residues = columns == TermColumns::kResidues ? layer.stride : Dims{1, 1, 1};
+  const Dims residues = columns == TermColumns::kChannels ? Dims{1, 1, 1} : layer.stride;
   for (int d = 0; d < kSpatialDims; ++d) {
     taps_[d] = taps_by_residue(columns_.kernel[d], columns_.stride[d], columns_.dilation[d]);
     for (auto& taps : taps_[d]) {
@@ -78,10 +82,11 @@ TermWeights::TermWeights(const LayerSpec& layer, TermColumns columns, int terms,
   column_offset_.reserve(static_cast<std::size_t>(columns_.out_channels / columns_.groups));
   for (std::int64_t rd = 0; rd < residues[0]; ++rd) {
     for (std::int64_t rh = 0; rh < residues[1]; ++rh) {
-      for (std::int64_t co = 0; co < outputs; ++co) {
-        for (std::int64_t rw = 0; rw < residues[2]; ++rw) {
-          column_offset_.push_back(co * kernel_points + rd * between[0] + rh * between[1] + rw);
-        }
+      for (std::int64_t i = 0; i < outputs * residues[2]; ++i) {
+        const bool pixels = columns == TermColumns::kPixelResidues;
+        const std::int64_t co = pixels ? i % outputs : i / residues[2];
+        const std::int64_t rw = pixels ? i / outputs : i % residues[2];
+        column_offset_.push_back(co * kernel_points + rd * between[0] + rh * between[1] + rw);
       }
     }
   }

@@ -22,10 +22,11 @@
 namespace convtranspose {
 
 // What the columns of the matrices of weights are, in the terms of phases.h: the output channels of one phase, or, where the
-// kernel is a multiple of the stride and there is no dilation, those of all residues, which have taps at the same inputs:
-// [depth residue][height residue][output channel][width residue]. Then the layer counts as one of stride 1 with so many
-// output channels, the kernel as so much smaller.
-enum class TermColumns { kChannels, kResidues };
+// kernel is a multiple of the stride and there is no dilation, those of all residues, which have taps at the same inputs, in
+// the order in which an output position needs them: [depth residue][height residue][output channel][width residue] for
+// planes, [depth residue][height residue][width residue][output channel] for pixels. Then the layer counts as one of stride
+// 1 with so many output channels, the kernel as so much smaller.
+enum class TermColumns { kChannels, kResidues, kPixelResidues };
 
 enum class TermStorage { kTerms, kFloats };
 
@@ -34,8 +35,8 @@ LayerSpec layer_of_columns(const LayerSpec& layer, TermColumns columns);
 
 class TermWeights final : public PackedForm {
  public:
-  // Of a layer with kernels that are bounded (algorithms/limits.h). Panels are of at most widest_panel() columns, residues
-  // of the width (at most as many) together.
+  // Of a layer with kernels that are bounded (algorithms/limits.h). Panels are of at most widest_panel() columns; of
+  // kResidues those of the width (at most as many) are together.
   TermWeights(const LayerSpec& layer, TermColumns columns, int terms, float scale, const TermKernels& kernels,
               TermStorage storage = TermStorage::kTerms);
 

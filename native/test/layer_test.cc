@@ -86,9 +86,11 @@ using Tally = std::map<std::string, int>;
 
 void count_amx(const Plan& plan, Tally& tally) {
   const Problem& p = plan.problem;
+  const std::string format = p.call.format == MemoryFormat::kContiguous ? "contiguous" : "channelsLast";
   for (const auto& [name, value] : plan.execution->blocking) {
     if (name == "terms") ++tally["terms " + std::to_string(value)];
-    if ((name == "interleaved" || name == "residues" || name == "splitWeights") && value == 1) ++tally[name];
+    if ((name == "interleaved" || name == "splitWeights") && value == 1) ++tally[name];
+    if (name == "residues" && value == 1) ++tally["residues, " + format];
     if (name == "images" && value > 1) ++tally["several images"];
     if (name == "images" && value < p.call.batch && p.call.batch % value != 0) ++tally["tail of images"];
   }
@@ -97,7 +99,7 @@ void count_amx(const Plan& plan, Tally& tally) {
   if (p.layer.groups > 1) ++tally["groups"];
   if (plan.execution->tasks(0) > 1) ++tally["several tasks"];
   if (p.call.post_ops.activation != Activation::kClamp) ++tally["activation"];
-  ++tally[p.call.format == MemoryFormat::kContiguous ? "contiguous" : "channelsLast"];
+  ++tally[format];
 }
 
 std::int64_t blocking_of(const Plan& plan, const std::string& wanted) {
@@ -186,9 +188,10 @@ TEST_CASE("every algorithm on every instruction set keeps the bound, and those o
   }
   CHECK(compared > 1000 * static_cast<int>(cpu_info().supported.size()));
   if (!terms_here()) return;
-  for (const std::string reached : {"terms 1", "terms 2", "terms 3", "interleaved", "residues", "splitWeights",
-                                    "several images", "tail of images", "tail of channels", "blocks of channels", "groups",
-                                    "several tasks", "activation", "residual", "contiguous", "channelsLast"}) {
+  for (const std::string reached : {"terms 1", "terms 2", "terms 3", "interleaved", "splitWeights", "several images",
+                                    "tail of images", "tail of channels", "blocks of channels", "groups", "several tasks",
+                                    "activation", "residual", "contiguous", "channelsLast", "residues, contiguous",
+                                    "residues, channelsLast"}) {
     CHECK_MESSAGE(amx_tally[reached] > 2, reached << " " << amx_tally[reached]);
   }
 }

@@ -340,7 +340,7 @@ struct TermWeightsCase {
 void check_term_weights(const TermWeightsCase& each, int terms, const TermKernels& kernels, TermStorage storage) {
   constexpr float kScale = 0x1p5f;
   const LayerSpec& layer = each.layer;
-  const bool residues = each.columns == TermColumns::kResidues;
+  const bool residues = each.columns != TermColumns::kChannels, of_pixels = each.columns == TermColumns::kPixelResidues;
   const LayerSpec columns = layer_of_columns(layer, each.columns);
   const std::int64_t points = layer.kernel[0] * layer.kernel[1] * layer.kernel[2];
   const std::int64_t channels = layer.in_channels / layer.groups;
@@ -363,7 +363,7 @@ void check_term_weights(const TermWeightsCase& each, int terms, const TermKernel
     REQUIRE(panel.width % kTermSquare == 0);
     REQUIRE(panel.width <= TermWeights::widest_panel(storage));
     REQUIRE(panel.rows <= panel.width);
-    if (residues) REQUIRE(panel.rows % layer.stride[2] == 0);
+    if (residues && !of_pixels) REQUIRE(panel.rows % layer.stride[2] == 0);
     first += panel.rows;
   }
   CHECK(first == count_of_columns);
@@ -376,8 +376,9 @@ void check_term_weights(const TermWeightsCase& each, int terms, const TermKernel
     std::int64_t output = q;
     if (residues) {
       const Dims& s = layer.stride;
-      output = q / s[2] % outputs;
-      const Dims residue{q / s[2] / outputs / s[1], q / s[2] / outputs % s[1], q % s[2]};
+      output = of_pixels ? q % outputs : q / s[2] % outputs;
+      const std::int64_t rw = of_pixels ? q / outputs % s[2] : q % s[2];
+      const Dims residue{q / s[2] / outputs / s[1], q / s[2] / outputs % s[1], rw};
       for (int d = 0; d < kSpatialDims; ++d) k[d] = k[d] * s[d] + residue[d];
     }
     const std::int64_t at = ((group * channels + c) * outputs + output) * points;
@@ -441,6 +442,7 @@ TEST_CASE("term weights: every weight's terms where offset() says, padding is ze
     if (const KernelTable* table = kernel_table(isa); table->terms != nullptr) kernels.push_back(table->terms);
   }
   const TermColumns channels = TermColumns::kChannels, residues = TermColumns::kResidues;
+  const TermColumns pixel_residues = TermColumns::kPixelResidues;
   const TermWeightsCase cases[] = {
       {layer_of(1, 32, 16, {1, 2, 2}, {1, 1, 1}, {1, 1, 1}), channels},
       {layer_of(2, 20, 24, {1, 4, 4}, {1, 2, 2}, {1, 1, 1}), channels},
@@ -452,6 +454,8 @@ TEST_CASE("term weights: every weight's terms where offset() says, padding is ze
       {layer_of(3, 33, 1, {1, 8, 16}, {1, 4, 8}, {1, 1, 1}), residues},
       {layer_of(1, 40, 7, {4, 2, 6}, {4, 2, 6}, {1, 1, 1}), residues},
       {layer_of(1, 33, 2, {1, 1, 62}, {1, 1, 31}, {1, 1, 1}), residues},
+      {layer_of(1, 64, 3, {2, 3, 10}, {2, 3, 5}, {1, 1, 1}), pixel_residues},
+      {layer_of(3, 33, 7, {1, 2, 80}, {1, 1, 40}, {1, 1, 1}), pixel_residues},
   };
   for (const TermWeightsCase& each : cases) {
     for (const TermKernels* const split : kernels) {
