@@ -154,20 +154,26 @@ class AmxExecution final : public Execution {
     bool fine = true;
     const std::int64_t images = std::min(b_.images, problem_.call.batch - origin.image);
     const std::int64_t channels = problem_.in_channels_per_group();
-    for (std::int64_t c = 0; c < channels; c += kTermBlock) {
-      std::uint16_t* const dst = scratch.split + c / kTermBlock * channel_stride();
+    const auto split_blocks = [&](std::int64_t begin, std::int64_t end) {
       for (std::int64_t i = 0; i < images; ++i) {
         const InputView view = input_view(problem_, args.src, origin.image + i, origin.group);
         for (std::int64_t d = 0; d < b_.box[0]; ++d) {
           for (std::int64_t h = 0; h < b_.box[1]; ++h) {
             const std::int64_t at = i * b_.stride_image + d * b_.stride_d + h * b_.stride_h;
-            fine = split_row(view, c, origin.d + phases_.dim[0].min_offset + d, origin.h + phases_.dim[1].min_offset + h,
-                             origin.w + phases_.dim[2].min_offset, dst + at * kTermBlock, scratch.rest) &&
-                   fine;
+            for (std::int64_t c = begin; c < end; c += kTermBlock) {
+              std::uint16_t* const dst = scratch.split + c / kTermBlock * channel_stride();
+              fine = split_row(view, c, origin.d + phases_.dim[0].min_offset + d, origin.h + phases_.dim[1].min_offset + h,
+                               origin.w + phases_.dim[2].min_offset, dst + at * kTermBlock, scratch.rest) &&
+                     fine;
+            }
           }
         }
       }
-    }
+    };
+    // In the order of memory.
+    if (!contiguous()) split_blocks(0, channels);
+    for (std::int64_t c = 0; c < channels && contiguous(); c += kTermBlock)
+      split_blocks(c, std::min(channels, c + kTermBlock));
     return fine;
   }
 

@@ -18,7 +18,7 @@ constexpr float kZeros[kMaxPanel] = {};
 PixelStore::PixelStore(const PlanRequest& request, std::int64_t phases_w)
     : problem_(request.problem), finisher_(request.problem, *request.kernels), table_(request.kernels), phases_w_(phases_w) {
   // Rows that share lines with others would be read again for each of them.
-  if (!contiguous() || problem_.call.out[2] % kFloatsPerLine != 0) return;
+  if (contiguous() && problem_.call.out[2] % kFloatsPerLine != 0) return;
   streaming_ = {streams(problem_, *table_, request.caches, kStreamSparse),
                 streams(problem_, *table_, request.caches, kStreamFresh)};
 }
@@ -118,7 +118,9 @@ void PixelStore::store_channels_last(const RunArgs& args, const Panel& panel, co
   call.dst_stride = out_channels;
   call.bias = args.bias == nullptr ? kZeros : args.bias + first_channel;
   call.epilogue = &finisher_.epilogue(args);
-  table_->pixel_store(&call);
+  const bool past = streaming_.now(args.fresh) && !finisher_.follows(args) && call.columns % kFloatsPerLine == 0 &&
+                    out_channels % kFloatsPerLine == 0 && is_line(call.dst);
+  (past ? table_->pixel_store_past : table_->pixel_store)(&call);
   finisher_.pixels(args, first_channel, call.dst, call.dst_stride, call.dst - args.dst, call.rows, call.columns);
 }
 

@@ -16,8 +16,8 @@ constexpr std::int64_t kReadBeyond = 4 * kFloatsPerLine;  // row stores read a v
 
 ResidueStore::ResidueStore(const PlanRequest& request)
     : problem_(request.problem), finisher_(request.problem, *request.kernels), table_(request.kernels) {
-  if (contiguous() && !rows_share_lines(problem_.call)) {
-    streaming_ = {streams(problem_, *table_, request.caches, kStreamDense),
+  if (!rows_share_lines(problem_.call)) {
+    streaming_ = {streams(problem_, *table_, request.caches, contiguous() ? kStreamDense : kStreamSparse),
                   streams(problem_, *table_, request.caches, kStreamFresh)};
   }
   for (int d = 0; d < kSpatialDims; ++d) {
@@ -110,6 +110,7 @@ void ResidueStore::store_channels_last(const RunArgs& args, const Panel& panel, 
   call.tile_stride = panel.width;
   call.dst_stride = stride * out_channels;
   call.epilogue = &finisher_.epilogue(args);
+  const bool stream = streaming_.now(args.fresh) && !finisher_.follows(args) && call.dst_stride % kFloatsPerLine == 0;
   // Columns that are neighbours in the output: of one row, and of one position where there are several groups.
   const std::int64_t together = problem_.layer.groups == 1 ? stride * channels : channels;
   for (std::int64_t column = 0, end; column < panel.rows; column = end) {
@@ -133,7 +134,8 @@ void ResidueStore::store_channels_last(const RunArgs& args, const Panel& panel, 
       call.columns = last - begin;
       call.bias = bias + begin;
       call.dst = args.dst + (line + ow + pixel * stride + residue) * out_channels + first_channel + at % channels;
-      table_->pixel_store(&call);
+      const bool past = stream && call.columns % kFloatsPerLine == 0 && is_line(call.dst);
+      (past ? table_->pixel_store_past : table_->pixel_store)(&call);
       if (!finisher_.follows(args)) return;
       float* data = call.dst;
       for (std::int64_t c = begin, next; c < last; c = next) {

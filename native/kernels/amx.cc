@@ -566,6 +566,9 @@ constexpr TermKernel kMultiply[] = {
 };
 // clang-format on
 
+// Of inputs, that are fetched while others are split: pixels of many channels are far apart.
+constexpr int64_t kRowsAhead = 16;
+
 template <int kTerms>
 bool split_terms(const TermSplitArgs& args) {
   const int64_t second = args.channels - kTermSquare;
@@ -576,6 +579,8 @@ bool split_terms(const TermSplitArgs& args) {
   for (int64_t i = 0; i < args.rows; ++i) {
     const float* const src = args.src + i * args.src_stride;
     uint16_t* const dst = args.dst + i * args.dst_stride;
+    _mm_prefetch(reinterpret_cast<const char*>(src + kRowsAhead * args.src_stride), _MM_HINT_T0);
+    _mm_prefetch(reinterpret_cast<const char*>(src + kRowsAhead * args.src_stride + kTermSquare), _MM_HINT_T0);
     __m512 low = _mm512_maskz_loadu_ps(low_mask, src);
     __m512 high = _mm512_maskz_loadu_ps(high_mask, src + kTermSquare);
     largest = _mm512_max_epi32(largest, _mm512_max_epi32(magnitude(low), magnitude(high)));

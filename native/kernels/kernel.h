@@ -516,6 +516,8 @@ struct KernelTable {
   // nullptr where the instruction set has no such stores; see stream_fence.
   RowStoreFn row_store_past;
   PixelStoreFn pixel_store;
+  // The same past the caches, for dst that is 64-byte aligned, dst_stride and columns that are multiples of 16; or nullptr.
+  PixelStoreFn pixel_store_past;
   TransposeFn transpose;
   TransposeStoreFn transpose_store;
   CopyRowsFn copy_rows;

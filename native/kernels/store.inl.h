@@ -132,11 +132,12 @@ void row_store(const RowStoreArgs* args) {
   }
 }
 
+template <class Store>
 void pixel_store(const PixelStoreArgs* args) {
   const Finish finish = make_finish(*args->epilogue);
   const float* tile = args->tile;
   float* dst = args->dst;
-  if (args->columns <= kLanes) {
+  if (args->columns < kLanes) {
     const int64_t count = args->columns;
     const Vec bias = load_partial(args->bias, count);
     for (int64_t i = 0; i < args->rows; ++i, tile += args->tile_stride, dst += args->dst_stride) {
@@ -147,7 +148,7 @@ void pixel_store(const PixelStoreArgs* args) {
   for (int64_t i = 0; i < args->rows; ++i, tile += args->tile_stride, dst += args->dst_stride) {
     int64_t j = 0;
     for (; j + kLanes <= args->columns; j += kLanes) {
-      store(dst + j, apply(finish, add(load(tile + j), load(args->bias + j))));
+      Store()(dst + j, apply(finish, add(load(tile + j), load(args->bias + j))));
     }
     if (j < args->columns) {
       const int64_t count = args->columns - j;

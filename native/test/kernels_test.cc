@@ -433,28 +433,34 @@ TEST_CASE("pixel_store adds the bias of each column and clamps") {
   for_each_table([&](const KernelTable& table) {
     for (int rows : {0, 1, 3, 8}) {
       for (int columns = 0; columns <= 70; ++columns) {
-        const ptrdiff_t tile_stride = columns + columns % 3, dst_stride = columns + columns % 5;
+        const bool lines = columns % 16 == 0;
+        const ptrdiff_t tile_stride = columns + columns % 3, dst_stride = columns + (lines ? columns % 32 : columns % 5);
         const std::size_t tile_size = rows == 0 ? 0 : (rows - 1) * tile_stride + columns;
         const std::size_t dst_size = rows == 0 ? 0 : (rows - 1) * dst_stride + columns;
         Source tile(tile_size), bias(columns);
         Guarded dst(dst_size, columns % 16);
         randomize_special(tile, random);
         randomize(bias, random);
-        dst.fill(7.0f);
         const Epilogue& limits = kLimits[columns % 4];
         const PixelStoreArgs args{tile.data(), tile_stride, rows, columns, dst.data(), dst_stride, bias.data(), &limits};
-        table.pixel_store(&args);
-        int wrong = 0;
-        for (int i = 0; i < rows; ++i) {
-          for (int j = 0; j < dst_stride && std::size_t(i * dst_stride + j) < dst_size; ++j) {
-            float expected = 7.0f;  // between the rows nothing is written
-            if (j < columns) expected = reference_clamp(tile[i * tile_stride + j] + bias[j], limits.lower, limits.upper);
-            wrong += !same_bits(dst[i * dst_stride + j], expected);
+        for (const PixelStoreFn pixel_store : {table.pixel_store, table.pixel_store_past}) {
+          const bool past = pixel_store == table.pixel_store_past;
+          if (pixel_store == nullptr || (past && !lines)) continue;
+          dst.fill(7.0f);
+          pixel_store(&args);
+          if (past) table.stream_fence();
+          int wrong = 0;
+          for (int i = 0; i < rows; ++i) {
+            for (int j = 0; j < dst_stride && std::size_t(i * dst_stride + j) < dst_size; ++j) {
+              float expected = 7.0f;  // between the rows nothing is written
+              if (j < columns) expected = reference_clamp(tile[i * tile_stride + j] + bias[j], limits.lower, limits.upper);
+              wrong += !same_bits(dst[i * dst_stride + j], expected);
+            }
           }
+          INFO("rows " << rows << " columns " << columns << (past ? " past the caches" : ""));
+          CHECK(wrong == 0);
+          CHECK(dst.guards_intact());
         }
-        INFO("rows " << rows << " columns " << columns);
-        CHECK(wrong == 0);
-        CHECK(dst.guards_intact());
       }
     }
   });
