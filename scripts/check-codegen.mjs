@@ -55,8 +55,9 @@ function inspect(family, kernel) {
   };
   // One loop for a single tap and one for several; the compiler may split them further, but not lose one.
   if (kernel.tile && loops.length < 2) report.faults.push(`${loops.length} inner loops found, expected 2`);
-  const wantedLoops = kernel.terms && splitsAhead(kernel.terms) ? 2 : 1; // with and without
-  if (kernel.terms && loops.length !== wantedLoops) report.faults.push(`${loops.length} loops over matrices found, expected ${wantedLoops}`);
+  // One that does nothing else, one that splits planes ahead and one that splits pixels; likewise.
+  const wantedLoops = kernel.terms && splitsAhead(kernel.terms) ? 3 : 1;
+  if (kernel.terms && loops.length < wantedLoops) report.faults.push(`${loops.length} loops over matrices found, expected ${wantedLoops}`);
   for (const { range } of ways) {
     const wanted = matrixWork(kernel.terms);
     const check = (what, [least, most], expected) => {

@@ -1,8 +1,8 @@
 // Products of bfloat16 terms (kernels/kernel.h, algorithms/term_scale.h) from the side of the input: every input position is
 // multiplied once by all kernel positions, 16 of which are the rows of a matrix and 16 input positions its columns, and what
 // neighbours give to the same output is added up (overlap_output.h). Of all products none is with a zero, however few output
-// channels there are, and inputs and outputs stay planes: nothing is transposed. The sums of two matrices of rows are all
-// that is kept between products and outputs.
+// channels there are, and outputs stay planes (channels-last ones of a single channel are one): no sums are transposed. Those
+// of two matrices of rows are all that is kept between products and outputs.
 //
 // A task goes down a stripe of the input, some rows at a time. Where rows of the kernel overlap, a stripe begins with the
 // rows of the input that give to its first outputs.
@@ -197,11 +197,14 @@ class AmxOverlapExecution final : public Execution {
     std::int64_t matrix;
     std::int64_t block;
   };
+  bool contiguous() const { return problem_.call.format == MemoryFormat::kContiguous; }
+  // Floats from a channel to the next one, and from a position.
+  std::int64_t channel_stride() const { return contiguous() ? problem_.in_points() : 1; }
+  std::int64_t position_stride() const { return contiguous() ? 1 : problem_.layer.in_channels; }
 
   // Calls visit(run) for all of a step.
   template <typename Visit>
   void for_each_run(const RunArgs& args, const OverlapStep& step, Visit visit) const {
-    const std::int64_t points = problem_.in_points();
     const std::int64_t depths = problem_.call.in[0];
     const std::int64_t channels = problem_.in_channels_per_group();
     const std::int64_t runs = b_.whole_width ? 1 : step.rows;
@@ -213,8 +216,8 @@ class AmxOverlapExecution final : public Execution {
         const std::int64_t matrix = (p * step.plane_pitch + r * step.row_pitch) / kTermSquare;
         const std::int64_t at = (depth * problem_.call.in[1] + step.row + r) * problem_.call.in[2] + step.column;
         for (std::int64_t c = 0; c < channels; c += kTermBlock) {
-          visit(
-              Run{data + c * points + at, count, std::min<std::int64_t>(kTermBlock, channels - c), matrix, c / kTermBlock});
+          visit(Run{data + c * channel_stride() + at * position_stride(), count,
+                    std::min<std::int64_t>(kTermBlock, channels - c), matrix, c / kTermBlock});
         }
       }
     }
@@ -238,14 +241,15 @@ class AmxOverlapExecution final : public Execution {
       const std::int64_t whole = paired_positions(run, matrices(step)) / kTermSquare;
       for (std::int64_t m = 0; m < whole; ++m) {
         const std::int64_t at = run.matrix + m;
-        *job++ = {run.src + m * kTermSquare, to + at / 2 * overlap_group_stride(form_) + at % 2 * kTermElements,
-                  run.channels / 2};
+        *job++ = {run.src + m * kTermSquare * position_stride(),
+                  to + at / 2 * overlap_group_stride(form_) + at % 2 * kTermElements, run.channels / 2};
       }
     });
     ahead.now = job == jobs ? TermSplitJob{nullptr, nullptr, 0} : jobs[0];
     ahead.next = job == jobs ? jobs : jobs + 1;
     ahead.end = job;
-    ahead.src_stride = problem_.in_points();
+    ahead.src_stride = contiguous() ? channel_stride() : position_stride();
+    ahead.pixels = !contiguous();
     ahead.term_stride = 2 * kTermElements;
     ahead.terms = form_.terms();
     ahead.scale = kInputScale;
@@ -261,7 +265,8 @@ class AmxOverlapExecution final : public Execution {
     for_each_run(args, step, [&](const Run& run) {
       const std::int64_t done = paired_positions(run, matrices(step)) / kTermSquare * kTermSquare;
       if (done == run.count) return;
-      const Run rest{run.src + done, run.count - done, run.channels, run.matrix + done / kTermSquare, run.block};
+      const Run rest{run.src + done * position_stride(), run.count - done, run.channels, run.matrix + done / kTermSquare,
+                     run.block};
       fine = split_run(rest, matrices(step), dst) && fine;
     });
     return fine;
@@ -277,7 +282,7 @@ class AmxOverlapExecution final : public Execution {
     const std::int64_t in_pairs = paired_positions(run, matrices);
     TermPlanesArgs call;
     call.src = run.src;
-    call.src_stride = problem_.in_points();
+    call.src_stride = contiguous() ? channel_stride() : position_stride();
     call.positions = in_pairs;
     call.channels = run.channels;
     call.terms = form_.terms();
@@ -287,14 +292,15 @@ class AmxOverlapExecution final : public Execution {
     call.group_stride = overlap_group_stride(form_);
     call.scale = kInputScale;
     call.limit = kInputScale;
-    bool fine = in_pairs == 0 || table_->terms->split_planes(&call);
+    const TermPlanesFn split = contiguous() ? table_->terms->split_planes : table_->terms->split_pixels;
+    bool fine = in_pairs == 0 || split(&call);
     if (in_pairs < run.count) {
-      call.src = run.src + in_pairs;
+      call.src = run.src + in_pairs * position_stride();
       call.positions = run.count - in_pairs;
       call.dst = dst + matrices / 2 * overlap_group_stride(form_) + run.block * form_.terms() * kTermElements;
       call.first_matrix = 0;
       call.columns = 1;
-      fine = table_->terms->split_planes(&call) && fine;
+      fine = split(&call) && fine;
     }
     return fine;
   }
@@ -463,7 +469,9 @@ class AmxOverlap final : public Algorithm {
 
  private:
   static std::string decline_shape(const Problem& problem) {
-    if (problem.call.format != MemoryFormat::kContiguous) return "adds up planes: for contiguous memory only";
+    if (problem.call.format != MemoryFormat::kContiguous && problem.layer.out_channels > 1) {
+      return "adds up planes, which channels-last memory has of a single output channel only";
+    }
     if (!OverlapOutput::can_add(problem.layer)) return "planes of the input overlap in the output";
     return "";
   }

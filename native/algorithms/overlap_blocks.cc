@@ -52,8 +52,9 @@ OverlapBlocks choose_sizes(const PlanRequest& request, const OverlapWeights& for
   const double position_bytes = static_cast<double>(form.channel_blocks() * form.terms() * kTermBlock * 2);
   const auto most = static_cast<std::int64_t>(kInputShare * static_cast<double>(request.caches.l2) / position_bytes);
   OverlapBlocks b;
-  // Where splitting counts, and there are no odd channels.
-  b.ahead = problem.in_channels_per_group() % 2 == 0 && form.matrices() <= kFewMatrices;
+  // Where splitting counts, and there are no odd channels (of pixels: four are split at once).
+  const std::int64_t at_once = problem.call.format == MemoryFormat::kContiguous ? 2 : 4;
+  b.ahead = problem.in_channels_per_group() % at_once == 0 && form.matrices() <= kFewMatrices;
   const std::int64_t fit =
       std::clamp<std::int64_t>(b.ahead ? most / 2 : most, kTermSquare, b.ahead ? kAheadPositions : kMaxPositions);
   b.lead = (layer.kernel[1] - 1) * layer.dilation[1] / layer.stride[1];

@@ -90,8 +90,42 @@ inline void fetch_lines(const float* even, ptrdiff_t to_odd) {
   _mm_prefetch(reinterpret_cast<const char*>(even + to_odd + kFloatsAhead), _MM_HINT_T1);
 }
 
+// Four neighbouring channels of 16 positions, from pixels: lane i of channel[c] is channel c of position i. four(i): those
+// of position i.
+template <class Four>
+CONVTRANSPOSE_INLINE void transpose_pixels(Four four, __m512 (&channel)[4]) {
+  __m512 v[4];
+  for (int i = 0; i < 4; ++i) {  // positions i, 4 + i, 8 + i, 12 + i
+    v[i] = _mm512_castps128_ps512(four(i));
+    v[i] = _mm512_insertf32x4(v[i], four(4 + i), 1);
+    v[i] = _mm512_insertf32x4(v[i], four(8 + i), 2);
+    v[i] = _mm512_insertf32x4(v[i], four(12 + i), 3);
+  }
+  const __m512d low01 = _mm512_castps_pd(_mm512_unpacklo_ps(v[0], v[1]));
+  const __m512d low23 = _mm512_castps_pd(_mm512_unpacklo_ps(v[2], v[3]));
+  const __m512d high01 = _mm512_castps_pd(_mm512_unpackhi_ps(v[0], v[1]));
+  const __m512d high23 = _mm512_castps_pd(_mm512_unpackhi_ps(v[2], v[3]));
+  channel[0] = _mm512_castpd_ps(_mm512_unpacklo_pd(low01, low23));
+  channel[1] = _mm512_castpd_ps(_mm512_unpackhi_pd(low01, low23));
+  channel[2] = _mm512_castpd_ps(_mm512_unpacklo_pd(high01, high23));
+  channel[3] = _mm512_castpd_ps(_mm512_unpackhi_pd(high01, high23));
+}
+
+CONVTRANSPOSE_INLINE void load_pixels(const float* src, ptrdiff_t stride, __m512 (&channel)[4]) {
+  transpose_pixels([=](int i) CONVTRANSPOSE_INLINE_LAMBDA { return _mm_loadu_ps(src + i * stride); }, channel);
+}
+
+// The last positions or channels: what is beyond them counts as zero.
+inline void load_some_pixels(const float* src, ptrdiff_t stride, int64_t positions, int64_t channels, __m512 (&channel)[4]) {
+  const unsigned lanes = (1u << channels) - 1;
+  const auto four = [=](int i) CONVTRANSPOSE_INLINE_LAMBDA {
+    return _mm_maskz_loadu_ps(static_cast<__mmask8>(i < positions ? lanes : 0), src + i * stride);
+  };
+  transpose_pixels(four, channel);
+}
+
 // TermSplitAhead in registers. With kTerms 0 there is nothing to do.
-template <int kTerms>
+template <int kTerms, bool kPixels>
 class Ahead {
  public:
   explicit Ahead(TermSplitAhead* ahead)
@@ -99,8 +133,19 @@ class Ahead {
 
   bool left() const { return now_.pairs > 0; }
 
+  // A pair of channels, or two of pixels.
   CONVTRANSPOSE_INLINE void one() {
     if (!left()) return;
+    if constexpr (kPixels) {
+      __m512 channel[4];
+      load_pixels(now_.src, ahead_->src_stride, channel);
+      split_.template store<kTerms>(channel[0], channel[1], now_.dst, ahead_->term_stride);
+      split_.template store<kTerms>(channel[2], channel[3], now_.dst + kTermBlock, ahead_->term_stride);
+      now_.src += 4;
+      now_.dst += 2 * kTermBlock;
+      if ((now_.pairs -= 2) == 0 && next_ != ahead_->end) now_ = *next_++;
+      return;
+    }
     fetch_lines(now_.src, ahead_->src_stride);
     split_.template store<kTerms>(_mm512_loadu_ps(now_.src), _mm512_loadu_ps(now_.src + ahead_->src_stride), now_.dst,
                                   ahead_->term_stride);
@@ -111,10 +156,10 @@ class Ahead {
   // What is done after a few products.
   CONVTRANSPOSE_INLINE void some() {
     one();
-    one();
+    if constexpr (!kPixels) one();
     if (ahead_->at_once <= 2) return;
     one();
-    one();
+    if constexpr (!kPixels) one();
   }
 
   void save() const {
@@ -131,7 +176,7 @@ class Ahead {
 };
 
 template <>
-class Ahead<0> {
+class Ahead<0, false> {
  public:
   explicit Ahead(TermSplitAhead*) {}
   inline void some() {}
@@ -533,14 +578,20 @@ void multiply_split(const TermArgs* args) {
 template <int kTerms, int kRows, int kColumns>
 void multiply(const TermArgs* args) {
   if constexpr (kRows * kColumns == 4 && kRows < 4) {
+    if (args->ahead != nullptr && args->ahead->pixels) {
+      Ahead<kTerms, true> ahead(args->ahead);
+      multiply_and<kTerms, kRows, kColumns>(args, ahead);
+      ahead.save();
+      return;
+    }
     if (args->ahead != nullptr) {
-      Ahead<kTerms> ahead(args->ahead);
+      Ahead<kTerms, false> ahead(args->ahead);
       multiply_and<kTerms, kRows, kColumns>(args, ahead);
       ahead.save();
       return;
     }
   }
-  Ahead<0> nothing(nullptr);
+  Ahead<0, false> nothing(nullptr);
   multiply_and<kTerms, kRows, kColumns>(args, nothing);
 }
 
@@ -651,16 +702,49 @@ bool split_planes(const TermPlanesArgs* args) {
 }
 
 template <int kTerms>
+bool split_pixels_terms(const TermPlanesArgs& args) {
+  const ptrdiff_t term_stride = args.columns * kTermElements;
+  PairSplit split{_mm512_set1_ps(args.scale), _mm512_setzero_si512()};
+  int64_t m = args.first_matrix;
+  for (int64_t i = 0; i < args.positions; i += kTermSquare, ++m) {
+    const int64_t positions = args.positions - i < kTermSquare ? args.positions - i : kTermSquare;
+    uint16_t* matrix =
+        args.dst + (args.columns == 2 ? m / 2 * args.group_stride + m % 2 * kTermElements : m * args.group_stride);
+    const float* src = args.src + i * args.src_stride;
+    for (int64_t c = 0; c < kTermBlock; c += 4, src += 4, matrix += 2 * kTermBlock) {
+      const int64_t left = args.channels - c < 0 ? 0 : args.channels - c;
+      __m512 channel[4];
+      if (positions == kTermSquare && left >= 4) {
+        load_pixels(src, args.src_stride, channel);
+      } else {
+        load_some_pixels(src, args.src_stride, left == 0 ? 0 : positions, left < 4 ? left : 4, channel);
+      }
+      split.store<kTerms>(channel[0], channel[1], matrix, term_stride);
+      split.store<kTerms>(channel[2], channel[3], matrix + kTermBlock, term_stride);
+    }
+  }
+  return split.below(args.limit);
+}
+
+bool split_pixels(const TermPlanesArgs* args) {
+  if (args->terms == 3) return split_pixels_terms<3>(*args);
+  return args->terms == 2 ? split_pixels_terms<2>(*args) : split_pixels_terms<1>(*args);
+}
+
+template <int kTerms, bool kPixels>
 inline void finish_ahead_terms(TermSplitAhead* args) {
-  Ahead<kTerms> ahead(args);
+  Ahead<kTerms, kPixels> ahead(args);
   while (ahead.left()) ahead.one();
   ahead.save();
 }
 
-void finish_ahead(TermSplitAhead* ahead) {
-  if (ahead->terms == 3) return finish_ahead_terms<3>(ahead);
-  ahead->terms == 2 ? finish_ahead_terms<2>(ahead) : finish_ahead_terms<1>(ahead);
+template <bool kPixels>
+inline void finish_ahead_of(TermSplitAhead* ahead) {
+  if (ahead->terms == 3) return finish_ahead_terms<3, kPixels>(ahead);
+  ahead->terms == 2 ? finish_ahead_terms<2, kPixels>(ahead) : finish_ahead_terms<1, kPixels>(ahead);
 }
+
+void finish_ahead(TermSplitAhead* ahead) { ahead->pixels ? finish_ahead_of<true>(ahead) : finish_ahead_of<false>(ahead); }
 
 // The lanes of a vector at x that read src[x - shift] with 0 <= x + lane - shift < count.
 inline __mmask16 lanes_within(int64_t x, int64_t shift, int64_t count) {
@@ -725,9 +809,9 @@ void overlap(const TermOverlapArgs* args) { args->accumulate ? overlap_taps<true
 const TermKernels kAmxKernels = {
     amx::kMultiply,    sizeof(amx::kMultiply) / sizeof(TermKernel),
     amx::split,        amx::split_weights,
-    amx::split_planes, amx::finish_ahead,
-    amx::overlap,      amx::begin,
-    amx::end,
+    amx::split_planes, amx::split_pixels,
+    amx::finish_ahead, amx::overlap,
+    amx::begin,        amx::end,
 };
 
 }  // namespace convtranspose

@@ -426,11 +426,12 @@ struct TermPlanesArgs {
   float limit;
 };
 typedef bool (*TermPlanesFn)(const TermPlanesArgs* args);
+// split_pixels of TermKernels does the same for src[i*src_stride + c].
 
 // The same for whole matrices, in pieces: what is split next, while the unit for products is busy with what was split
 // before. A job is the first `pairs` pairs of channels of 16 positions, dst being where their matrix begins. Whoever does
 // some of it moves src, dst and pairs on, which stand within the job before `next`, and clears `fine` as split_planes
-// returns false.
+// returns false. `pixels`: src is that of split_pixels, and pairs are even.
 struct TermSplitJob {
   const float* src;
   uint16_t* dst;
@@ -441,6 +442,7 @@ struct TermSplitAhead {
   const TermSplitJob* next;
   const TermSplitJob* end;
   ptrdiff_t src_stride;
+  bool pixels;
   ptrdiff_t term_stride;  // elements
   int terms;
   float scale;
@@ -480,6 +482,7 @@ struct TermKernels {
   TermSplitFn split;
   TermWeightsFn split_weights;
   TermPlanesFn split_planes;
+  TermPlanesFn split_pixels;
   TermAheadFn finish_ahead;  // does all that is left
   TermOverlapFn overlap;
   void (*begin)();  // claims the unit for the calling thread

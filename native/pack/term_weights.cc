@@ -32,7 +32,9 @@ std::vector<Panel> panels_of(const LayerSpec& layer, TermColumns columns, std::i
 }
 
 const char* name_of(TermColumns columns) {
-  return columns == TermColumns::kResidues ? " residues " : columns == TermColumns::kPixelResidues ? " pixel residues " : " ";
+  return columns == TermColumns::kResidues        ? " residues "
+         : columns == TermColumns::kPixelResidues ? " pixel residues "
+                                                  : " ";
 }
 
 // dst[pair of channels][column][channel of the pair] = scale * values[channel][column]

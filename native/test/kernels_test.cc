@@ -1077,23 +1077,24 @@ TEST_CASE("split_weights: the order of the kernels, each term the nearest of wha
   });
 }
 
-TEST_CASE("split_planes: positions where output channels stand, each term the nearest of what is left") {
+TEST_CASE("split_planes and split_pixels: positions where output channels stand, each term the nearest of what is left") {
   Random random(12);
-  for_each_terms([&](const TermKernels& kernels) {
+  const auto check = [&](const TermKernels& kernels, bool pixels) {
     for (int terms = 1; terms <= kMostTerms; ++terms) {
       for (int columns = 1; columns <= 2; ++columns) {
         for (int positions = 1; positions <= 40; ++positions) {
-          for (const int channels : {1, 2, 3, 15, 16, 17, 31, 32}) {
+          for (const int channels : {1, 2, 3, 4, 15, 16, 17, 31, 32}) {
             const int first_matrix = (positions + channels) % 4;
-            const ptrdiff_t src_stride = positions + positions % 3;
+            const ptrdiff_t run = pixels ? channels : positions, runs = pixels ? positions : channels;
+            const ptrdiff_t src_stride = run + positions % 3;
             const ptrdiff_t of_block = terms * columns * kTermElements;
             const ptrdiff_t group_stride = of_block * (1 + channels % 2) + (channels % 3) * kTermElements;
             const int matrices = (positions + kTermSquare - 1) / kTermSquare;
             const int groups = (first_matrix + matrices + columns - 1) / columns;
             // No channel or position beyond the last is read.
-            Source src(static_cast<std::size_t>((channels - 1) * src_stride + positions));
+            Source src(static_cast<std::size_t>((runs - 1) * src_stride + run));
             for (std::size_t i = 0; i < src.size(); ++i) {
-              const bool between = static_cast<ptrdiff_t>(i) % src_stride >= positions;
+              const bool between = static_cast<ptrdiff_t>(i) % src_stride >= run;
               src[i] = between ? kNaN : splittable(random);
             }
             const ptrdiff_t size = (groups - 1) * group_stride + of_block;
@@ -1103,14 +1104,15 @@ TEST_CASE("split_planes: positions where output channels stand, each term the ne
                 src.data(),   src_stride, positions,    channels, terms,  reinterpret_cast<uint16_t*>(dst.data()),
                 first_matrix, columns,    group_stride, 0x1p30f,  0x1p30f};
             INFO("terms " << terms << " columns " << columns << " positions " << positions << " channels " << channels);
-            CHECK(kernels.split_planes(&args));
+            CHECK((pixels ? kernels.split_pixels : kernels.split_planes)(&args));
             std::vector<bool> belongs(static_cast<std::size_t>(size));
             int wrong = 0, inexact = 0, touched = 0;
             for (int i = 0; i < matrices * kTermSquare; ++i) {
               const ptrdiff_t m = first_matrix + i / kTermSquare;
               for (int c = 0; c < kTermBlock; ++c) {
                 const bool present = i < positions && c < channels;
-                const float value = present ? src[static_cast<std::size_t>(c * src_stride + i)] * 0x1p30f : 0.0f;
+                const ptrdiff_t from = pixels ? i * src_stride + c : c * src_stride + i;
+                const float value = present ? src[static_cast<std::size_t>(from)] * 0x1p30f : 0.0f;
                 double sum = 0.0;
                 for (int k = 0; k < terms; ++k) {
                   const ptrdiff_t at = m / columns * group_stride + (k * columns + m % columns) * kTermElements +
@@ -1134,10 +1136,13 @@ TEST_CASE("split_planes: positions where output channels stand, each term the ne
         }
       }
     }
+  };
+  for_each_terms([&](const TermKernels& kernels) {
+    for (const bool pixels : {false, true}) check(kernels, pixels);
   });
 }
 
-TEST_CASE("split_planes says whether every magnitude was below the limit") {
+TEST_CASE("split_planes and split_pixels say whether every magnitude was below the limit") {
   for_each_terms([](const TermKernels& kernels) {
     for (const float limit : {0x1p30f, 1.0f, 0x1p-100f}) {
       const float below = std::nextafter(limit, 0.0f);
@@ -1147,21 +1152,24 @@ TEST_CASE("split_planes says whether every magnitude was below the limit") {
           {below, true},       {-below, true}, {std::numeric_limits<float>::max(), false}};
       for (const int channels : {1, 2, 7, 31, 32}) {
         for (const int positions : {1, 15, 16, 17, 33}) {
-          const ptrdiff_t src_stride = positions + 1;
-          for (int at = 0; at < channels * positions; at += at % 7 + 1) {
+          for (int at = 0; at < 2 * channels * positions; at += at % 7 + 1) {
             const auto& [value, fine] = cases[at % (sizeof cases / sizeof *cases)];
-            Source src(static_cast<std::size_t>(channels * src_stride));
-            for (std::size_t i = 0; i < src.size(); ++i) {  // beyond the positions: does not count
-              src[i] = static_cast<ptrdiff_t>(i) % src_stride == positions ? kInfinity : limit / 2;
+            const bool pixels = at >= channels * positions;
+            const int run = pixels ? channels : positions, runs = pixels ? positions : channels;
+            const ptrdiff_t src_stride = run + 1;
+            Source src(static_cast<std::size_t>(runs * src_stride));
+            for (std::size_t i = 0; i < src.size(); ++i) {  // behind each run: does not count
+              src[i] = static_cast<ptrdiff_t>(i) % src_stride == run ? kInfinity : limit / 2;
             }
-            src[static_cast<std::size_t>(at / positions * src_stride + at % positions)] = value;
+            const int which = at % (channels * positions);
+            src[static_cast<std::size_t>(which / run * src_stride + which % run)] = value;
             for (int terms = 1; terms <= kMostTerms; ++terms) {
               Guarded dst(static_cast<std::size_t>(terms * 2 * kTermElements * 2) / 2, 0);
               const TermPlanesArgs args{src.data(), src_stride, positions,
                                         channels,   terms,      reinterpret_cast<uint16_t*>(dst.data()),
                                         0,          2,          terms * 2 * kTermElements,
                                         1.0f,       limit};
-              REQUIRE(kernels.split_planes(&args) == fine);
+              REQUIRE((pixels ? kernels.split_pixels : kernels.split_planes)(&args) == fine);
               REQUIRE(dst.guards_intact());
             }
           }
@@ -1258,17 +1266,18 @@ namespace {
 
 // Jobs of splitting ahead: where they read and write, and what they are to leave there.
 struct AheadJobs {
-  static constexpr ptrdiff_t kStride = 40;  // floats from plane to plane
+  static constexpr ptrdiff_t kStride = 40;  // floats from plane to plane, or from pixel to pixel
 
-  AheadJobs(const std::vector<int>& pairs, int terms, Random& random)
+  AheadJobs(const std::vector<int>& pairs, int terms, Random& random, bool pixels = false)
       : term_stride((terms % 2 + 1) * kTermElements),
         dst(static_cast<std::size_t>(pairs.size() + 1) * static_cast<std::size_t>(kMostTerms * 2 * kTermElements) / 2, 0) {
     dst.fill(Guarded::kMark);
     for (std::size_t i = 0; i < pairs.size(); ++i) {
-      src.push_back(std::make_unique<Source>(static_cast<std::size_t>((2 * pairs[i] - 1) * kStride + kTermSquare)));
+      const ptrdiff_t run = pixels ? 2 * pairs[i] : kTermSquare, runs = pixels ? kTermSquare : 2 * pairs[i];
+      src.push_back(std::make_unique<Source>(static_cast<std::size_t>((runs - 1) * kStride + run)));
       Source& planes = *src.back();
       for (std::size_t at = 0; at < planes.size(); ++at) {
-        planes[at] = static_cast<ptrdiff_t>(at) % kStride < kTermSquare ? splittable(random) : kNaN;
+        planes[at] = static_cast<ptrdiff_t>(at) % kStride < run ? splittable(random) : kNaN;
       }
       jobs.push_back({planes.data(), matrix(i), pairs[i]});
     }
@@ -1276,6 +1285,7 @@ struct AheadJobs {
     ahead.next = jobs.data() + (jobs.empty() ? 0 : 1);
     ahead.end = jobs.data() + jobs.size();
     ahead.src_stride = kStride;
+    ahead.pixels = pixels;
     ahead.term_stride = term_stride;
     ahead.terms = terms;
     ahead.scale = 0x1p30f;
@@ -1300,7 +1310,8 @@ struct AheadJobs {
     for (std::size_t i = 0; i < jobs.size(); ++i) {
       for (ptrdiff_t c = 0; c < 2 * jobs[i].pairs; ++c) {
         for (ptrdiff_t x = 0; x < kTermSquare; ++x) {
-          const float value = (*src[i])[static_cast<std::size_t>(c * kStride + x)] * ahead.scale;
+          const ptrdiff_t from = ahead.pixels ? x * kStride + c : c * kStride + x;
+          const float value = (*src[i])[static_cast<std::size_t>(from)] * ahead.scale;
           for (int k = 0; k < ahead.terms; ++k) {
             const ptrdiff_t at = matrix(i) - matrix(0) + k * term_stride + (c / 2 * kTermSquare + x) * 2 + c % 2;
             expected[static_cast<std::size_t>(at)] = term_of(value, k);
@@ -1369,14 +1380,16 @@ TEST_CASE("term kernels split ahead what they are given, and their sums stay the
       const bool splits = kernel.rows * kernel.columns == 4 && kernel.rows < 4;
       for (const std::vector<int>& pairs : std::vector<std::vector<int>>{
                {}, {1}, {2}, {3}, {16}, {16, 16}, {1, 1, 1, 1, 1, 1}, {5, 16, 3}, {16, 16, 16, 16, 16, 16}}) {
-        for (const int at_once : {2, 4}) {
+        for (const int at_once : {2, 4, -2, -4}) {  // less than zero: of pixels
+          const bool pixels = at_once < 0;
+          if (pixels && std::any_of(pairs.begin(), pairs.end(), [](int n) { return n % 2 != 0; })) continue;
           TermCall call(kernel, random);
           terms.begin();
           kernel.fn(&call.args);
           const std::vector<float> expected(call.tile.data(), call.tile.data() + call.tile.size());
-          AheadJobs jobs(pairs, kernel.terms, random);
+          AheadJobs jobs(pairs, kernel.terms, random, pixels);
           const std::int64_t all = jobs.pairs_left();
-          jobs.ahead.at_once = at_once;
+          jobs.ahead.at_once = std::abs(at_once);
           call.tile.fill(0.0f);
           call.args.ahead = &jobs.ahead;
           kernel.fn(&call.args);
@@ -1408,10 +1421,12 @@ TEST_CASE("splitting ahead says whether every magnitude was below the limit, who
         for (std::size_t job = 0; job < 3; ++job) {
           for (const std::size_t at :
                {std::size_t{0}, std::size_t{15 + AheadJobs::kStride}, std::size_t{9 + 30 * AheadJobs::kStride}}) {
-            for (const bool by_kernel : {true, false}) {
+            for (const int way : {0, 1, 2, 3}) {
+              const bool by_kernel = way % 2 == 0, pixels = way >= 2;
               TermCall call(kernel, random);
-              AheadJobs jobs({16, 16, 16}, kernel.terms, random);
-              (*jobs.src[job])[at] = special;
+              AheadJobs jobs({16, 16, 16}, kernel.terms, random, pixels);
+              (*jobs.src[job])[pixels ? at % AheadJobs::kStride * AheadJobs::kStride + at / AheadJobs::kStride : at] =
+                  special;
               call.args.ahead = &jobs.ahead;
               terms.begin();
               for (int calls = by_kernel ? 3 : 0; calls > 0; --calls) kernel.fn(&call.args);

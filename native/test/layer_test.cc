@@ -188,10 +188,10 @@ TEST_CASE("every algorithm on every instruction set keeps the bound, and those o
   }
   CHECK(compared > 1000 * static_cast<int>(cpu_info().supported.size()));
   if (!terms_here()) return;
-  for (const std::string reached : {"terms 1", "terms 2", "terms 3", "interleaved", "splitWeights", "several images",
-                                    "tail of images", "tail of channels", "blocks of channels", "groups", "several tasks",
-                                    "activation", "residual", "contiguous", "channelsLast", "residues, contiguous",
-                                    "residues, channelsLast"}) {
+  for (const std::string reached :
+       {"terms 1", "terms 2", "terms 3", "interleaved", "splitWeights", "several images", "tail of images",
+        "tail of channels", "blocks of channels", "groups", "several tasks", "activation", "residual", "contiguous",
+        "channelsLast", "residues, contiguous", "residues, channelsLast"}) {
     CHECK_MESSAGE(amx_tally[reached] > 2, reached << " " << amx_tally[reached]);
   }
 }
@@ -281,6 +281,7 @@ Problem overlap_problem(Random& random) {
   if (pick(random, 0, 3) == 0) c.post_ops = {static_cast<Activation>(pick(random, 1, 8)), -INFINITY, INFINITY, 0.25f};
   c.precision = static_cast<Precision>(pick(random, 0, 2));
   c.algorithm = AlgorithmChoice::kAmx;
+  if (l.out_channels == 1 && pick(random, 0, 1) == 0) c.format = MemoryFormat::kChannelsLast;
   return p;
 }
 
@@ -337,6 +338,10 @@ void count_amx_overlap(const Plan& plan, const CacheInfo& caches, bool fresh, bo
   count("several blocks to a task", plan.execution->tasks(0) < blocks);
   count("a tail of blocks", plan.execution->tasks(0) < blocks && blocks % plan.execution->tasks(0) != 0);
   count("blocks of pixels in one task", cut_width && plan.execution->tasks(0) < blocks);
+  const bool of_pixels = c.format == MemoryFormat::kChannelsLast;
+  count("channels-last", of_pixels);
+  count("channels-last and several steps", of_pixels && steps && l.in_channels % 4 == 0);
+  count("channels-last, less than four channels at the end", of_pixels && l.in_channels % 4 != 0);
   count("residual", residual);
   count("activation", c.post_ops.activation != Activation::kClamp);
   const double bytes = static_cast<double>(p.dst_elements()) * sizeof(float), l2 = static_cast<double>(caches.l2);
