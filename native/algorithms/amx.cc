@@ -454,7 +454,7 @@ class Amx final : public Algorithm {
       store = std::move(residues);
     }
     const PhaseSet phases = make_phases(computed.problem);
-    if (store == nullptr) store = std::make_unique<PixelStore>(request, phases.dim[2].count());
+    if (store == nullptr) store = std::make_unique<PixelStore>(request, phases);
     const AmxBlocks blocks = choose_amx_blocks(computed, phases, form);
     auto execution =
         std::make_unique<AmxExecution>(request, computed, phases, std::move(form), columns, blocks, std::move(store));

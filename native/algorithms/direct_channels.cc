@@ -43,7 +43,7 @@ class DirectChannelsExecution final : public Execution {
         kernels_(std::move(kernels)),
         layout_(std::move(layout)),
         b_(blocking),
-        store_(request, phases_.dim[2].count()),
+        store_(request, phases_),
         blocks_(all_pixels(problem_, phases_), b_, problem_.layer.groups) {
     units_ = phases_.dim[0].count() * phases_.dim[1].count() * static_cast<std::int64_t>(layout_.panels().size());
     widest_ = layout_.widest_panel();

@@ -16,15 +16,6 @@ constexpr std::int64_t kTileSlack = 64;        // row stores read up to one vect
 constexpr std::int64_t kFloatsPerLine = 16;
 constexpr std::int64_t kStreamedRow = 1024;  // outputs of a row that go past the caches by way of scratch, at most
 
-// Whether some outputs have no product.
-bool has_gaps(const PhaseSet& phases) {
-  bool gaps = false;
-  for (const PhaseSet1d& dim : phases.dim) {
-    for (const Phase1d& phase : dim.phases) gaps = gaps || phase.taps.empty();
-  }
-  return gaps;
-}
-
 // When outputs pass by the caches. Where some of them have no product there is little to compute between the stores, and
 // rows that do not begin on lines are worth their way through scratch.
 Streaming row_streaming(const PlanRequest& request, const PhaseSet& phases) {

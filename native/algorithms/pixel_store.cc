@@ -15,11 +15,16 @@ constexpr float kZeros[kMaxPanel] = {};
 
 }  // namespace
 
-PixelStore::PixelStore(const PlanRequest& request, std::int64_t phases_w)
-    : problem_(request.problem), finisher_(request.problem, *request.kernels), table_(request.kernels), phases_w_(phases_w) {
+PixelStore::PixelStore(const PlanRequest& request, const PhaseSet& phases)
+    : problem_(request.problem),
+      finisher_(request.problem, *request.kernels),
+      table_(request.kernels),
+      phases_w_(phases.dim[2].count()) {
   // Rows that share lines with others would be read again for each of them.
   if (contiguous() && problem_.call.out[2] % kFloatsPerLine != 0) return;
-  streaming_ = {streams(problem_, *table_, request.caches, kStreamSparse),
+  // Where some outputs have no product there is little to compute between the stores.
+  const bool dense = !contiguous() && has_gaps(phases);
+  streaming_ = {streams(problem_, *table_, request.caches, dense ? kStreamDense : kStreamSparse),
                 streams(problem_, *table_, request.caches, kStreamFresh)};
 }
 

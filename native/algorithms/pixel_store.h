@@ -11,12 +11,13 @@
 #include "algorithms/row_stride.h"
 #include "algorithms/streaming.h"
 #include "algorithms/tile_store.h"
+#include "problem/phases.h"
 
 namespace convtranspose {
 
 class PixelStore final : public TileStore {
  public:
-  PixelStore(const PlanRequest& request, std::int64_t phases_w);
+  PixelStore(const PlanRequest& request, const PhaseSet& phases);
 
   // None for channels-last output.
   std::int64_t scratch_floats(std::int64_t pixels, std::int64_t width) const override;

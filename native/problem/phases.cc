@@ -52,6 +52,14 @@ PhaseSet make_phases(const Problem& problem) {
   return set;
 }
 
+bool has_gaps(const PhaseSet& phases) {
+  bool gaps = false;
+  for (const PhaseSet1d& dim : phases.dim) {
+    for (const Phase1d& phase : dim.phases) gaps = gaps || phase.taps.empty();
+  }
+  return gaps;
+}
+
 std::vector<std::vector<std::ptrdiff_t>> tap_offsets(const PhaseSet& phases, std::int64_t stride_d, std::int64_t stride_h,
                                                      std::int64_t stride_w) {
   std::vector<std::vector<std::ptrdiff_t>> all;

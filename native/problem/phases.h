@@ -54,6 +54,9 @@ struct PhaseSet {
 
 PhaseSet make_phases(const Problem& problem);
 
+// Whether some phases have no taps.
+bool has_gaps(const PhaseSet& phases);
+
 // [phase, the one along the width innermost] -> where each of its taps reads, the tap along the width innermost, in an input
 // whose positions are these strides apart, relative to the phase's first pixel; counted from the smallest offset of each
 // dimension.
