@@ -4,7 +4,8 @@
 //   choice_bench [options] [layer | "problem"]...
 //
 // Layers as for layer_bench. One thread, weights packed beforehand; the reference takes no part. Beside the measured time
-// stands the estimate of the cost model, so that what is wrong can be seen: only the ratios of estimates decide.
+// stands the estimate of the cost model, so that what is wrong can be seen: only the ratios of estimates decide. The column
+// `plan` is the time in which the planner chose, the median of some times: what a new shape costs before it runs.
 #include <getopt.h>
 
 #include <algorithm>
@@ -105,6 +106,23 @@ class Candidate {
   RunArgs args_{};
 };
 
+// The plan that the planner makes, and the median of the microseconds that it takes.
+std::shared_ptr<const Plan> plan_of(const NamedProblem& named, const Problem& problem, const KernelTable& table,
+                                    double* microseconds) {
+  constexpr std::size_t kTimes = 21;
+  std::shared_ptr<const Plan> plan;
+  std::vector<double> times;
+  while (times.size() < kTimes) {
+    const Clock::time_point start = Clock::now();
+    const Status status = make_plan(problem, WeightFacts{}, table, cpu_info().caches, &plan);
+    times.push_back(std::chrono::duration<double, std::micro>(Clock::now() - start).count());
+    if (!status.ok()) fail(named.name + ": " + status.message);
+  }
+  std::sort(times.begin(), times.end());
+  *microseconds = times[kTimes / 2];
+  return plan;
+}
+
 // Per cent by which the chosen algorithm is slower than the best; 0 if it is the best.
 double bench(const NamedProblem& named, const KernelTable& table, const Options& options) {
   Problem problem{named.layer, named.call};
@@ -113,10 +131,8 @@ double bench(const NamedProblem& named, const KernelTable& table, const Options&
   const Floats src(problem.src_elements(), 1), weights(problem.weights_elements(), 2);
   Floats dst(problem.dst_elements());
   const CacheInfo& caches = cpu_info().caches;
-  std::shared_ptr<const Plan> plan;
-  if (const Status status = make_plan(problem, WeightFacts{}, table, caches, &plan); !status.ok()) {
-    fail(named.name + ": " + status.message);
-  }
+  double planning;
+  std::shared_ptr<const Plan> plan = plan_of(named, problem, table, &planning);
   const std::string chosen = plan->algorithm->name();
   std::vector<std::unique_ptr<Candidate>> candidates;
   for (const Algorithm* algorithm : algorithm_list()) {
@@ -135,7 +151,8 @@ double bench(const NamedProblem& named, const KernelTable& table, const Options&
   const auto taken = std::find_if(candidates.begin(), candidates.end(), [&](const auto& c) { return c->name() == chosen; });
   if (taken == candidates.end()) fail(named.name + ": " + chosen + " was chosen, but cannot be planned by itself");
   const double loss = 100 * ((*taken)->best / candidates.front()->best - 1);
-  std::printf("%-19s %-18s %5.1f%% %-6s", named.name.c_str(), chosen.c_str(), loss, loss > options.limit ? "WRONG" : "");
+  std::printf("%-19s %-18s %6.0f %5.1f%% %-6s", named.name.c_str(), chosen.c_str(), planning, loss,
+              loss > options.limit ? "WRONG" : "");
   for (const auto& candidate : candidates) {
     std::printf("  %s %.3f (%.3f)", candidate->name(), candidate->best * 1e3, candidate->estimate() * 1e3);
   }
@@ -203,9 +220,9 @@ int main(int argc, char** argv) {
   Isa active;
   if (const Status status = active_isa(&active); !status.ok()) fail(status.message);
   const KernelTable& table = active_kernels();
-  std::printf("%s, %s, 1 thread; milliseconds, in brackets as the planner estimates them\n", cpu_info().model.c_str(),
-              table.isa);
-  std::printf("%-19s %-18s %6s %-6s  all that accept, fastest first\n", "layer", "chosen", "loss", "");
+  std::printf("%s, %s, 1 thread; milliseconds, in brackets as the planner estimates them; plan: microseconds\n",
+              cpu_info().model.c_str(), table.isa);
+  std::printf("%-19s %-18s %6s %6s %-6s  all that accept, fastest first\n", "layer", "chosen", "plan", "loss", "");
   int wrong = 0;
   double worst = 0;
   std::string worst_name;

@@ -51,7 +51,7 @@ class AmxExecution final : public Execution {
         chunk_(amx_channel_chunk(phases_)),
         scale_(sum_scale(request.weights)) {
     for (const Panel& panel : form_.panels()) widest_ = std::max(widest_, panel.width);
-    tap_offsets_ = tap_offsets(phases_, kTermBlock * b_.stride_d, kTermBlock * b_.stride_h, kTermBlock * b_.stride_w);
+    tap_offsets_ = TapOffsets(phases_, kTermBlock * b_.stride_d, kTermBlock * b_.stride_h, kTermBlock * b_.stride_w);
     const bool residues = columns != TermColumns::kChannels;
     const double outputs = static_cast<double>(request.problem.dst_elements());
     const double rows = outputs / static_cast<double>(request.problem.call.out[2]);
@@ -128,8 +128,8 @@ class AmxExecution final : public Execution {
   std::int64_t term_stride() const { return b_.positions * kTermBlock; }
   std::int64_t channel_stride() const { return form_.terms() * term_stride(); }
 
-  const std::vector<std::ptrdiff_t>& taps(std::int64_t fd, std::int64_t fh, std::int64_t fw) const {
-    return tap_offsets_[static_cast<std::size_t>((fd * phases_.dim[1].count() + fh) * phases_.dim[2].count() + fw)];
+  std::span<const std::ptrdiff_t> taps(std::int64_t fd, std::int64_t fh, std::int64_t fw) const {
+    return tap_offsets_[(fd * phases_.dim[1].count() + fh) * phases_.dim[2].count() + fw];
   }
 
   int kernel_row(int rows, std::int64_t columns) const {
@@ -335,7 +335,7 @@ class AmxExecution final : public Execution {
                const std::uint16_t* split, std::int64_t first, const Scratch& scratch) const {
     const std::int64_t pixel_stride = phases_.dim[2].count() * panel.width;
     float* const tile = scratch.tile + fw * panel.width;
-    const auto& offsets = taps(fd, fh, fw);
+    const auto offsets = taps(fd, fh, fw);
     if (offsets.empty()) {
       for (std::int64_t i = 0; i < pixels; ++i) {
         std::memset(tile + i * pixel_stride, 0, static_cast<std::size_t>(panel.width) * sizeof(float));
@@ -385,12 +385,12 @@ class AmxExecution final : public Execution {
   AmxBlocks b_;
   std::unique_ptr<TileStore> store_;
   PixelBlocks blocks_;
-  std::int64_t units_;                                    // (phase row, panel) pairs of a block
-  std::int64_t parts_ = 1;                                // tasks per block
-  std::int64_t widest_ = 0;                               // panel
-  std::int64_t chunk_;                                    // blocks of channels that a kernel call sums
-  float scale_;                                           // of sums, back to what inputs and weights were
-  std::vector<std::vector<std::ptrdiff_t>> tap_offsets_;  // [phase], in elements
+  std::int64_t units_;       // (phase row, panel) pairs of a block
+  std::int64_t parts_ = 1;   // tasks per block
+  std::int64_t widest_ = 0;  // panel
+  std::int64_t chunk_;       // blocks of channels that a kernel call sums
+  float scale_;              // of sums, back to what inputs and weights were
+  TapOffsets tap_offsets_;   // [phase], in elements
 };
 
 class Amx final : public Algorithm {

@@ -1,8 +1,8 @@
 // Products of bfloat16 terms (kernels/kernel.h, algorithms/term_scale.h) from the side of the input: every input position is
 // multiplied once by all kernel positions, 16 of which are the rows of a matrix and 16 input positions its columns, and what
 // neighbours give to the same output is added up (overlap_output.h). Of all products none is with a zero, however few output
-// channels there are, and outputs stay planes (channels-last ones of a single channel are one): no sums are transposed. Those
-// of two matrices of rows are all that is kept between products and outputs.
+// channels there are, and outputs stay planes (channels-last ones of a single channel are one): no sums are transposed.
+// Those of two matrices of rows are all that is kept between products and outputs.
 //
 // A task goes down a stripe of the input, some rows at a time. Where rows of the kernel overlap, a stripe begins with the
 // rows of the input that give to its first outputs.

@@ -48,7 +48,7 @@ class DirectChannelsExecution final : public Execution {
     units_ = phases_.dim[0].count() * phases_.dim[1].count() * static_cast<std::int64_t>(layout_.panels().size());
     widest_ = layout_.widest_panel();
     const std::int64_t stride_h = b_.box[2] * b_.stride_pixel;
-    tap_offsets_ = tap_offsets(phases_, b_.box[1] * stride_h, stride_h, b_.stride_pixel);
+    tap_offsets_ = TapOffsets(phases_, b_.box[1] * stride_h, stride_h, b_.stride_pixel);
     const double cycles = block_cycles(request);
     parts_ = parts_per_block(blocks_.count(), cycles, units_);
     const double store = static_cast<double>(problem_.dst_elements()) *
@@ -129,9 +129,10 @@ class DirectChannelsExecution final : public Execution {
     // Costs are linear in the steps of a call: phases count by their mean.
     double taps = 0.0;
     double calls = 0.0;
-    for (const auto& offsets : tap_offsets_) {
-      taps += static_cast<double>(offsets.size());
-      if (!offsets.empty()) calls += static_cast<double>(ceil_div(problem_.in_channels_per_group(), layout_.chunk()));
+    for (std::int64_t phase = 0; phase < tap_offsets_.phases(); ++phase) {
+      const std::size_t taps_of_phase = tap_offsets_[phase].size();
+      taps += static_cast<double>(taps_of_phase);
+      if (taps_of_phase > 0) calls += static_cast<double>(ceil_div(problem_.in_channels_per_group(), layout_.chunk()));
     }
     const double steps = taps * static_cast<double>(problem_.in_channels_per_group()) / std::max(calls, 1.0);
     double compute = 0.0;
@@ -204,8 +205,7 @@ class DirectChannelsExecution final : public Execution {
                const Panel& panel, std::int64_t pixels, const Scratch& scratch) const {
     const std::int64_t pixel_stride = phases_.dim[2].count() * panel.width;
     float* const tile = scratch.tile + fw * panel.width;
-    const auto& offsets =
-        tap_offsets_[static_cast<std::size_t>((fd * phases_.dim[1].count() + fh) * phases_.dim[2].count() + fw)];
+    const auto offsets = tap_offsets_[(fd * phases_.dim[1].count() + fh) * phases_.dim[2].count() + fw];
     if (offsets.empty()) {
       for (std::int64_t i = 0; i < pixels; ++i) {
         std::memset(tile + i * pixel_stride, 0, static_cast<std::size_t>(panel.width) * sizeof(float));
@@ -245,10 +245,10 @@ class DirectChannelsExecution final : public Execution {
   Blocking b_;
   PixelStore store_;
   PixelBlocks blocks_;
-  std::int64_t units_;                                    // (phase row, panel) pairs of a block
-  std::int64_t parts_;                                    // tasks per block
-  std::int64_t widest_;                                   // panel, as stored
-  std::vector<std::vector<std::ptrdiff_t>> tap_offsets_;  // [phase]
+  std::int64_t units_;      // (phase row, panel) pairs of a block
+  std::int64_t parts_;      // tasks per block
+  std::int64_t widest_;     // panel, as stored
+  TapOffsets tap_offsets_;  // [phase]
 };
 
 void derive(const PlanRequest& request, const PhaseSet& phases, Blocking* b) {

@@ -14,12 +14,6 @@ constexpr std::int64_t kReadBeyond = 4 * kFloatsPerLine;  // row stores read a v
 constexpr std::int64_t kMostPhasesPast = 8;               // that row_store_past interleaves
 constexpr std::int64_t kStagedFloats = 4096;              // rows that share lines are stored together
 
-std::int64_t most_shift(const OverlapWeights& form) {
-  std::int64_t most = 0;
-  for (const OverlapRun& run : form.runs()) most = std::max(most, run.shift.back());
-  return most;
-}
-
 }  // namespace
 
 OverlapOutput::OverlapOutput(const PlanRequest& request, const OverlapWeights& form, const OverlapExtents& extents)
@@ -33,7 +27,7 @@ OverlapOutput::OverlapOutput(const PlanRequest& request, const OverlapWeights& f
   const LayerSpec& layer = problem_.layer;
   const std::int64_t stride = layer.stride[2];
   const std::int64_t all_pixels = ceil_div(problem_.call.out[2], stride);
-  const std::int64_t most = most_shift(form);
+  const std::int64_t most = form.most_shift();
   lead_ = round_up(std::max<std::int64_t>(0, shift_of(stride - 1)), kFloatsPerLine);
   const std::int64_t summed = lead_ - shift_of(0) + extents.columns + most;
   const std::int64_t stored =
@@ -61,20 +55,20 @@ std::int64_t OverlapOutput::shift_of(const Problem& problem, std::int64_t phase)
 OverlapOutput::Columns OverlapOutput::columns_of(const Problem& problem, const OverlapWeights& form, std::int64_t pixel,
                                                  std::int64_t pixels) {
   const std::int64_t width = problem.call.in[2];
-  const std::int64_t first = std::clamp<std::int64_t>(pixel + shift_of(problem, 0) - most_shift(form), 0, width - 1);
+  const std::int64_t first = std::clamp<std::int64_t>(pixel + shift_of(problem, 0) - form.most_shift(), 0, width - 1);
   const std::int64_t end = pixel + pixels + shift_of(problem, problem.layer.stride[2] - 1);
   return {first, std::clamp<std::int64_t>(end, first + 1, width)};
 }
 
 std::int64_t OverlapOutput::halo_of(const Problem& problem, const OverlapWeights& form) {
-  return most_shift(form) + shift_of(problem, problem.layer.stride[2] - 1) - shift_of(problem, 0);
+  return form.most_shift() + shift_of(problem, problem.layer.stride[2] - 1) - shift_of(problem, 0);
 }
 
 std::int64_t OverlapOutput::equal_columns(const Problem& problem, const OverlapWeights& form, std::int64_t pixel,
                                           std::int64_t pixels) {
   const std::int64_t width = problem.call.in[2];
   const std::int64_t all = ceil_div(problem.call.out[2], problem.layer.stride[2]);
-  const std::int64_t first = pixel + shift_of(problem, 0) - most_shift(form);
+  const std::int64_t first = pixel + shift_of(problem, 0) - form.most_shift();
   const std::int64_t beyond = shift_of(problem, problem.layer.stride[2] - 1);
   if (first >= width - 1) return all;  // behind the input
   // In front of it, or where it lies on both sides; the last block may have fewer pixels.

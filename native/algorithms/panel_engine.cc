@@ -48,7 +48,7 @@ PanelEngine::PanelEngine(const PlanRequest& request, const PhaseSet& phases, Til
 
 void PanelEngine::set_source_strides(std::int64_t stride_d, std::int64_t stride_h, std::int64_t stride_c) {
   stride_c_ = stride_c;
-  tap_offsets_ = tap_offsets(phases_, stride_d, stride_h, 1);
+  tap_offsets_ = TapOffsets(phases_, stride_d, stride_h, 1);
 }
 
 std::int64_t PanelEngine::tile_floats() const {
@@ -74,7 +74,7 @@ void PanelEngine::compute(const float* weights, const float* block, std::int64_t
   const std::int64_t residue_h = phases_.dim[1].phases[phase_h].residue;
   for (std::int64_t fw = 0; fw < phases_.dim[2].count(); ++fw) {
     float* const phase_tile = tile + fw * panel.rows * pixel_stride_;
-    const std::vector<std::ptrdiff_t>& offsets = taps(phase_d, phase_h, fw);
+    const std::span<const std::ptrdiff_t> offsets = taps(phase_d, phase_h, fw);
     if (offsets.empty()) {
       std::memset(phase_tile, 0, static_cast<std::size_t>(panel.rows * pixel_stride_) * sizeof(float));
       continue;
@@ -249,9 +249,10 @@ KernelSet PanelEngine::kernels_for(std::int64_t pixels) const {
 double PanelEngine::compute_cycles(std::int64_t pixels) const {
   double steps = 0.0;
   std::int64_t calls = 0;
-  for (const auto& offsets : tap_offsets_) {
-    steps += static_cast<double>(channels_) * static_cast<double>(offsets.size());
-    if (!offsets.empty()) calls += ceil_div(channels_, layout_.chunk());
+  for (std::int64_t phase = 0; phase < tap_offsets_.phases(); ++phase) {
+    const std::size_t taps_of_phase = tap_offsets_[phase].size();
+    steps += static_cast<double>(channels_) * static_cast<double>(taps_of_phase);
+    if (taps_of_phase > 0) calls += ceil_div(channels_, layout_.chunk());
   }
   double cycles = 0.0;
   for (const Panel& panel : layout_.panels()) {

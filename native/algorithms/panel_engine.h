@@ -98,8 +98,8 @@ class PanelEngine {
   double compute_cycles(std::int64_t pixels) const;
 
  private:
-  const std::vector<std::ptrdiff_t>& taps(std::int64_t fd, std::int64_t fh, std::int64_t fw) const {
-    return tap_offsets_[static_cast<std::size_t>((fd * phases_.dim[1].count() + fh) * phases_.dim[2].count() + fw)];
+  std::span<const std::ptrdiff_t> taps(std::int64_t fd, std::int64_t fh, std::int64_t fw) const {
+    return tap_offsets_[(fd * phases_.dim[1].count() + fh) * phases_.dim[2].count() + fw];
   }
   float* first_output(const RunArgs& args, const Panel& panel, const OutputRun& run) const;  // contiguous format
   float* scratch(const Panel& panel, float* tile) const;                                     // behind the tile
@@ -116,7 +116,7 @@ class PanelEngine {
   bool stream_weights_;    // weights do not stay in them
   std::int64_t stride_c_ = 0;
   std::int64_t pixel_stride_ = 0;
-  std::vector<std::vector<std::ptrdiff_t>> tap_offsets_;  // [phase]
+  TapOffsets tap_offsets_;  // [phase]
 };
 
 }  // namespace convtranspose

@@ -23,17 +23,24 @@ OverlapWeights::OverlapWeights(const LayerSpec& layer, int terms, float scale, c
   for (int d = 0; d < kSpatialDims; ++d) key_.append(d == 0 ? " k" : "x").append(std::to_string(layer.kernel[d]));
   key_.append("s").append(std::to_string(layer.stride[2])).append("d").append(std::to_string(layer.dilation[2]));
   const auto residues = taps_by_residue(layer.kernel[2], layer.stride[2], layer.dilation[2]);
+  for (const std::vector<std::int64_t>& taps : residues) {
+    std::vector<std::int64_t> shift;
+    for (const std::int64_t kw : taps) shift.push_back(kw * layer.dilation[2] / layer.stride[2]);
+    if (!shift.empty()) most_shift_ = std::max(most_shift_, shift.back());
+    shifts_.push_back(std::move(shift));
+  }
+  run_of_.reserve(static_cast<std::size_t>(channel_rows_));
+  position_.reserve(static_cast<std::size_t>(channel_rows_));
   for (std::int64_t kd = 0; kd < layer.kernel[0]; ++kd) {
     for (std::int64_t kh = layer.kernel[1] - 1; kh >= 0; --kh) {
       for (std::size_t r = 0; r < residues.size(); ++r) {
         if (residues[r].empty()) continue;
-        OverlapRun run{kd, kh, static_cast<std::int64_t>(r), static_cast<std::int64_t>(position_.size()), {}};
+        const OverlapRun run{kd, kh, static_cast<std::int64_t>(r), static_cast<std::int64_t>(position_.size()), shifts_[r]};
         for (const std::int64_t kw : residues[r]) {
-          run.shift.push_back(kw * layer.dilation[2] / layer.stride[2]);
           run_of_.push_back(runs_.size());
           position_.push_back((kd * layer.kernel[1] + kh) * layer.kernel[2] + kw);
         }
-        runs_.push_back(std::move(run));
+        runs_.push_back(run);
       }
     }
   }

@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -23,14 +24,16 @@ namespace convtranspose {
 struct OverlapRun {
   std::int64_t kd, kh;
   std::int64_t residue;
-  std::int64_t first;               // row
-  std::vector<std::int64_t> shift;  // k*dilation / stride of each tap, ascending
+  std::int64_t first;                   // row
+  std::span<const std::int64_t> shift;  // k*dilation / stride of each tap, ascending; kept by the weights
 };
 
 class OverlapWeights final : public PackedForm {
  public:
   // Of a layer with kernels that are bounded (algorithms/limits.h).
   OverlapWeights(const LayerSpec& layer, int terms, float scale, const TermKernels& kernels);
+  OverlapWeights(OverlapWeights&&) = default;
+  OverlapWeights(const OverlapWeights&) = delete;  // runs refer to shifts_
 
   int terms() const { return terms_; }
   std::int64_t channel_blocks() const { return channel_blocks_; }  // of a group
@@ -40,6 +43,8 @@ class OverlapWeights final : public PackedForm {
   const std::vector<OverlapRun>& runs() const { return runs_; }    // of an output channel, in the order of its rows
   // The run that a row of an output channel belongs to.
   const OverlapRun& run_of(std::int64_t row) const { return runs_[run_of_[static_cast<std::size_t>(row)]]; }
+
+  std::int64_t most_shift() const { return most_shift_; }  // of all taps
 
   // From one matrix to the next, and where one begins: in terms.
   std::int64_t matrix_elements() const { return channel_blocks_ * terms_ * kTermElements; }
@@ -58,6 +63,8 @@ class OverlapWeights final : public PackedForm {
   float scale_;
   TermSplitFn split_;
   std::int64_t channel_blocks_, channel_rows_, rows_, matrices_;
+  std::vector<std::vector<std::int64_t>> shifts_;  // [residue]
+  std::int64_t most_shift_ = 0;
   std::vector<OverlapRun> runs_;
   std::vector<std::size_t> run_of_;     // [row of an output channel]
   std::vector<std::int64_t> position_;  // [row of an output channel], of the raw kernel

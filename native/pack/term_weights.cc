@@ -64,6 +64,7 @@ TermWeights::TermWeights(const LayerSpec& layer, TermColumns columns, int terms,
                          TermStorage storage)
     : layer_(layer),
       columns_(layer_of_columns(layer, columns)),
+      residues_(columns),
       terms_(terms),
       storage_(storage),
       scale_(scale),
@@ -79,19 +80,17 @@ TermWeights::TermWeights(const LayerSpec& layer, TermColumns columns, int terms,
       for (std::int64_t& tap : taps) tap *= residues[d] * between[d];
     }
   }
-  const std::int64_t outputs = layer.out_channels / layer.groups;
-  const std::int64_t kernel_points = layer.kernel[0] * between[0];
-  column_offset_.reserve(static_cast<std::size_t>(columns_.out_channels / columns_.groups));
-  for (std::int64_t rd = 0; rd < residues[0]; ++rd) {
-    for (std::int64_t rh = 0; rh < residues[1]; ++rh) {
-      for (std::int64_t i = 0; i < outputs * residues[2]; ++i) {
-        const bool pixels = columns == TermColumns::kPixelResidues;
-        const std::int64_t co = pixels ? i % outputs : i / residues[2];
-        const std::int64_t rw = pixels ? i / outputs : i % residues[2];
-        column_offset_.push_back(co * kernel_points + rd * between[0] + rh * between[1] + rw);
-      }
-    }
-  }
+}
+
+std::int64_t TermWeights::column_offset(std::int64_t column) const {
+  const std::int64_t outputs = layer_.out_channels / layer_.groups;
+  const Dims residues = residues_ == TermColumns::kChannels ? Dims{1, 1, 1} : layer_.stride;
+  const std::int64_t within = column % (outputs * residues[2]), row = column / (outputs * residues[2]);
+  const bool pixels = residues_ == TermColumns::kPixelResidues;
+  const std::int64_t co = pixels ? within % outputs : within / residues[2];
+  const std::int64_t rw = pixels ? within / outputs : within % residues[2];
+  const std::int64_t rd = row / residues[1], rh = row % residues[1];
+  return ((co * layer_.kernel[0] + rd) * layer_.kernel[1] + rh) * layer_.kernel[2] + rw;
 }
 
 std::int64_t TermWeights::elements() const {
@@ -115,7 +114,8 @@ void TermWeights::pack_task(const float* weights, std::int64_t task, float* pack
   const std::int64_t present = std::min<std::int64_t>(kTermBlock, channels - first);
   const std::int64_t tap_elements = kTermBlock * panel.width * stored();
   const float* const from = weights + (group * channels + first) * channel_floats;
-  const std::int64_t* const offset_of = column_offset_.data() + panel.first;
+  std::int64_t offset_of[kWidest];
+  for (std::int64_t j = 0; j < panel.rows; ++j) offset_of[j] = column_offset(panel.first + j);
 
   alignas(64) float values[kTermBlock * kWidest];
   std::memset(values, 0, sizeof values);

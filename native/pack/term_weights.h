@@ -68,15 +68,18 @@ class TermWeights final : public PackedForm {
   void pack_task(const float* weights, std::int64_t task, float* packed) const noexcept override;
 
  private:
+  // Of the raw weights of a channel, tap 0 of a column's output and residues.
+  std::int64_t column_offset(std::int64_t column) const;
+
   LayerSpec layer_;    // as it was made
   LayerSpec columns_;  // of the columns
+  TermColumns residues_;
   int terms_;
   TermStorage storage_;
   float scale_;
   TermWeightsFn split_;
   std::int64_t channel_blocks_;
   WeightLayout layout_;                                        // of the layer with whole blocks of channels, in values
-  std::vector<std::int64_t> column_offset_;                    // of the raw weights, relative to the first column
   std::vector<std::vector<std::int64_t>> taps_[kSpatialDims];  // offsets of the raw weights along a dimension
   std::string key_;
 };

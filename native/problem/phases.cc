@@ -60,27 +60,25 @@ bool has_gaps(const PhaseSet& phases) {
   return gaps;
 }
 
-std::vector<std::vector<std::ptrdiff_t>> tap_offsets(const PhaseSet& phases, std::int64_t stride_d, std::int64_t stride_h,
-                                                     std::int64_t stride_w) {
-  std::vector<std::vector<std::ptrdiff_t>> all;
+TapOffsets::TapOffsets(const PhaseSet& phases, std::int64_t stride_d, std::int64_t stride_h, std::int64_t stride_w) {
+  const auto count = [&phases](int d) { return static_cast<std::size_t>(phases.dim[d].count()); };
+  begins_.reserve(count(0) * count(1) * count(2) + 1);
   for (const Phase1d& d : phases.dim[0].phases) {
     for (const Phase1d& h : phases.dim[1].phases) {
       for (const Phase1d& w : phases.dim[2].phases) {
-        std::vector<std::ptrdiff_t> offsets;
         for (const Tap1d& td : d.taps) {
           for (const Tap1d& th : h.taps) {
             for (const Tap1d& tw : w.taps) {
-              offsets.push_back((td.offset - phases.dim[0].min_offset) * stride_d +
-                                (th.offset - phases.dim[1].min_offset) * stride_h +
-                                (tw.offset - phases.dim[2].min_offset) * stride_w);
+              offsets_.push_back((td.offset - phases.dim[0].min_offset) * stride_d +
+                                 (th.offset - phases.dim[1].min_offset) * stride_h +
+                                 (tw.offset - phases.dim[2].min_offset) * stride_w);
             }
           }
         }
-        all.push_back(std::move(offsets));
+        begins_.push_back(offsets_.size());
       }
     }
   }
-  return all;
 }
 
 }  // namespace convtranspose

@@ -12,6 +12,7 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <vector>
 
 #include "problem/problem.h"
@@ -57,10 +58,23 @@ PhaseSet make_phases(const Problem& problem);
 // Whether some phases have no taps.
 bool has_gaps(const PhaseSet& phases);
 
-// [phase, the one along the width innermost] -> where each of its taps reads, the tap along the width innermost, in an input
-// whose positions are these strides apart, relative to the phase's first pixel; counted from the smallest offset of each
-// dimension.
-std::vector<std::vector<std::ptrdiff_t>> tap_offsets(const PhaseSet& phases, std::int64_t stride_d, std::int64_t stride_h,
-                                                     std::int64_t stride_w);
+// Where the taps of every phase read, the tap along the width innermost, in an input whose positions are these strides
+// apart, relative to the phase's first pixel; counted from the smallest offset of each dimension.
+class TapOffsets {
+ public:
+  TapOffsets() = default;
+  TapOffsets(const PhaseSet& phases, std::int64_t stride_d, std::int64_t stride_h, std::int64_t stride_w);
+
+  // Phases are counted with those along the width innermost.
+  std::int64_t phases() const { return static_cast<std::int64_t>(begins_.size()) - 1; }
+  std::span<const std::ptrdiff_t> operator[](std::int64_t phase) const {
+    const std::size_t begin = begins_[static_cast<std::size_t>(phase)];
+    return {offsets_.data() + begin, begins_[static_cast<std::size_t>(phase) + 1] - begin};
+  }
+
+ private:
+  std::vector<std::ptrdiff_t> offsets_;
+  std::vector<std::size_t> begins_{0};  // [phase], and the end of the last
+};
 
 }  // namespace convtranspose
