@@ -28,7 +28,7 @@ ResidueStore::ResidueStore(const PlanRequest& request)
 }
 
 std::int64_t ResidueStore::scratch_floats(std::int64_t pixels, std::int64_t width) const {
-  if (!contiguous()) return width;
+  if (!contiguous()) return width + round_up(pixels * width, kFloatsPerLine);
   return width * row_stride(pixels) + kReadBeyond + round_up(pixels * problem_.layer.stride[2], kFloatsPerLine);
 }
 
@@ -94,15 +94,17 @@ void ResidueStore::store_contiguous(const RunArgs& args, const Panel& panel, con
   }
 }
 
-// bias: room for one of each column.
+// scratch: a bias of each column, and a row of outputs.
 void ResidueStore::store_channels_last(const RunArgs& args, const Panel& panel, const PixelRow& row, const float* tile,
-                                       float* bias) const {
+                                       float* scratch) const {
   const Dims& out = problem_.call.out;
   const std::int64_t stride = problem_.layer.stride[2];
   const std::int64_t channels = problem_.out_channels_per_group();
   const std::int64_t out_channels = problem_.layer.out_channels;
   const std::int64_t first_channel = row.group * channels;
   const std::int64_t ow = (first_[2] + row.j0) * stride - problem_.call.pad_begin[2];
+  float* const bias = scratch;
+  float* const finished = scratch + panel.width;
   for (std::int64_t c = 0; c < panel.rows; ++c) {
     bias[c] = args.bias == nullptr ? 0.0f : args.bias[first_channel + (panel.first + c) % channels];
   }
@@ -110,7 +112,9 @@ void ResidueStore::store_channels_last(const RunArgs& args, const Panel& panel, 
   call.tile_stride = panel.width;
   call.dst_stride = stride * out_channels;
   call.epilogue = &finisher_.epilogue(args);
-  const bool stream = streaming_.now(args.fresh) && !finisher_.follows(args) && call.dst_stride % kFloatsPerLine == 0;
+  const bool passes = streaming_.now(args.fresh);
+  const bool whole_lines = call.dst_stride % kFloatsPerLine == 0;
+  const bool stream = passes && !finisher_.follows(args) && whole_lines;
   // Columns that are neighbours in the output: of one row, and of one position where there are several groups.
   const std::int64_t together = problem_.layer.groups == 1 ? stride * channels : channels;
   for (std::int64_t column = 0, end; column < panel.rows; column = end) {
@@ -119,6 +123,20 @@ void ResidueStore::store_channels_last(const RunArgs& args, const Panel& panel, 
     std::int64_t od, oh;
     if (!place(row, q / (stride * channels), &od, &oh)) continue;
     const std::ptrdiff_t line = ((row.image * out[0] + od) * out[1] + oh) * out[2];
+    if (passes && !whole_lines && end - column == call.dst_stride) {  // a row of outputs, which may begin and end outside
+      call.tile = tile + row.first * panel.width + column;
+      call.rows = row.columns;
+      call.columns = end - column;
+      call.bias = bias + column;
+      call.dst = finished;
+      table_->pixel_store(&call);
+      const std::int64_t begin = std::max<std::int64_t>(0, -ow);
+      const std::int64_t count = std::min(row.columns * stride, out[2] - ow) - begin;
+      const std::ptrdiff_t at = (line + ow + begin) * channels;
+      finisher_.pixels(args, 0, finished + begin * channels, channels, at, count, channels);
+      stream_row(*table_, finished + begin * channels, count * channels, args.dst + at);
+      continue;
+    }
     // Only the first and the last pixel may have outputs that lie outside.
     const std::int64_t first_residue = q % (stride * channels) / channels;
     const std::int64_t last_residue = (q + end - column - 1) % (stride * channels) / channels;

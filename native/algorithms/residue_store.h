@@ -33,7 +33,7 @@ class ResidueStore final : public TileStore {
   void store_contiguous(const RunArgs& args, const Panel& panel, const PixelRow& row, std::int64_t pixels,
                         float* scratch) const;
   void store_channels_last(const RunArgs& args, const Panel& panel, const PixelRow& row, const float* tile,
-                           float* bias) const;
+                           float* scratch) const;
   bool place(const PixelRow& row, std::int64_t residue, std::int64_t* od, std::int64_t* oh) const;
 
   Problem problem_;
