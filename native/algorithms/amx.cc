@@ -170,10 +170,9 @@ class AmxExecution final : public Execution {
         }
       }
     };
-    // In the order of memory.
-    if (!contiguous()) split_blocks(0, channels);
-    for (std::int64_t c = 0; c < channels && contiguous(); c += kTermBlock)
-      split_blocks(c, std::min(channels, c + kTermBlock));
+    // In the order of memory: planes of some channels, or all channels of a row of pixels.
+    const std::int64_t at_once = contiguous() ? kTermBlock : channels;
+    for (std::int64_t c = 0; c < channels; c += at_once) split_blocks(c, std::min(channels, c + at_once));
     return fine;
   }
 

@@ -64,7 +64,7 @@ TermWeights::TermWeights(const LayerSpec& layer, TermColumns columns, int terms,
                          TermStorage storage)
     : layer_(layer),
       columns_(layer_of_columns(layer, columns)),
-      residues_(columns),
+      column_kind_(columns),
       terms_(terms),
       storage_(storage),
       scale_(scale),
@@ -84,9 +84,9 @@ TermWeights::TermWeights(const LayerSpec& layer, TermColumns columns, int terms,
 
 std::int64_t TermWeights::column_offset(std::int64_t column) const {
   const std::int64_t outputs = layer_.out_channels / layer_.groups;
-  const Dims residues = residues_ == TermColumns::kChannels ? Dims{1, 1, 1} : layer_.stride;
+  const Dims residues = column_kind_ == TermColumns::kChannels ? Dims{1, 1, 1} : layer_.stride;
   const std::int64_t within = column % (outputs * residues[2]), row = column / (outputs * residues[2]);
-  const bool pixels = residues_ == TermColumns::kPixelResidues;
+  const bool pixels = column_kind_ == TermColumns::kPixelResidues;
   const std::int64_t co = pixels ? within % outputs : within / residues[2];
   const std::int64_t rw = pixels ? within / outputs : within % residues[2];
   const std::int64_t rd = row / residues[1], rh = row % residues[1];

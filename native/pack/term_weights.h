@@ -73,7 +73,7 @@ class TermWeights final : public PackedForm {
 
   LayerSpec layer_;    // as it was made
   LayerSpec columns_;  // of the columns
-  TermColumns residues_;
+  TermColumns column_kind_;
   int terms_;
   TermStorage storage_;
   float scale_;
