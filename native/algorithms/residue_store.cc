@@ -100,79 +100,109 @@ void ResidueStore::store_channels_last(const RunArgs& args, const Panel& panel, 
   const Dims& out = problem_.call.out;
   const std::int64_t stride = problem_.layer.stride[2];
   const std::int64_t channels = problem_.out_channels_per_group();
-  const std::int64_t out_channels = problem_.layer.out_channels;
   const std::int64_t first_channel = row.group * channels;
-  const std::int64_t ow = (first_[2] + row.j0) * stride - problem_.call.pad_begin[2];
-  float* const bias = scratch;
-  float* const finished = scratch + panel.width;
   for (std::int64_t c = 0; c < panel.rows; ++c) {
-    bias[c] = args.bias == nullptr ? 0.0f : args.bias[first_channel + (panel.first + c) % channels];
+    scratch[c] = args.bias == nullptr ? 0.0f : args.bias[first_channel + (panel.first + c) % channels];
   }
-  PixelStoreArgs call;
-  call.tile_stride = panel.width;
-  call.dst_stride = stride * out_channels;
-  call.epilogue = &finisher_.epilogue(args);
+  PixelColumns columns{args, panel, row, tile, scratch, (first_[2] + row.j0) * stride - problem_.call.pad_begin[2],
+                       0,    false};
   const bool passes = streaming_.now(args.fresh);
-  const bool whole_lines = call.dst_stride % kFloatsPerLine == 0;
-  const bool stream = passes && !finisher_.follows(args) && whole_lines;
-  // Columns that are neighbours in the output: of one row, and of one position where there are several groups.
+  const bool whole_lines = stride * problem_.layer.out_channels % kFloatsPerLine == 0;
+  columns.stream = passes && whole_lines && !finisher_.follows(args);
+  // Neighbours in the output: of one row, and of one position where there are several groups.
   const std::int64_t together = problem_.layer.groups == 1 ? stride * channels : channels;
-  for (std::int64_t column = 0, end; column < panel.rows; column = end) {
-    const std::int64_t q = panel.first + column;
-    end = std::min(panel.rows, column + together - q % together);
+  for (std::int64_t begin = 0, end; begin < panel.rows; begin = end) {
+    const std::int64_t q = panel.first + begin;
+    end = std::min(panel.rows, begin + together - q % together);
     std::int64_t od, oh;
     if (!place(row, q / (stride * channels), &od, &oh)) continue;
-    const std::ptrdiff_t line = ((row.image * out[0] + od) * out[1] + oh) * out[2];
-    if (passes && !whole_lines && end - column == call.dst_stride) {  // a row of outputs, which may begin and end outside
-      call.tile = tile + row.first * panel.width + column;
-      call.rows = row.columns;
-      call.columns = end - column;
-      call.bias = bias + column;
-      call.dst = finished;
-      table_->pixel_store(&call);
-      const std::int64_t begin = std::max<std::int64_t>(0, -ow);
-      const std::int64_t count = std::min(row.columns * stride, out[2] - ow) - begin;
-      const std::ptrdiff_t at = (line + ow + begin) * channels;
-      finisher_.pixels(args, 0, finished + begin * channels, channels, at, count, channels);
-      stream_row(*table_, finished + begin * channels, count * channels, args.dst + at);
-      continue;
+    columns.line = ((row.image * out[0] + od) * out[1] + oh) * out[2];
+    if (passes && !whole_lines && end - begin == stride * problem_.layer.out_channels) {
+      stream_pixels(columns, begin, end, scratch + panel.width);
+    } else {
+      store_pixels(columns, begin, end);
     }
-    // Only the first and the last pixel may have outputs that lie outside.
-    const std::int64_t first_residue = q % (stride * channels) / channels;
-    const std::int64_t last_residue = (q + end - column - 1) % (stride * channels) / channels;
-    const std::int64_t inner = std::max<std::int64_t>(0, ceil_div(-ow - first_residue, stride));
-    const std::int64_t inner_end = std::min(row.columns, floor_div(out[2] - 1 - ow - last_residue, stride) + 1);
-    // The outputs of `count` pixels from `pixel` on, of the columns from `begin` on that hold residue `residue` and those
-    // up to `last`.
-    const auto store_pixels = [&](std::int64_t pixel, std::int64_t count, std::int64_t begin, std::int64_t last) {
-      const std::int64_t at = panel.first + begin;
-      const std::int64_t residue = at % (stride * channels) / channels;
-      call.tile = tile + (row.first + pixel) * panel.width + begin;
-      call.rows = count;
-      call.columns = last - begin;
-      call.bias = bias + begin;
-      call.dst = args.dst + (line + ow + pixel * stride + residue) * out_channels + first_channel + at % channels;
-      const bool past = stream && call.columns % kFloatsPerLine == 0 && is_line(call.dst);
-      (past ? table_->pixel_store_past : table_->pixel_store)(&call);
-      if (!finisher_.follows(args)) return;
-      float* data = call.dst;
-      for (std::int64_t c = begin, next; c < last; c = next) {
-        next = std::min(last, c + channels - (panel.first + c) % channels);
-        float* const of_residue = data + (c - begin);
-        finisher_.pixels(args, first_channel + (panel.first + c) % channels, of_residue, call.dst_stride,
-                         of_residue - args.dst, count, next - c);
-      }
-    };
-    const auto store_edge = [&](std::int64_t pixel) {
-      for (std::int64_t c = column, next; c < end; c = next) {
-        next = std::min(end, c + channels - (panel.first + c) % channels);
-        const std::int64_t x = ow + pixel * stride + (panel.first + c) % (stride * channels) / channels;
-        if (x >= 0 && x < out[2]) store_pixels(pixel, 1, c, next);
-      }
-    };
-    for (std::int64_t pixel = 0; pixel < std::min(inner, row.columns); ++pixel) store_edge(pixel);
-    if (inner < inner_end) store_pixels(inner, inner_end - inner, column, end);
-    for (std::int64_t pixel = std::max(inner, inner_end); pixel < row.columns; ++pixel) store_edge(pixel);
+  }
+}
+
+// All outputs of a row at once, by way of scratch.
+void ResidueStore::stream_pixels(const PixelColumns& columns, std::int64_t begin, std::int64_t end, float* finished) const {
+  const std::int64_t stride = problem_.layer.stride[2], channels = problem_.layer.out_channels;
+  const RunArgs& args = columns.args;
+  PixelStoreArgs call;
+  call.tile = columns.tile + columns.row.first * columns.panel.width + begin;
+  call.tile_stride = columns.panel.width;
+  call.rows = columns.row.columns;
+  call.columns = end - begin;
+  call.dst = finished;
+  call.dst_stride = end - begin;
+  call.bias = columns.bias + begin;
+  call.epilogue = &finisher_.epilogue(args);
+  table_->pixel_store(&call);
+  // The first and the last pixel may have outputs that lie outside.
+  const std::int64_t first = std::max<std::int64_t>(0, -columns.ow);
+  const std::int64_t count = std::min(columns.row.columns * stride, problem_.call.out[2] - columns.ow) - first;
+  const std::ptrdiff_t at = (columns.line + columns.ow + first) * channels;
+  finisher_.pixels(args, 0, finished + first * channels, channels, at, count, channels);
+  stream_row(*table_, finished + first * channels, count * channels, args.dst + at);
+}
+
+// The residue of the width that a column belongs to.
+std::int64_t ResidueStore::residue_of(const PixelColumns& columns, std::int64_t column) const {
+  const std::int64_t channels = problem_.out_channels_per_group();
+  return (columns.panel.first + column) % (problem_.layer.stride[2] * channels) / channels;
+}
+
+// The column, up to `end`, at which those of the next residue begin.
+std::int64_t ResidueStore::next_residue(const PixelColumns& columns, std::int64_t column, std::int64_t end) const {
+  const std::int64_t channels = problem_.out_channels_per_group();
+  return std::min(end, column + channels - (columns.panel.first + column) % channels);
+}
+
+// Straight to memory.
+void ResidueStore::store_pixels(const PixelColumns& columns, std::int64_t begin, std::int64_t end) const {
+  const std::int64_t stride = problem_.layer.stride[2], width = problem_.call.out[2], ow = columns.ow;
+  const std::int64_t pixels = columns.row.columns;
+  // Only the first and the last pixel may have outputs that lie outside.
+  const std::int64_t inner = std::clamp<std::int64_t>(ceil_div(-ow - residue_of(columns, begin), stride), 0, pixels);
+  const std::int64_t inner_end =
+      std::clamp(floor_div(width - 1 - ow - residue_of(columns, end - 1), stride) + 1, inner, pixels);
+  const auto store_edge = [&](std::int64_t pixel) {
+    for (std::int64_t c = begin, next; c < end; c = next) {
+      next = next_residue(columns, c, end);
+      const std::int64_t x = ow + pixel * stride + residue_of(columns, c);
+      if (x >= 0 && x < width) store_inner(columns, c, next, pixel, 1);
+    }
+  };
+  for (std::int64_t pixel = 0; pixel < inner; ++pixel) store_edge(pixel);
+  if (inner < inner_end) store_inner(columns, begin, end, inner, inner_end - inner);
+  for (std::int64_t pixel = inner_end; pixel < pixels; ++pixel) store_edge(pixel);
+}
+
+// Of `count` pixels from `pixel` on, all of which lie inside.
+void ResidueStore::store_inner(const PixelColumns& columns, std::int64_t begin, std::int64_t end, std::int64_t pixel,
+                               std::int64_t count) const {
+  const std::int64_t stride = problem_.layer.stride[2];
+  const std::int64_t channels = problem_.out_channels_per_group(), out_channels = problem_.layer.out_channels;
+  const std::int64_t first_channel = columns.row.group * channels;
+  const RunArgs& args = columns.args;
+  const auto channel_of = [&](std::int64_t column) { return first_channel + (columns.panel.first + column) % channels; };
+  PixelStoreArgs call;
+  call.tile = columns.tile + (columns.row.first + pixel) * columns.panel.width + begin;
+  call.tile_stride = columns.panel.width;
+  call.rows = count;
+  call.columns = end - begin;
+  call.dst = args.dst + channel_of(begin) +
+             (columns.line + columns.ow + pixel * stride + residue_of(columns, begin)) * out_channels;
+  call.dst_stride = stride * out_channels;
+  call.bias = columns.bias + begin;
+  call.epilogue = &finisher_.epilogue(args);
+  const bool past = columns.stream && call.columns % kFloatsPerLine == 0 && is_line(call.dst);
+  (past ? table_->pixel_store_past : table_->pixel_store)(&call);
+  for (std::int64_t c = begin, next; c < end && finisher_.follows(args); c = next) {
+    next = next_residue(columns, c, end);
+    float* const data = call.dst + (c - begin);
+    finisher_.pixels(args, channel_of(c), data, call.dst_stride, data - args.dst, count, next - c);
   }
 }
 

@@ -36,6 +36,25 @@ class ResidueStore final : public TileStore {
                            float* scratch) const;
   bool place(const PixelRow& row, std::int64_t residue, std::int64_t* od, std::int64_t* oh) const;
 
+  // For channels-last outputs: the columns of a panel of one row of pixels, in which those from `begin` to `end` are
+  // neighbours in the output.
+  struct PixelColumns {
+    const RunArgs& args;
+    const Panel& panel;
+    const PixelRow& row;
+    const float* tile;
+    const float* bias;    // of each column
+    std::int64_t ow;      // output position of the first pixel and residue 0: may lie outside
+    std::ptrdiff_t line;  // positions before the row of outputs
+    bool stream;          // whole lines past the caches
+  };
+  void stream_pixels(const PixelColumns& columns, std::int64_t begin, std::int64_t end, float* finished) const;
+  void store_pixels(const PixelColumns& columns, std::int64_t begin, std::int64_t end) const;
+  void store_inner(const PixelColumns& columns, std::int64_t begin, std::int64_t end, std::int64_t pixel,
+                   std::int64_t count) const;
+  std::int64_t residue_of(const PixelColumns& columns, std::int64_t column) const;
+  std::int64_t next_residue(const PixelColumns& columns, std::int64_t column, std::int64_t end) const;
+
   Problem problem_;
   Finisher finisher_;
   const KernelTable* table_;
