@@ -131,11 +131,14 @@ describe('depth and limit', () => {
   test('an aborted call frees its place at once', async () => {
     const { layer, input } = makeLong();
     const controller = new AbortController();
-    setQueueLimit(8);
-    const pending = Array.from({ length: 8 }, () => attempt(() => layer.forwardAsync(input, { signal: controller.signal })));
+    setQueueLimit(64);
+    const pending = Array.from({ length: 64 }, () => attempt(() => layer.forwardAsync(input, { signal: controller.signal })));
     await new Promise((resolve) => setTimeout(resolve, 3));
     controller.abort(new Error('enough'));
-    for (const outcome of await Promise.all(pending)) expect(outcome.message).toBe('enough');
+    // The first ones may have ended before: a busy machine is late with the timer.
+    const messages = (await Promise.all(pending)).map(({ message }) => message);
+    for (const message of messages) expect(['enough', 'nothing was thrown']).toContain(message);
+    expect(new Set(messages.slice(32))).toEqual(new Set(['enough']));
     expect(queueDepth()).toBe(0);
     expect((await layer.forwardAsync(input)).shape).toEqual([1, 64, 256, 256]);
   });
