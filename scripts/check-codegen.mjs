@@ -57,7 +57,7 @@ function inspect(family, kernel) {
   if (kernel.tile && loops.length < 2) report.faults.push(`${loops.length} inner loops found, expected 2`);
   // One that does nothing else, one that splits planes ahead and one that splits pixels; likewise.
   const wantedLoops = kernel.terms && splitsAhead(kernel.terms) ? 3 : 1;
-  if (kernel.terms && loops.length < wantedLoops) report.faults.push(`${loops.length} loops over matrices found, expected ${wantedLoops}`);
+  if (kernel.terms && (wantedLoops === 1 ? loops.length !== 1 : loops.length < wantedLoops)) report.faults.push(`${loops.length} loops over matrices found, expected ${wantedLoops}`);
   for (const { range } of ways) {
     const wanted = matrixWork(kernel.terms);
     const check = (what, [least, most], expected) => {

@@ -128,10 +128,6 @@ class AmxExecution final : public Execution {
   std::int64_t term_stride() const { return b_.positions * kTermBlock; }
   std::int64_t channel_stride() const { return form_.terms() * term_stride(); }
 
-  std::span<const std::ptrdiff_t> taps(std::int64_t fd, std::int64_t fh, std::int64_t fw) const {
-    return tap_offsets_[(fd * phases_.dim[1].count() + fh) * phases_.dim[2].count() + fw];
-  }
-
   int kernel_row(int rows, std::int64_t columns) const {
     return form_.floats() ? term_split_row(rows) : term_kernel_row(form_.terms(), rows, columns);
   }
@@ -334,7 +330,7 @@ class AmxExecution final : public Execution {
                const std::uint16_t* split, std::int64_t first, const Scratch& scratch) const {
     const std::int64_t pixel_stride = phases_.dim[2].count() * panel.width;
     float* const tile = scratch.tile + fw * panel.width;
-    const auto offsets = taps(fd, fh, fw);
+    const auto offsets = tap_offsets_.of(fd, fh, fw);
     if (offsets.empty()) {
       for (std::int64_t i = 0; i < pixels; ++i) {
         std::memset(tile + i * pixel_stride, 0, static_cast<std::size_t>(panel.width) * sizeof(float));

@@ -167,7 +167,8 @@ class DepthwisePixelsExecution final : public Execution {
       products *= taps / static_cast<double>(phases_.dim[d].count());
     }
     const double vectors = static_cast<double>(ceil_div(problem_.layer.out_channels, table_->lanes));
-    return static_cast<double>(runs_.size()) * kCallOverhead +
+    const std::int64_t cuts = (ceil_div(phases_.dim[2].max_size(), positions_) - 1) * phases_.dim[2].count();
+    return static_cast<double>(static_cast<std::int64_t>(runs_.size()) + cuts) * kCallOverhead +
            static_cast<double>(problem_.call.out[2]) * vectors * (products * kVectorProduct + kVectorStore);
   }
 

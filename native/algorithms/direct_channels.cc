@@ -205,7 +205,7 @@ class DirectChannelsExecution final : public Execution {
                const Panel& panel, std::int64_t pixels, const Scratch& scratch) const {
     const std::int64_t pixel_stride = phases_.dim[2].count() * panel.width;
     float* const tile = scratch.tile + fw * panel.width;
-    const auto offsets = tap_offsets_[(fd * phases_.dim[1].count() + fh) * phases_.dim[2].count() + fw];
+    const auto offsets = tap_offsets_.of(fd, fh, fw);
     if (offsets.empty()) {
       for (std::int64_t i = 0; i < pixels; ++i) {
         std::memset(tile + i * pixel_stride, 0, static_cast<std::size_t>(panel.width) * sizeof(float));

@@ -74,7 +74,7 @@ void PanelEngine::compute(const float* weights, const float* block, std::int64_t
   const std::int64_t residue_h = phases_.dim[1].phases[phase_h].residue;
   for (std::int64_t fw = 0; fw < phases_.dim[2].count(); ++fw) {
     float* const phase_tile = tile + fw * panel.rows * pixel_stride_;
-    const std::span<const std::ptrdiff_t> offsets = taps(phase_d, phase_h, fw);
+    const std::span<const std::ptrdiff_t> offsets = tap_offsets_.of(phase_d, phase_h, fw);
     if (offsets.empty()) {
       std::memset(phase_tile, 0, static_cast<std::size_t>(panel.rows * pixel_stride_) * sizeof(float));
       continue;
@@ -117,7 +117,7 @@ AheadRuns PanelEngine::weights_ahead(const float* weights, std::int64_t group, s
   runs.begin = weights + layout_.offset(group, phases_.dim[0].phases[phase_d].residue,
                                         phases_.dim[1].phases[phase_h].residue, panel, 0);
   for (std::int64_t fw = 0; fw < phases_.dim[2].count(); ++fw) {
-    runs.floats += static_cast<std::int64_t>(taps(phase_d, phase_h, fw).size()) * channels_ * panel.width;
+    runs.floats += static_cast<std::int64_t>(tap_offsets_.of(phase_d, phase_h, fw).size()) * channels_ * panel.width;
   }
   return runs;
 }

@@ -98,9 +98,6 @@ class PanelEngine {
   double compute_cycles(std::int64_t pixels) const;
 
  private:
-  std::span<const std::ptrdiff_t> taps(std::int64_t fd, std::int64_t fh, std::int64_t fw) const {
-    return tap_offsets_[(fd * phases_.dim[1].count() + fh) * phases_.dim[2].count() + fw];
-  }
   float* first_output(const RunArgs& args, const Panel& panel, const OutputRun& run) const;  // contiguous format
   float* scratch(const Panel& panel, float* tile) const;                                     // behind the tile
   void store_channels_last(const RunArgs& args, const Panel& panel, const OutputRun& run, float* tile) const;

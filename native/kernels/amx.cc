@@ -575,19 +575,19 @@ void multiply_split(const TermArgs* args) {
   store_column<kRows>(*args);
 }
 
+template <int kTerms, int kRows, int kColumns, bool kPixels>
+CONVTRANSPOSE_INLINE void multiply_ahead(const TermArgs* args) {
+  Ahead<kTerms, kPixels> ahead(args->ahead);
+  multiply_and<kTerms, kRows, kColumns>(args, ahead);
+  ahead.save();
+}
+
 template <int kTerms, int kRows, int kColumns>
 void multiply(const TermArgs* args) {
   if constexpr (kRows * kColumns == 4 && kRows < 4) {
-    if (args->ahead != nullptr && args->ahead->pixels) {
-      Ahead<kTerms, true> ahead(args->ahead);
-      multiply_and<kTerms, kRows, kColumns>(args, ahead);
-      ahead.save();
-      return;
-    }
     if (args->ahead != nullptr) {
-      Ahead<kTerms, false> ahead(args->ahead);
-      multiply_and<kTerms, kRows, kColumns>(args, ahead);
-      ahead.save();
+      args->ahead->pixels ? multiply_ahead<kTerms, kRows, kColumns, true>(args)
+                          : multiply_ahead<kTerms, kRows, kColumns, false>(args);
       return;
     }
   }
@@ -674,6 +674,11 @@ void split_weights(const TermWeightsArgs* args) {
   }
 }
 
+// Where the first term of matrix `m` begins.
+inline uint16_t* matrix_of(const TermPlanesArgs& args, int64_t m) {
+  return args.dst + (args.columns == 2 ? m / 2 * args.group_stride + m % 2 * kTermElements : m * args.group_stride);
+}
+
 // Position by position, so that a matrix is written where it stays near.
 template <int kTerms>
 bool split_planes_terms(const TermPlanesArgs& args) {
@@ -683,8 +688,7 @@ bool split_planes_terms(const TermPlanesArgs& args) {
   for (int64_t i = 0; i < args.positions; i += kTermSquare, ++m) {
     const int64_t left = args.positions - i;
     const __mmask16 lanes = static_cast<__mmask16>(left >= kTermSquare ? 0xffff : (1u << left) - 1);
-    uint16_t* matrix =
-        args.dst + (args.columns == 2 ? m / 2 * args.group_stride + m % 2 * kTermElements : m * args.group_stride);
+    uint16_t* matrix = matrix_of(args, m);
     const float* src = args.src + i;
     for (int64_t c = 0; c < kTermBlock; c += 2, src += 2 * args.src_stride, matrix += kTermBlock) {
       const __m512 even = _mm512_maskz_loadu_ps(c < args.channels ? lanes : __mmask16{0}, src);
@@ -708,8 +712,7 @@ bool split_pixels_terms(const TermPlanesArgs& args) {
   int64_t m = args.first_matrix;
   for (int64_t i = 0; i < args.positions; i += kTermSquare, ++m) {
     const int64_t positions = args.positions - i < kTermSquare ? args.positions - i : kTermSquare;
-    uint16_t* matrix =
-        args.dst + (args.columns == 2 ? m / 2 * args.group_stride + m % 2 * kTermElements : m * args.group_stride);
+    uint16_t* matrix = matrix_of(args, m);
     const float* src = args.src + i * args.src_stride;
     for (int64_t c = 0; c < kTermBlock; c += 4, src += 4, matrix += 2 * kTermBlock) {
       const int64_t left = args.channels - c < 0 ? 0 : args.channels - c;

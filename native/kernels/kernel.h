@@ -412,6 +412,7 @@ typedef void (*TermWeightsFn)(const TermWeightsArgs* args);
 //   dst[m/columns*group_stride + (term*columns + m%columns)*kTermElements + (c/2*16 + i%16)*2 + c%2] = term of scale * src
 // Inputs of channels from `channels` on and of positions from `positions` on, up to a whole matrix, count as zero (and are
 // not read). Returns whether every magnitude was below `limit` and no input a NaN.
+// TermKernels::split_pixels does the same for src[i*src_stride + c].
 struct TermPlanesArgs {
   const float* src;
   ptrdiff_t src_stride;
@@ -426,7 +427,6 @@ struct TermPlanesArgs {
   float limit;
 };
 typedef bool (*TermPlanesFn)(const TermPlanesArgs* args);
-// split_pixels of TermKernels does the same for src[i*src_stride + c].
 
 // The same for whole matrices, in pieces: what is split next, while the unit for products is busy with what was split
 // before. A job is the first `pairs` pairs of channels of 16 positions, dst being where their matrix begins. Whoever does

@@ -60,7 +60,8 @@ bool has_gaps(const PhaseSet& phases) {
   return gaps;
 }
 
-TapOffsets::TapOffsets(const PhaseSet& phases, std::int64_t stride_d, std::int64_t stride_h, std::int64_t stride_w) {
+TapOffsets::TapOffsets(const PhaseSet& phases, std::int64_t stride_d, std::int64_t stride_h, std::int64_t stride_w)
+    : phases_h_(phases.dim[1].count()), phases_w_(phases.dim[2].count()) {
   const auto count = [&phases](int d) { return static_cast<std::size_t>(phases.dim[d].count()); };
   begins_.reserve(count(0) * count(1) * count(2) + 1);
   for (const Phase1d& d : phases.dim[0].phases) {

@@ -65,6 +65,11 @@ class TapOffsets {
   TapOffsets() = default;
   TapOffsets(const PhaseSet& phases, std::int64_t stride_d, std::int64_t stride_h, std::int64_t stride_w);
 
+  // Of the phase that is number fd along the depth, fh along the height and fw along the width.
+  std::span<const std::ptrdiff_t> of(std::int64_t fd, std::int64_t fh, std::int64_t fw) const {
+    return (*this)[(fd * phases_h_ + fh) * phases_w_ + fw];
+  }
+
   // Phases are counted with those along the width innermost.
   std::int64_t phases() const { return static_cast<std::int64_t>(begins_.size()) - 1; }
   std::span<const std::ptrdiff_t> operator[](std::int64_t phase) const {
@@ -75,6 +80,7 @@ class TapOffsets {
  private:
   std::vector<std::ptrdiff_t> offsets_;
   std::vector<std::size_t> begins_{0};  // [phase], and the end of the last
+  std::int64_t phases_h_ = 0, phases_w_ = 0;
 };
 
 }  // namespace convtranspose
