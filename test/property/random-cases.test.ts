@@ -5,21 +5,17 @@ import { distinctIsas as isas } from '../support/isas';
 import { countedAlgorithms, formatsOf, uncrossedAxes, wantedCases } from './run-random-cases';
 import type { RandomReport } from './run-random-cases';
 
-// Half a minute; with AddressSanitizer half an hour.
+// Two minutes or three; with AddressSanitizer half an hour.
 const timeout = process.env['ASAN_OPTIONS'] === undefined ? 600_000 : 3_600_000;
 
 describe('random problems', () => {
   const reports = new Map<string, RandomReport>();
 
-  // Two processes at a time: each uses few threads, and one alone would leave processors idle.
+  // All at once: each process computes with one thread most of the time, and one after the other would leave processors idle.
   beforeAll(async () => {
-    const waiting = [...isas];
-    const worker = async () => {
-      for (let isa = waiting.pop(); isa !== undefined; isa = waiting.pop()) {
-        reports.set(isa, await runChildForJson<RandomReport>('property/random-cases.child', { CONVTRANSPOSE_ISA: isa }));
-      }
-    };
-    await Promise.all([worker(), worker()]);
+    await Promise.all(isas.map(async (isa) => {
+      reports.set(isa, await runChildForJson<RandomReport>('property/random-cases.child', { CONVTRANSPOSE_ISA: isa }));
+    }));
     const counts = isas.flatMap((isa) => Object.entries(reports.get(isa)?.runs ?? {}).map(([key, count]) => `${isa} ${key}: ${count}`));
     process.stdout.write(`random problems compared with the definition:\n  ${counts.sort().join('\n  ')}\n`);
   }, timeout);
