@@ -55,8 +55,8 @@ function inspect(family, kernel) {
   };
   // One loop for a single tap and one for several; the compiler may split them further, but not lose one.
   if (kernel.tile && loops.length < 2) report.faults.push(`${loops.length} inner loops found, expected 2`);
-  // One that does nothing else, one that splits planes ahead and one that splits pixels; likewise.
-  const wantedLoops = kernel.terms && splitsAhead(kernel.terms) ? 3 : 1;
+  // One that does nothing else, and one each that splits planes, pixels and rows ahead; likewise.
+  const wantedLoops = kernel.terms && splitsAhead(kernel.terms) ? 4 : 1;
   if (kernel.terms && (wantedLoops === 1 ? loops.length !== 1 : loops.length < wantedLoops)) report.faults.push(`${loops.length} loops over matrices found, expected ${wantedLoops}`);
   for (const { range } of ways) {
     const wanted = matrixWork(kernel.terms);

@@ -249,7 +249,7 @@ class AmxOverlapExecution final : public Execution {
     ahead.next = job == jobs ? jobs : jobs + 1;
     ahead.end = job;
     ahead.src_stride = contiguous() ? channel_stride() : position_stride();
-    ahead.pixels = !contiguous();
+    ahead.source = contiguous() ? TermSource::kPlanes : TermSource::kPixels;
     ahead.term_stride = 2 * kTermElements;
     ahead.terms = form_.terms();
     ahead.scale = kInputScale;

@@ -7,17 +7,24 @@
 // Blocks: as many tiles as fit a budget are transformed at once, into memory that all threads share (stage 2b), then
 // multiplied, one block of output channels a task (stage 2b + 1). Tiles before a block whose product runs over into it are
 // computed once more (halo).
+//
+// Where there is a unit for products of matrices, it makes them from terms of the values (winograd_terms.h): in a stage of
+// their own, a point or a part of its output channels a task, into memory that all threads share. A point's input then
+// passes through the caches once.
 #include <algorithm>
 #include <array>
 #include <atomic>
 #include <cmath>
 #include <cstring>
+#include <optional>
 
 #include "algorithms/algorithm.h"
 #include "algorithms/cost_model.h"
 #include "algorithms/limits.h"
+#include "algorithms/term_scale.h"
 #include "algorithms/tile_kernels.h"
 #include "algorithms/winograd_output.h"
+#include "algorithms/winograd_terms.h"
 #include "algorithms/winograd_tiles.h"
 #include "pack/input.h"
 #include "pack/winograd_weights.h"
@@ -42,6 +49,7 @@ constexpr std::int64_t kRowsPerClass = 64;    // of the GEMMs, about
 constexpr std::int64_t kMinBlockChannels = 16;
 constexpr std::int64_t kMaxBlockChannels = 32;
 constexpr std::int64_t kWantedBlocks = 4;
+constexpr int kMaxRounds = 2;
 constexpr std::int64_t kMinShare = 8;  // channels of such a block
 constexpr int kMaxPanelVectors = 3;    // a chunk of channels of a panel of tiles stays in the first-level cache
 
@@ -82,11 +90,13 @@ constexpr double kOutputCall = 200.0;        // a channel's row of phases of a b
 constexpr double kRowCost = 25.0;            // a row of tiles that is split or stored
 constexpr double kInputStreamShare = 0.4;    // of the time to stream transformed input, that products do not hide
 constexpr double kWeightStreamShare = 0.25;  // of the same for weights, which stand in the order of their use
+constexpr double kTermStreamShare = 0.25;    // of all that passes through the caches where products are of terms
 
 class WinogradExecution final : public Execution {
  public:
+  // rounds: of terms.
   WinogradExecution(const PlanRequest& request, WinogradWeights form, TileKernels tile_kernels, const WinogradTiles& tiles,
-                    int limit_exponent)
+                    int rounds, int limit_exponent)
       : problem_(request.problem),
         table_(request.kernels),
         form_(std::move(form)),
@@ -95,17 +105,22 @@ class WinogradExecution final : public Execution {
         tiles_(tiles),
         output_(request.problem, *request.kernels, form_, tiles_, request.caches),
         scale_(static_cast<float>(std::ldexp(1.0, 128 - limit_exponent))),
+        rounds_(rounds),
         panels_first_(form_.tile().combined && shared_bytes() <= request.caches.l2 / 2) {
     const std::int64_t channels = problem_.in_channels_per_group();
+    if (form_.tile().matrices) terms_.emplace(request, tiles_);
     slice_ = std::clamp<std::int64_t>(kInputTaskFloats / std::max<std::int64_t>(1, tiles_.most_positions), 1, channels);
     if (last()) slice_ = std::min(channels, round_up(slice_, kTransposedChannels));
+    if (terms_) slice_ = round_up(slice_, std::int64_t{kTermBlock});
     for (int d = 0; d < kSpatialDims; ++d) points_[d] = tiles_.points[d];
     list_kernels();
     phases = problem_.layer.stride[0] * problem_.layer.stride[1] * problem_.layer.stride[2];
     blocking = {{"tile", *std::max_element(form_.tile().size.begin(), form_.tile().size.end())},
                 {"tiles", tiles_.most_tiles()},
                 {"channels", form_.blocks().front().channels},
-                {"combined", form_.tile().combined ? 1 : 0}};
+                {"combined", form_.tile().combined ? 1 : 0},
+                {"matrices", terms_ ? 1 : 0},
+                {"rounds", rounds_}};
     precision = form_.tile().size[0] > 2 || form_.tile().size[1] > 2 || form_.tile().size[2] > 2 ? Precision::kHigh
                                                                                                  : Precision::kHighest;
     notes.push_back("inputs that hold an infinity, a NaN or a magnitude of 2^" + std::to_string(limit_exponent) +
@@ -114,39 +129,73 @@ class WinogradExecution final : public Execution {
   }
 
   const PackedForm* packed_form() const override { return &form_; }
-  int stages() const override { return static_cast<int>(2 * problem_.layer.groups * tiles_.block_count()); }
+  int stages() const override { return static_cast<int>(stages_of_block() * problem_.layer.groups * tiles_.block_count()); }
   std::int64_t tasks(int stage) const override {
-    return stage % 2 == 0 ? ceil_div(problem_.in_channels_per_group(), slice_)
-                          : static_cast<std::int64_t>(form_.blocks().size());
+    stage %= stages_of_block();
+    if (stage == 0) return ceil_div(problem_.in_channels_per_group(), slice_);
+    if (!terms_) return static_cast<std::int64_t>(form_.blocks().size());
+    const Range blocks = round_of(stage);
+    return stage % 2 == 1 ? static_cast<std::int64_t>(steps_.size()) * parts_of(blocks) : blocks.end - blocks.begin;
   }
   std::size_t shared_bytes() const override {
-    return static_cast<std::size_t>(input_shared_floats() + output_.carry_floats()) * sizeof(float);
+    return static_cast<std::size_t>(input_shared_floats() + output_.carry_floats() + products_shared_floats()) *
+           sizeof(float);
   }
   std::size_t workspace_bytes() const override {
-    return static_cast<std::size_t>(std::max(input_floats(), front_floats() + product_floats() + output_.floats())) *
-           sizeof(float);
+    const std::int64_t multiplied =
+        terms_ ? std::max(terms_->scratch_floats(), output_.floats()) : front_floats() + product_floats() + output_.floats();
+    return static_cast<std::size_t>(std::max(input_floats(), multiplied)) * sizeof(float);
   }
 
   void run_task(const RunArgs& args, int stage, std::int64_t task, Workspace workspace) const noexcept override {
-    const std::int64_t group = stage / 2 / tiles_.block_count();
-    const TileBox box = tiles_.block(stage / 2 % tiles_.block_count());
+    const std::int64_t group = stage / stages_of_block() / tiles_.block_count();
+    const TileBox box = tiles_.block(stage / stages_of_block() % tiles_.block_count());
+    const ChannelBlock* const blocks = form_.blocks().data();
     float* const scratch = reinterpret_cast<float*>(workspace.data);
-    if (stage % 2 == 0) {
+    stage %= stages_of_block();
+    if (stage == 0) {
       transform_input(args, group, box, task, scratch, workspace.used);
+    } else if (!terms_) {
+      multiply(args, group, box, blocks[task], scratch, workspace.used);
+    } else if (stage % 2 == 1) {
+      multiply_terms(args, group, round_of(stage), task, scratch, workspace.used);
     } else {
-      multiply(args, group, box, form_.blocks()[static_cast<std::size_t>(task)], scratch, workspace.used);
+      output_.store(args, group, box, blocks[round_of(stage).begin + task], block_products(args, task), carry(args), scratch,
+                    workspace.used);
     }
   }
 
  private:
   bool last() const { return problem_.call.format == MemoryFormat::kChannelsLast; }
+  // The input's, then one for outputs; with terms, products and outputs in rounds, each for some blocks of channels.
+  int stages_of_block() const { return terms_ ? 1 + 2 * rounds_ : 2; }
+  struct Range {
+    std::int64_t begin, end;
+  };
+  Range round_of(int stage) const {
+    const std::int64_t round = (stage - 1) / 2, blocks = static_cast<std::int64_t>(form_.blocks().size());
+    return {blocks * round / rounds_, blocks * (round + 1) / rounds_};
+  }
 
-  // The transformed input is [point][panel of tiles][channel][tile of the panel].
+  // The transformed input is [point][panel of tiles][channel][tile of the panel], or split (winograd_terms.h).
   std::int64_t columns() const { return tiles_.columns; }  // of a panel
   std::int64_t panel_floats() const { return problem_.in_channels_per_group() * columns(); }
   std::int64_t point_floats() const { return problem_.in_channels_per_group() * tiles_.row_floats + kFloatsPerLine; }
 
-  std::int64_t input_shared_floats() const { return tiles_.point_count() * point_floats(); }
+  std::int64_t input_shared_floats() const {
+    return terms_ ? tiles_.point_count() * terms_->point_elements() / 2 : tiles_.point_count() * point_floats();
+  }
+
+  // Shared memory: the transformed input, what runs over, and, of terms, the products of a round: those of one block of
+  // channels after the other, with room before each.
+  float* carry(const RunArgs& args) const { return reinterpret_cast<float*>(args.shared) + input_shared_floats(); }
+  std::int64_t block_stride() const { return front_floats() + product_floats(); }
+  std::int64_t products_shared_floats() const {
+    return terms_ ? ceil_div(static_cast<std::int64_t>(form_.blocks().size()), std::int64_t{rounds_}) * block_stride() : 0;
+  }
+  float* block_products(const RunArgs& args, std::int64_t block_of_round) const {
+    return carry(args) + output_.carry_floats() + block_of_round * block_stride() + front_floats();
+  }
 
   // ---- Input ----------------------------------------------------------------------------------------------------------
 
@@ -164,8 +213,11 @@ class WinogradExecution final : public Execution {
     const std::int64_t split = m[0] * m[1] * m[2];
     const std::int64_t wide = m[0] * m[1] * points_[2];
     const std::int64_t high = m[0] * points_[1] * points_[2];
-    return (split + wide + high) * scratch_row() + 2 * kFloatsPerLine + planes_floats();
+    return (split + wide + high) * scratch_row() + 2 * kFloatsPerLine + planes_floats() + values_floats();
   }
+  // Values of some channels before they are split, [point][channel][tile].
+  std::int64_t value_point() const { return kTermBlock * scratch_row(); }
+  std::int64_t values_floats() const { return terms_ ? tiles_.point_count() * value_point() : 0; }
 
   void transform_input(const RunArgs& args, std::int64_t group, const TileBox& box, std::int64_t task, float* scratch,
                        KernelSet* used) const {
@@ -177,7 +229,8 @@ class WinogradExecution final : public Execution {
     const std::int64_t channels = problem_.in_channels_per_group();
     const auto& m = form_.tile().size;
     float* const split = scratch + kFloatsPerLine;
-    float* const planes = scratch + input_floats() - planes_floats();
+    float* const values = scratch + input_floats() - values_floats();
+    float* const planes = values - planes_floats();
     float* const check = planes - kFloatsPerLine;
     std::memset(check, 0, kFloatsPerLine * sizeof(float));
     // What follows the last tile is read by whole vectors, so it must hold zeros.
@@ -191,7 +244,20 @@ class WinogradExecution final : public Execution {
       const std::int64_t transposed =
           last() ? (c - task * slice_) % kTransposedChannels * box.images * plane_floats(box) : 0;
       split_channel(input_planes(args, group, box, c, planes + transposed), box, split, check);
-      evaluate_channel(split, reinterpret_cast<float*>(args.shared) + c * columns(), used);
+      if (!terms_) {
+        evaluate_channel(
+            split, {reinterpret_cast<float*>(args.shared) + c * columns(), point_floats(), columns(), panel_floats()}, used);
+        continue;
+      }
+      evaluate_channel(split, {values + c % kTermBlock * scratch_row(), value_point(), tiles_.row_floats, 0}, used);
+      if (c + 1 < end && (c + 1) % kTermBlock != 0) continue;
+      const std::int64_t first = c / kTermBlock * kTermBlock;
+      for (std::int64_t p = 0; p < tiles_.point_count(); ++p) {
+        auto* const to = reinterpret_cast<std::uint16_t*>(args.shared) + p * terms_->point_elements();
+        if (!terms_->split(values + p * value_point(), scratch_row(), first, c + 1 - first, to)) {
+          args.refused->store(true, std::memory_order_relaxed);
+        }
+      }
     }
     for (int i = 0; i < table_->lanes; ++i) {
       if (check[i] != check[i]) args.refused->store(true, std::memory_order_relaxed);
@@ -331,8 +397,16 @@ class WinogradExecution final : public Execution {
     }
   }
 
-  // From coefficients to values at all points, for the channel whose place in the first panel dst points at.
-  void evaluate_channel(const float* split, float* dst, KernelSet* used) const {
+  // Where the values of a channel go: runs of so many tiles, one behind the other, at each point.
+  struct ValuesAt {
+    float* first;
+    std::int64_t point_stride;
+    std::int64_t run;
+    std::int64_t run_stride;
+  };
+
+  // From coefficients to values at all points.
+  void evaluate_channel(const float* split, const ValuesAt& dst, KernelSet* used) const {
     const auto& m = form_.tile().size;
     const std::int64_t stride = scratch_row();
     // Where the next transform reads: [jd][jh][w][tile], w over coefficients or points.
@@ -343,16 +417,16 @@ class WinogradExecution final : public Execution {
     for (int d = 0; d < kSpatialDims; ++d) remaining += input_[d] >= 0 ? 1 : 0;
     for (int d = kSpatialDims - 1; d >= 0; --d) {
       if (input_[d] < 0) continue;
-      const bool into_shared = --remaining == 0;
+      const bool last_one = --remaining == 0;
       const WinogradInputKernel& kernel = table_->winograd_input[input_[d]];
       used->set(static_cast<std::size_t>(winograd_input_number(*table_, input_[d])));
       // Around dimension d: `outer` positions before it, `inner` after it.
       std::int64_t outer = 1, inner = 1;
       for (int e = 0; e < d; ++e) outer *= size[e];
       for (int e = d + 1; e < kSpatialDims; ++e) inner *= size[e];
-      const std::int64_t to_stride = into_shared ? point_floats() : stride;
-      const std::int64_t run_stride = into_shared ? panel_floats() : columns();
-      float* const to = into_shared ? dst : scratch;
+      const std::int64_t to_stride = last_one ? dst.point_stride : stride;
+      const std::int64_t run_stride = last_one ? dst.run_stride : dst.run;
+      float* const to = last_one ? dst.first : scratch;
       for (std::int64_t o = 0; o < outer; ++o) {
         for (std::int64_t i = 0; i < inner; ++i) {
           const WinogradInputArgs call{from + (o * size[d] * inner + i) * stride,
@@ -360,7 +434,7 @@ class WinogradExecution final : public Execution {
                                        to + (o * points_[d] * inner + i) * to_stride,
                                        inner * to_stride,
                                        tiles_.row_floats,
-                                       columns(),
+                                       dst.run,
                                        run_stride};
           kernel.fn(&call);
         }
@@ -475,12 +549,58 @@ class WinogradExecution final : public Execution {
       }
       values += run.points * run.rows * tiles_.product_floats;
     }
-    output_.store(args, group, box, block, products, reinterpret_cast<float*>(args.shared) + input_shared_floats(), values,
-                  used);
+    output_.store(args, group, box, block, products, carry(args), values, used);
   }
 
   const float* input_at(std::size_t c, std::int64_t point, const RunArgs& args) const {
     return reinterpret_cast<const float*>(args.shared) + tiles_.point_of(form_.classes()[c].points, point) * point_floats();
+  }
+
+  // A class of phases at a point.
+  struct ClassPoint {
+    std::size_t cls;
+    std::int64_t point;
+    std::int64_t first_row;  // of a block's products
+  };
+
+  WinogradTerms::Step term_step(const RunArgs& args, std::int64_t group, const Range& round, std::int64_t block,
+                                const ClassPoint& at) const {
+    const ChannelBlock& channels = form_.blocks()[static_cast<std::size_t>(round.begin + block)];
+    const PhaseClass& cls = form_.classes()[at.cls];
+    const Panel& panel = form_.panels(at.cls, channels.channels).front();
+    return {args.weights + form_.offset(group, channels, at.cls, at.point, panel), cls.phases() * channels.channels,
+            term_input(args, at), block_products(args, block) + tiles_.front_floats + at.first_row * tiles_.product_floats};
+  }
+  const std::uint16_t* term_input(const RunArgs& args, const ClassPoint& at) const {
+    return reinterpret_cast<const std::uint16_t*>(args.shared) +
+           tiles_.point_of(form_.classes()[at.cls].points, at.point) * terms_->point_elements();
+  }
+
+  // Tasks of each point of a round.
+  std::int64_t parts_of(const Range& round) const {
+    return std::min(round.end - round.begin, ceil_div(kWantedTasks, static_cast<std::int64_t>(steps_.size())));
+  }
+
+  // A part of the blocks of channels of a round at one point.
+  void multiply_terms(const RunArgs& args, std::int64_t group, const Range& round, std::int64_t task, float* scratch,
+                      KernelSet* used) const {
+    const std::int64_t parts = parts_of(round), part = task % parts, blocks = round.end - round.begin;
+    const auto index = static_cast<std::size_t>(task / parts);
+    const std::int64_t begin = blocks * part / parts, end = blocks * (part + 1) / parts;
+    // Meanwhile the next point's input comes: a part of it with each part, and with each step.
+    const std::int64_t lines = terms_->fetches() ? terms_->point_elements() / kTermBlock : 0;
+    const std::uint16_t* const later = term_input(args, steps_[(index + 1) % steps_.size()]);
+    WinogradTerms::Step step = term_step(args, group, round, begin, steps_[index]);
+    table_->terms->begin();
+    WinogradTerms::Multiplier multiplier(*terms_, step, scratch);
+    for (std::int64_t b = begin; b < end; ++b) {
+      const WinogradTerms::Step next = b + 1 < end ? term_step(args, group, round, b + 1, steps_[index]) : step;
+      const std::int64_t from = lines * b / blocks, to = lines * (b + 1) / blocks;
+      multiplier.multiply(step, b + 1 < end ? &next : nullptr,
+                          {later + from * kTermBlock, static_cast<std::size_t>((to - from) * kTermBlock)}, used);
+      step = next;
+    }
+    table_->terms->end();
   }
 
   // A panel of tiles and its products stay in the first-level cache while all rows of a block pass by.
@@ -627,6 +747,16 @@ class WinogradExecution final : public Execution {
       if (input_[d] >= 0) kernels.set(static_cast<std::size_t>(winograd_input_number(*table_, input_[d])));
     }
     kernels |= output_.kernels();
+    if (terms_) {
+      std::int64_t row = 0;
+      for (std::size_t c = 0; c < form_.classes().size(); ++c) {
+        const PhaseClass& cls = form_.classes()[c];
+        const std::int64_t rows = cls.phases() * most_block_channels();
+        kernels |= terms_->kernels(rows);
+        for (std::int64_t point = 0; point < cls.point_count(); ++point, row += rows) steps_.push_back({c, point, row});
+      }
+      return;
+    }
     for (std::size_t c = 0; c < form_.classes().size(); ++c) {
       for (const ChannelBlock& block : form_.blocks()) {
         for (const Panel& panel : form_.panels(c, block.channels)) {
@@ -676,7 +806,9 @@ class WinogradExecution final : public Execution {
   std::int64_t chunk_;
   WinogradTiles tiles_;
   WinogradOutput output_;
+  std::optional<WinogradTerms> terms_;
   float scale_;
+  int rounds_;
   // Weights pass through the caches once, and the input of all points stays there; otherwise the input of a point stays
   // while all panels of a block use it.
   bool panels_first_;
@@ -685,6 +817,7 @@ class WinogradExecution final : public Execution {
   std::array<int, kSpatialDims> points_;                 // of the input
   int input_[kSpatialDims];                              // row of the input transform, or -1
   std::vector<std::vector<Combination>> combinations_;   // [class][point], combined weights only
+  std::vector<ClassPoint> steps_;                        // of terms
 };
 
 // ---- Planning -----------------------------------------------------------------------------------------------------------
@@ -696,9 +829,10 @@ struct PanelShape {
 
 // A combination of tile sizes and how it would do.
 struct Design {
-  WinogradWeights::Tile tile;
+  WinogradWeights::Tile tile{};
   std::int64_t block_channels = 0;
   std::int64_t tiles = 0;  // of a block, at most
+  int rounds = 1;
   PanelShape panel{1, 1};
   double cycles = 0.0;
 };
@@ -801,7 +935,17 @@ void estimate(const PlanRequest& request, const TileKernels& kernels, const Chan
   const double vectors = static_cast<double>(ceil_div(tiles.most_tiles(), kernels.lanes()));
   const double channel_blocks = static_cast<double>(ceil_div(outputs, design->block_channels));
 
-  const double multiply = choose_panel(request, kernels, tiles.most_tiles(), design);
+  const bool terms = design->tile.matrices;
+  double multiply = 0.0;
+  if (terms) {
+    design->panel = {kTermSquare, WinogradTerms::columns(tiles.most_tiles())};
+    for_each_class(layer, design->tile.size, [&](std::int64_t class_points, std::int64_t, std::int64_t phases) {
+      multiply += static_cast<double>(class_points) * channel_blocks *
+                  WinogradTerms::multiply_cycles(phases * design->block_channels, channels, tiles.most_tiles());
+    });
+  } else {
+    multiply = choose_panel(request, kernels, tiles.most_tiles(), design);
+  }
   double combine = 0.0;
   for_each_class(layer, design->tile.size, [&](std::int64_t class_points, std::int64_t taps, std::int64_t phases) {
     if (!design->tile.combined || taps == 1) return;
@@ -812,21 +956,29 @@ void estimate(const PlanRequest& request, const TileKernels& kernels, const Chan
   // again for each block of tiles.
   const double cache = static_cast<double>(request.caches.l2);
   const double weights = static_cast<double>(counts.values * outputs * channels) * 4.0;
-  const double transformed = static_cast<double>(point_count * channels) * count * 4.0;
+  const double transformed = terms
+                                 ? static_cast<double>(WinogradTerms::input_bytes(point_count, channels, tiles.most_tiles()))
+                                 : static_cast<double>(point_count * channels) * count * 4.0;
   const double products =
       static_cast<double>(counts.rows * design->block_channels) * (count + static_cast<double>(tiles.slab)) * 4.0;
   const double of_points = 2.0 * weights / channel_blocks / static_cast<double>(point_count);
   double streamed = 0.0;  // bytes, as far as they cost time
-  if (transformed + products + of_points > kResidentShare * cache) {
+  if (terms) {
+    const double all_products = static_cast<double>(counts.rows * outputs) * (count + static_cast<double>(tiles.slab)) * 4.0;
+    if (transformed + all_products + weights > kResidentShare * cache) {
+      streamed = kTermStreamShare * ((1.0 + design->rounds) * transformed + 2.0 * all_products + weights);
+    }
+  } else if (transformed + products + of_points > kResidentShare * cache) {
     streamed += kInputStreamShare * transformed * (channel_blocks + 1.0);
   }
-  if (transformed + products + weights > kResidentShare * cache) streamed += kWeightStreamShare * weights;
+  if (!terms && transformed + products + weights > kResidentShare * cache) streamed += kWeightStreamShare * weights;
 
   const double tile_rows = count / static_cast<double>(std::max<std::int64_t>(1, tiles.block(0).size[2]));
   const double positions = static_cast<double>(design->tile.size[0] * design->tile.size[1]);
+  const double split = terms ? static_cast<double>(point_count) * WinogradTerms::split_cycles(tiles.most_tiles()) : 0.0;
   const double input =
       static_cast<double>(channels) *
-      (kInputCall + vectors * static_cast<double>(point_count) * kInputPerVector + tile_rows * positions * kRowCost);
+      (kInputCall + vectors * static_cast<double>(point_count) * kInputPerVector + tile_rows * positions * kRowCost + split);
   const double output = static_cast<double>(outputs) *
                         (kOutputCall * static_cast<double>(layer.stride[0] * layer.stride[1]) +
                          vectors * static_cast<double>(counts.rows) * kOutputPerVector +
@@ -851,18 +1003,28 @@ void design_blocks(const PlanRequest& request, const TileKernels& kernels, const
   design->block_channels = std::min({std::clamp(kRowsPerClass / counts.fewest_phases, kMinBlockChannels, kMaxBlockChannels),
                                      outputs, std::max(kMinShare, ceil_div(outputs, kWantedBlocks))});
   const auto points = input_points(p.layer, design->tile.size);
-  const std::int64_t per_tile =
-      4 * (std::int64_t{points[0]} * points[1] * points[2] * channels + counts.rows * design->block_channels);
+  const std::int64_t point_count = std::int64_t{points[0]} * points[1] * points[2];
+  std::int64_t input_bytes = 4 * point_count * channels, product_bytes = 4 * counts.rows * design->block_channels;
+  if (design->tile.matrices) {
+    // Two rows of matrices at least, if that can be.
+    const bool pairs = counts.fewest_phases % 2 == 0 || outputs % (2 * kTermSquare) != 0;
+    design->block_channels = pairs ? kTermSquare : 2 * kTermSquare;
+    input_bytes = WinogradTerms::input_bytes(point_count, channels, kTermSquare) / kTermSquare;
+    product_bytes = 4 * counts.rows * outputs;
+  }
   Design trial = *design;
-  std::int64_t before = 0;
-  for (const double share : kBlockShares) {
-    const auto bytes = std::min(kMaxBlockBytes, static_cast<std::int64_t>(share * static_cast<double>(request.caches.l2)));
-    trial.tiles = std::max<std::int64_t>(kernels.lanes(), bytes / per_tile);
-    if (trial.tiles == before) continue;
-    before = trial.tiles;
-    estimate(request, kernels, counts, &trial);
-    if (design->cycles == 0.0 || trial.cycles < design->cycles) *design = trial;
-    if (best.cycles > 0.0 && design->cycles > kFar * best.cycles) return;
+  for (trial.rounds = 1; trial.rounds <= (design->tile.matrices ? kMaxRounds : 1); trial.rounds *= 2) {
+    if (trial.rounds > ceil_div(outputs, design->block_channels)) break;
+    std::int64_t before = 0;
+    for (const double share : kBlockShares) {
+      const auto bytes = std::min(kMaxBlockBytes, static_cast<std::int64_t>(share * static_cast<double>(request.caches.l2)));
+      trial.tiles = std::max<std::int64_t>(kernels.lanes(), bytes / (input_bytes + product_bytes / trial.rounds));
+      if (trial.tiles == before) continue;
+      before = trial.tiles;
+      estimate(request, kernels, counts, &trial);
+      if (design->cycles == 0.0 || trial.cycles < design->cycles) *design = trial;
+      if (best.cycles > 0.0 && design->cycles > kFar * best.cycles) return;
+    }
   }
 }
 
@@ -938,6 +1100,15 @@ int input_limit(const PlanRequest& request, const std::array<int, kSpatialDims>&
   return std::min(kMaxInputExponent, 126 - request.weights.exponent - static_cast<int>(std::ceil(std::log2(growth))));
 }
 
+// The same where values of inputs are split into terms.
+int term_input_limit(const PlanRequest& request, const std::array<int, kSpatialDims>& tile) {
+  double growth = 1.0;
+  for (int d = 0; d < kSpatialDims; ++d) {
+    growth *= winograd_growth(tile[d], WinogradWeights::most_taps(request.problem.layer, d)).input;
+  }
+  return std::min(input_limit(request, tile), WinogradTerms::input_limit(growth));
+}
+
 class Winograd final : public Algorithm {
  public:
   const char* name() const override { return "winograd"; }
@@ -959,8 +1130,8 @@ class Winograd final : public Algorithm {
     }
     tiles.set_columns(best.panel.columns);
     WinogradWeights form(request.problem.layer, best.tile, best.block_channels, best.panel.rows);
-    auto execution =
-        std::make_unique<WinogradExecution>(request, std::move(form), kernels, tiles, input_limit(request, best.tile.size));
+    const int limit = best.tile.matrices ? term_input_limit(request, best.tile.size) : input_limit(request, best.tile.size);
+    auto execution = std::make_unique<WinogradExecution>(request, std::move(form), kernels, tiles, best.rounds, limit);
     execution->estimated_seconds = best.cycles / cost::kClock;
     if (execution->workspace_bytes() > kMaxWorkspaceBytes) {
       decline->reason =
@@ -977,6 +1148,9 @@ class Winograd final : public Algorithm {
   }
 
  private:
+  // What is multiplied: matrices of terms, values of taps, or values that are made of taps meanwhile.
+  enum class Products { kMatrices, kPacked, kCombined };
+
   // The cheapest tile that the precision allows. (Tiles of four lose accuracy: 'highest' is for those of two.)
   static Design choose(const PlanRequest& request, const TileKernels& kernels) {
     const LayerSpec& layer = request.problem.layer;
@@ -996,9 +1170,16 @@ class Winograd final : public Algorithm {
         sensible = sensible && (several || !four) && (reached || !four);
       }
       if (!sensible) continue;
-      for (const bool combined : {false, true}) {
-        design.tile.combined = combined;
+      const std::int64_t channels = request.problem.in_channels_per_group();
+      const double padded =
+          static_cast<double>(round_up(channels, std::int64_t{kTermBlock})) / static_cast<double>(channels);
+      const bool terms = !high && request.problem.out_channels_per_group() % kTermSquare == 0 &&
+                         padded * packed_multiple(layer, design.tile) <= most_packed && decline_terms(request).empty();
+      for (const Products products : {Products::kMatrices, Products::kPacked, Products::kCombined}) {
+        design.tile.combined = products == Products::kCombined;
+        design.tile.matrices = products == Products::kMatrices;
         design.cycles = 0.0;
+        if (design.tile.matrices && !terms) continue;
         if (packed_multiple(layer, design.tile) > most_packed) continue;
         design_blocks(request, kernels, best, &design);
         if (best.cycles == 0.0 || design.cycles < best.cycles) best = design;

@@ -124,59 +124,104 @@ inline void load_some_pixels(const float* src, ptrdiff_t stride, int64_t positio
   transpose_pixels(four, channel);
 }
 
+// The terms of 32 floats, each a line, the first at dst.
+template <int kTerms>
+inline void store_terms(__m512 low, __m512 high, uint16_t* dst, ptrdiff_t term_stride) {
+  for (int k = 0; k < kTerms; ++k, dst += term_stride) {
+    const __m512i term = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
+    _mm512_store_si512(dst, term);
+    if (k + 1 == kTerms) break;
+    low = _mm512_sub_ps(low, float_of(_mm512_castsi512_si256(term)));
+    high = _mm512_sub_ps(high, float_of(_mm512_extracti64x4_epi64(term, 1)));
+  }
+}
+
 // TermSplitAhead in registers. With kTerms 0 there is nothing to do.
-template <int kTerms, bool kPixels>
+template <int kTerms, TermSource kSource>
 class Ahead {
  public:
   explicit Ahead(TermSplitAhead* ahead)
-      : ahead_(ahead), now_(ahead->now), next_(ahead->next), split_{_mm512_set1_ps(ahead->scale), _mm512_setzero_si512()} {}
+      : ahead_(ahead),
+        now_(ahead->now),
+        next_(ahead->next),
+        fetch_(ahead->fetch),
+        split_{_mm512_set1_ps(ahead->scale), _mm512_setzero_si512()} {}
 
-  bool left() const { return now_.pairs > 0; }
+  bool left() const { return now_.left > 0; }
 
-  // A pair of channels, or two of pixels.
+  // A pair of channels, or two of pixels, or a row.
   CONVTRANSPOSE_INLINE void one() {
     if (!left()) return;
-    if constexpr (kPixels) {
+    if constexpr (kSource == TermSource::kRows) {
+      _mm_prefetch(reinterpret_cast<const char*>(now_.src + kSplitAhead), _MM_HINT_T1);
+      _mm_prefetch(reinterpret_cast<const char*>(now_.src + kSplitAhead + kTermSquare), _MM_HINT_T1);
+      store_terms<kTerms>(_mm512_mul_ps(_mm512_load_ps(now_.src), split_.scale),
+                          _mm512_mul_ps(_mm512_load_ps(now_.src + kTermSquare), split_.scale), now_.dst,
+                          ahead_->term_stride);
+      advance(kTermBlock, kTermBlock, 1);
+    } else if constexpr (kSource == TermSource::kPixels) {
       __m512 channel[4];
       load_pixels(now_.src, ahead_->src_stride, channel);
       split_.template store<kTerms>(channel[0], channel[1], now_.dst, ahead_->term_stride);
       split_.template store<kTerms>(channel[2], channel[3], now_.dst + kTermBlock, ahead_->term_stride);
-      now_.src += 4;
-      now_.dst += 2 * kTermBlock;
-      if ((now_.pairs -= 2) == 0 && next_ != ahead_->end) now_ = *next_++;
-      return;
+      advance(4, 2 * kTermBlock, 2);
+    } else {
+      fetch_lines(now_.src, ahead_->src_stride);
+      split_.template store<kTerms>(_mm512_loadu_ps(now_.src), _mm512_loadu_ps(now_.src + ahead_->src_stride), now_.dst,
+                                    ahead_->term_stride);
+      advance(2 * ahead_->src_stride, kTermBlock, 1);
     }
-    fetch_lines(now_.src, ahead_->src_stride);
-    split_.template store<kTerms>(_mm512_loadu_ps(now_.src), _mm512_loadu_ps(now_.src + ahead_->src_stride), now_.dst,
-                                  ahead_->term_stride);
-    now_.src += 2 * ahead_->src_stride;
-    now_.dst += kTermBlock;
-    if (--now_.pairs == 0 && next_ != ahead_->end) now_ = *next_++;
   }
   // What is done after a few products.
   CONVTRANSPOSE_INLINE void some() {
+    if constexpr (kSource == TermSource::kRows) {
+      one();
+      if (ahead_->at_once > 1) one();
+      if (ahead_->at_once > 2) one();
+      if (ahead_->at_once > 3) one();
+      fetch();
+      return;
+    }
     one();
-    if constexpr (!kPixels) one();
+    if constexpr (kSource == TermSource::kPlanes) one();
     if (ahead_->at_once <= 2) return;
     one();
-    if constexpr (!kPixels) one();
+    if constexpr (kSource == TermSource::kPlanes) one();
   }
 
   void save() const {
     ahead_->now = now_;
     ahead_->next = next_;
+    ahead_->fetch = fetch_;
     ahead_->fine = split_.below(ahead_->limit) && ahead_->fine;
   }
 
  private:
+  CONVTRANSPOSE_INLINE void advance(ptrdiff_t src, ptrdiff_t dst, int64_t done) {
+    now_.src += src;
+    // GCC would add to both pointers in one vector, which has no register left to live in.
+    __asm__("" : "+r"(now_.src));
+    now_.dst += dst;
+    if ((now_.left -= done) == 0 && next_ != ahead_->end) now_ = *next_++;
+  }
+  CONVTRANSPOSE_INLINE void fetch() {
+    constexpr int kLine = kTermBlock;
+    if (ahead_->lines > 0) _mm_prefetch(reinterpret_cast<const char*>(fetch_), _MM_HINT_T1);
+    if (ahead_->lines > 1) _mm_prefetch(reinterpret_cast<const char*>(fetch_ + kLine), _MM_HINT_T1);
+    if (ahead_->lines > 2) _mm_prefetch(reinterpret_cast<const char*>(fetch_ + 2 * kLine), _MM_HINT_T1);
+    if (ahead_->lines > 3) _mm_prefetch(reinterpret_cast<const char*>(fetch_ + 3 * kLine), _MM_HINT_T1);
+    fetch_ += ahead_->lines * kLine;
+  }
+
   TermSplitAhead* ahead_;
   TermSplitJob now_;
   const TermSplitJob* next_;
+  const uint16_t* fetch_;
   PairSplit split_;
 };
 
 template <>
-class Ahead<0, false> {
+class Ahead<0, TermSource::kPlanes> {
  public:
   explicit Ahead(TermSplitAhead*) {}
   inline void some() {}
@@ -243,7 +288,8 @@ inline void multiply_loaded() {
 
 // All products of one tap and block of channels; `at` is the distance between terms of the inputs.
 template <int kTerms, int kRows, int kColumns, class Meanwhile>
-inline void step(const uint16_t* a0, const uint16_t* a1, ptrdiff_t at, const uint16_t* b, Meanwhile& meanwhile) {
+CONVTRANSPOSE_INLINE void step(const uint16_t* a0, const uint16_t* a1, ptrdiff_t at, const uint16_t* b,
+                               Meanwhile& meanwhile) {
   constexpr ptrdiff_t kTerm = kColumns * kTermElements;
   load_inputs<kRows>(a0, a1);
   if constexpr (kTerms == 3) {
@@ -325,7 +371,8 @@ inline void load_column(const uint16_t* b) {
 
 // One row of four matrices: the same with inputs and weights changed about. b1: the weights of the third and fourth column.
 template <int kTerms, class Meanwhile>
-inline void step_row(const uint16_t* a, ptrdiff_t at, const uint16_t* b0, const uint16_t* b1, Meanwhile& meanwhile) {
+CONVTRANSPOSE_INLINE void step_row(const uint16_t* a, ptrdiff_t at, const uint16_t* b0, const uint16_t* b1,
+                                   Meanwhile& meanwhile) {
   constexpr ptrdiff_t kTerm = 2 * kTermElements;
   CONVTRANSPOSE_LOAD(5, a, kRowBytes);
   if constexpr (kTerms >= 2) CONVTRANSPOSE_LOAD(6, a + at, kRowBytes);
@@ -406,7 +453,7 @@ inline void store_sums(const TermArgs& args, const float* sums) {
 }
 
 template <int kTerms, int kRows, int kColumns, class Meanwhile>
-inline void multiply_and(const TermArgs* args, Meanwhile& meanwhile) {
+CONVTRANSPOSE_INLINE void multiply_and(const TermArgs* args, Meanwhile& meanwhile) {
   constexpr ptrdiff_t kStep = kTerms * (kColumns == 4 ? 2 : kColumns) * kTermElements;
   if (args->unscaled && args->accumulate) {
     load_sums<kRows, kColumns>(*args);
@@ -446,18 +493,6 @@ inline void multiply_and(const TermArgs* args, Meanwhile& meanwhile) {
   for (int r = 0; r < kRows; ++r) rows[r] = sums + r * kTermSquare * kColumns * kTermSquare;
   store_matrices<kRows, kColumns>(rows, kColumns * kTermSquare);
   store_sums<kRows, kColumns>(*args, sums);
-}
-
-// The terms of 32 floats, each a line, the first at dst.
-template <int kTerms>
-inline void store_terms(__m512 low, __m512 high, uint16_t* dst, ptrdiff_t term_stride) {
-  for (int k = 0; k < kTerms; ++k, dst += term_stride) {
-    const __m512i term = reinterpret_cast<__m512i>(_mm512_cvtne2ps_pbh(high, low));
-    _mm512_store_si512(dst, term);
-    if (k + 1 == kTerms) break;
-    low = _mm512_sub_ps(low, float_of(_mm512_castsi512_si256(term)));
-    high = _mm512_sub_ps(high, float_of(_mm512_extracti64x4_epi64(term, 1)));
-  }
 }
 
 // The terms of the weights of one pair of channels.
@@ -575,9 +610,9 @@ void multiply_split(const TermArgs* args) {
   store_column<kRows>(*args);
 }
 
-template <int kTerms, int kRows, int kColumns, bool kPixels>
+template <int kTerms, int kRows, int kColumns, TermSource kSource>
 CONVTRANSPOSE_INLINE void multiply_ahead(const TermArgs* args) {
-  Ahead<kTerms, kPixels> ahead(args->ahead);
+  Ahead<kTerms, kSource> ahead(args->ahead);
   multiply_and<kTerms, kRows, kColumns>(args, ahead);
   ahead.save();
 }
@@ -586,12 +621,17 @@ template <int kTerms, int kRows, int kColumns>
 void multiply(const TermArgs* args) {
   if constexpr (kRows * kColumns == 4 && kRows < 4) {
     if (args->ahead != nullptr) {
-      args->ahead->pixels ? multiply_ahead<kTerms, kRows, kColumns, true>(args)
-                          : multiply_ahead<kTerms, kRows, kColumns, false>(args);
-      return;
+      switch (args->ahead->source) {
+        case TermSource::kPlanes:
+          return multiply_ahead<kTerms, kRows, kColumns, TermSource::kPlanes>(args);
+        case TermSource::kPixels:
+          return multiply_ahead<kTerms, kRows, kColumns, TermSource::kPixels>(args);
+        case TermSource::kRows:
+          return multiply_ahead<kTerms, kRows, kColumns, TermSource::kRows>(args);
+      }
     }
   }
-  Ahead<0, false> nothing(nullptr);
+  Ahead<0, TermSource::kPlanes> nothing(nullptr);
   multiply_and<kTerms, kRows, kColumns>(args, nothing);
 }
 
@@ -734,20 +774,29 @@ bool split_pixels(const TermPlanesArgs* args) {
   return args->terms == 2 ? split_pixels_terms<2>(*args) : split_pixels_terms<1>(*args);
 }
 
-template <int kTerms, bool kPixels>
+template <int kTerms, TermSource kSource>
 inline void finish_ahead_terms(TermSplitAhead* args) {
-  Ahead<kTerms, kPixels> ahead(args);
+  Ahead<kTerms, kSource> ahead(args);
   while (ahead.left()) ahead.one();
   ahead.save();
 }
 
-template <bool kPixels>
+template <TermSource kSource>
 inline void finish_ahead_of(TermSplitAhead* ahead) {
-  if (ahead->terms == 3) return finish_ahead_terms<3, kPixels>(ahead);
-  ahead->terms == 2 ? finish_ahead_terms<2, kPixels>(ahead) : finish_ahead_terms<1, kPixels>(ahead);
+  if (ahead->terms == 3) return finish_ahead_terms<3, kSource>(ahead);
+  ahead->terms == 2 ? finish_ahead_terms<2, kSource>(ahead) : finish_ahead_terms<1, kSource>(ahead);
 }
 
-void finish_ahead(TermSplitAhead* ahead) { ahead->pixels ? finish_ahead_of<true>(ahead) : finish_ahead_of<false>(ahead); }
+void finish_ahead(TermSplitAhead* ahead) {
+  switch (ahead->source) {
+    case TermSource::kPlanes:
+      return finish_ahead_of<TermSource::kPlanes>(ahead);
+    case TermSource::kPixels:
+      return finish_ahead_of<TermSource::kPixels>(ahead);
+    case TermSource::kRows:
+      return finish_ahead_of<TermSource::kRows>(ahead);
+  }
+}
 
 // The lanes of a vector at x that read src[x - shift] with 0 <= x + lane - shift < count.
 inline __mmask16 lanes_within(int64_t x, int64_t shift, int64_t count) {

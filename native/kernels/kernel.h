@@ -429,26 +429,33 @@ struct TermPlanesArgs {
 typedef bool (*TermPlanesFn)(const TermPlanesArgs* args);
 
 // The same for whole matrices, in pieces: what is split next, while the unit for products is busy with what was split
-// before. A job is the first `pairs` pairs of channels of 16 positions, dst being where their matrix begins. Whoever does
-// some of it moves src, dst and pairs on, which stand within the job before `next`, and clears `fine` as split_planes
-// returns false. `pixels`: src is that of split_pixels, and pairs are even.
+// before. Whoever does some of a job moves src, dst and left on, which stand within the job before `next`, and clears `fine`
+// as split_planes returns false.
+enum class TermSource {
+  kPlanes,  // src is that of split_planes: pairs of channels of 16 positions, dst being where their matrix begins
+  kPixels,  // that of split_pixels, otherwise the same: `left` is even
+  kRows,    // rows of 32 floats, one behind the other: dst as of TermKernels::split; their range is not looked at
+};
 struct TermSplitJob {
   const float* src;
   uint16_t* dst;
-  int64_t pairs;  // >= 1
+  int64_t left;  // pairs or rows, >= 1
 };
 struct TermSplitAhead {
-  TermSplitJob now;  // pairs is 0 when all is done
+  TermSplitJob now;  // left is 0 when all is done
   const TermSplitJob* next;
   const TermSplitJob* end;
   ptrdiff_t src_stride;
-  bool pixels;
+  TermSource source;
   ptrdiff_t term_stride;  // elements
   int terms;
   float scale;
   float limit;
   bool fine;
-  int at_once;  // pairs, 2 or 4, after some products of matrices
+  int at_once;  // pairs, 2 or 4, after some products of matrices; of rows, 1 to 4
+  // Of rows: so many lines, at most 4, that are asked for each time, from here on. Nothing of it needs to exist.
+  int lines = 0;
+  const uint16_t* fetch = nullptr;
 };
 typedef void (*TermAheadFn)(TermSplitAhead* ahead);
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "kernels/kernel.h"
 #include "problem/checked.h"
 
 namespace convtranspose {
@@ -35,7 +36,10 @@ int WinogradWeights::most_taps(const LayerSpec& layer, int d) { return taps_of(l
 
 WinogradWeights::WinogradWeights(const LayerSpec& layer, const Tile& tile, std::int64_t block_channels,
                                  std::int64_t panel_rows)
-    : layer_(layer), tile_(tile), in_channels_(layer.in_channels / layer.groups) {
+    : layer_(layer),
+      tile_(tile),
+      in_channels_(layer.in_channels / layer.groups),
+      row_floats_(tile.matrices ? round_up(in_channels_, std::int64_t{kTermBlock}) : in_channels_) {
   for (std::int64_t rd = 0; rd < layer.stride[0]; ++rd) {
     for (std::int64_t rh = 0; rh < layer.stride[1]; ++rh) {
       for (std::int64_t rw = 0; rw < layer.stride[2]; ++rw) {
@@ -56,7 +60,7 @@ WinogradWeights::WinogradWeights(const LayerSpec& layer, const Tile& tile, std::
   for (const Panel& panel : split_panels(outputs, block_channels, 1)) {
     blocks_.push_back({panel.first, panel.rows, group_elements_});
     for (std::size_t c = 0; c < classes_.size(); ++c) {
-      group_elements_ += values(c) * classes_[c].phases() * panel.rows * in_channels_;
+      group_elements_ += values(c) * stride(c, blocks_.back());
     }
   }
   // split_panels makes at most two sizes; larger ones need not come first.
@@ -74,7 +78,7 @@ WinogradWeights::WinogradWeights(const LayerSpec& layer, const Tile& tile, std::
     panels_.push_back({split_panels(cls.phases() * blocks_.front().channels, panel_rows, 1),
                        split_panels(cls.phases() * other, panel_rows, 1)});
   }
-  key_ = tile.combined ? "winograd-taps" : "winograd";
+  key_ = tile.combined ? "winograd-taps" : tile.matrices ? "winograd-matrices" : "winograd";
   for (int d = 0; d < kSpatialDims; ++d) {
     key_.append(d == 0 ? " " : "x");
     if (!tile.combined) key_.append("m").append(std::to_string(tile.size[d]));
@@ -87,7 +91,7 @@ std::int64_t WinogradWeights::offset(std::int64_t group, const ChannelBlock& blo
                                      const Panel& panel) const {
   std::int64_t at = group * group_elements_ + block.offset;
   for (std::size_t c = 0; c < cls; ++c) at += values(c) * stride(c, block);
-  return at + index * stride(cls, block) + panel.begin * in_channels_;
+  return at + index * stride(cls, block) + panel.begin * row_floats_;
 }
 
 WinogradWeights::Evaluation WinogradWeights::make_evaluation(const PhaseClass& cls) const {
@@ -174,8 +178,20 @@ void WinogradWeights::pack_panel(const float* weights, std::int64_t group, const
         if (factor[t] == 0.0) continue;
         for (std::int64_t i = 0; i < panel.rows; ++i) sum[i] += factor[t] * tap[t][i];
       }
-      float* const out = packed + offset(group, block, cls, v, panel) + ci * panel.rows;
-      for (std::int64_t i = 0; i < panel.rows; ++i) out[i] = static_cast<float>(sum[i]);
+      float* const out = packed + offset(group, block, cls, v, panel);
+      if (tile_.matrices) {
+        float* const column = out + ci / kTermBlock * kTermElements + ci % kTermBlock;
+        for (std::int64_t i = 0; i < panel.rows; ++i) column[i * kTermBlock] = static_cast<float>(sum[i]);
+      } else {
+        for (std::int64_t i = 0; i < panel.rows; ++i) out[ci * panel.rows + i] = static_cast<float>(sum[i]);
+      }
+    }
+  }
+  // Channels that there are not.
+  for (std::int64_t ci = end == in_channels_ ? in_channels_ : row_floats_; ci < row_floats_; ++ci) {
+    for (std::int64_t v = 0; v < values(cls); ++v) {
+      float* const column = packed + offset(group, block, cls, v, panel) + ci / kTermBlock * kTermElements + ci % kTermBlock;
+      for (std::int64_t i = 0; i < panel.rows; ++i) column[i * kTermBlock] = 0.0f;
     }
   }
 }

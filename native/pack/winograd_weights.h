@@ -10,6 +10,12 @@
 //
 // "Combined" weights keep the taps themselves instead ([tap] in place of [point]) and leave the sums to whoever multiplies:
 // less memory to read where few tiles share it.
+//
+// "Matrices" are for a unit that multiplies these (kernels/kernel.h): the rows of a class, 16 at a time, by 32 channels,
+//
+//   [group][channel block][class][point][matrix of rows][block of channels][row][channel]
+//
+// with zeros where there are no more channels. Their blocks are of 16 output channels, or of 32.
 #pragma once
 
 #include <array>
@@ -46,10 +52,12 @@ class WinogradWeights final : public PackedForm {
   struct Tile {
     std::array<int, kSpatialDims> size;  // 1, 2 or 4 per dimension; 1 where no residue has more than one tap
     bool combined;
+    bool matrices;  // never both
   };
 
   // `block_channels`: at most, per block. `panel_rows`: at most, per tile kernel call. Of layers
-  // that can_use() accepts. panel_rows is at most kMaxPanelRows.
+  // that can_use() accepts. panel_rows is at most kMaxPanelRows. With matrices, the former is a divisor of the
+  // output channels of a group and a multiple of the latter, which is kTermSquare.
   WinogradWeights(const LayerSpec& layer, const Tile& tile, std::int64_t block_channels, std::int64_t panel_rows);
 
   // Whether every residue of every dimension has 1 to kMaxWinogradTaps taps, and some have two or more; dilation and stride
@@ -72,7 +80,7 @@ class WinogradWeights final : public PackedForm {
   std::int64_t offset(std::int64_t group, const ChannelBlock& block, std::size_t cls, std::int64_t index,
                       const Panel& panel) const;
   std::int64_t stride(std::size_t cls, const ChannelBlock& block) const {
-    return classes_[cls].phases() * block.channels * in_channels_;
+    return classes_[cls].phases() * block.channels * row_floats_;
   }
 
   std::int64_t elements() const override { return layer_.groups * group_elements_; }
@@ -97,6 +105,7 @@ class WinogradWeights final : public PackedForm {
   LayerSpec layer_;
   Tile tile_;
   std::int64_t in_channels_;  // of a group
+  std::int64_t row_floats_;   // of a row: in_channels_, or with the zeros of matrices
   std::vector<PhaseClass> classes_;
   std::vector<Evaluation> evaluations_;  // [class]
   std::vector<ChannelBlock> blocks_;

@@ -1266,26 +1266,31 @@ namespace {
 
 // Jobs of splitting ahead: where they read and write, and what they are to leave there.
 struct AheadJobs {
-  static constexpr ptrdiff_t kStride = 40;  // floats from plane to plane, or from pixel to pixel
+  static constexpr ptrdiff_t kStride = 40;  // floats from plane to plane, or from pixel to pixel; rows follow each other
 
-  AheadJobs(const std::vector<int>& pairs, int terms, Random& random, bool pixels = false)
+  AheadJobs(const std::vector<int>& lengths, int terms, Random& random, TermSource source = TermSource::kPlanes)
       : term_stride((terms % 2 + 1) * kTermElements),
-        dst(static_cast<std::size_t>(pairs.size() + 1) * static_cast<std::size_t>(kMostTerms * 2 * kTermElements) / 2, 0) {
+        dst(static_cast<std::size_t>(lengths.size() + 1) * static_cast<std::size_t>(kMostTerms * 2 * kTermElements) / 2, 0) {
     dst.fill(Guarded::kMark);
-    for (std::size_t i = 0; i < pairs.size(); ++i) {
-      const ptrdiff_t run = pixels ? 2 * pairs[i] : kTermSquare, runs = pixels ? kTermSquare : 2 * pairs[i];
-      src.push_back(std::make_unique<Source>(static_cast<std::size_t>((runs - 1) * kStride + run)));
-      Source& planes = *src.back();
-      for (std::size_t at = 0; at < planes.size(); ++at) {
-        planes[at] = static_cast<ptrdiff_t>(at) % kStride < run ? splittable(random) : kNaN;
+    ahead.source = source;
+    ahead.src_stride = source == TermSource::kRows ? kTermBlock : kStride;
+    for (std::size_t i = 0; i < lengths.size(); ++i) {
+      const ptrdiff_t run = source == TermSource::kPlanes   ? kTermSquare
+                            : source == TermSource::kPixels ? 2 * lengths[i]
+                                                            : kTermBlock;
+      const ptrdiff_t runs = source == TermSource::kPlanes   ? 2 * lengths[i]
+                             : source == TermSource::kPixels ? kTermSquare
+                                                             : lengths[i];
+      src.push_back(std::make_unique<Source>(static_cast<std::size_t>((runs - 1) * ahead.src_stride + run)));
+      Source& values = *src.back();
+      for (std::size_t at = 0; at < values.size(); ++at) {
+        values[at] = static_cast<ptrdiff_t>(at) % ahead.src_stride < run ? splittable(random) : kNaN;
       }
-      jobs.push_back({planes.data(), matrix(i), pairs[i]});
+      jobs.push_back({values.data(), matrix(i), lengths[i]});
     }
     ahead.now = jobs.empty() ? TermSplitJob{nullptr, nullptr, 0} : jobs[0];
     ahead.next = jobs.data() + (jobs.empty() ? 0 : 1);
     ahead.end = jobs.data() + jobs.size();
-    ahead.src_stride = kStride;
-    ahead.pixels = pixels;
     ahead.term_stride = term_stride;
     ahead.terms = terms;
     ahead.scale = 0x1p30f;
@@ -1296,10 +1301,10 @@ struct AheadJobs {
   uint16_t* matrix(std::size_t job) {
     return reinterpret_cast<uint16_t*>(dst.data()) + job * static_cast<std::size_t>(kMostTerms * 2 * kTermElements);
   }
-  bool done() const { return ahead.now.pairs == 0; }
-  std::int64_t pairs_left() const {
-    std::int64_t left = ahead.now.pairs;
-    for (const TermSplitJob* job = ahead.next; job != ahead.end; ++job) left += job->pairs;
+  bool done() const { return ahead.now.left == 0; }
+  std::int64_t left() const {
+    std::int64_t left = ahead.now.left;
+    for (const TermSplitJob* job = ahead.next; job != ahead.end; ++job) left += job->left;
     return left;
   }
 
@@ -1308,12 +1313,14 @@ struct AheadJobs {
     std::vector<std::uint16_t> expected(dst.size() * 2);
     for (std::size_t at = 0; at < expected.size(); ++at) expected[at] = mark_at(static_cast<ptrdiff_t>(at));
     for (std::size_t i = 0; i < jobs.size(); ++i) {
-      for (ptrdiff_t c = 0; c < 2 * jobs[i].pairs; ++c) {
-        for (ptrdiff_t x = 0; x < kTermSquare; ++x) {
-          const ptrdiff_t from = ahead.pixels ? x * kStride + c : c * kStride + x;
+      const bool rows = ahead.source == TermSource::kRows, planes = ahead.source == TermSource::kPlanes;
+      for (ptrdiff_t c = 0; c < (rows ? kTermBlock : 2 * jobs[i].left); ++c) {
+        for (ptrdiff_t x = 0; x < (rows ? jobs[i].left : kTermSquare); ++x) {
+          const ptrdiff_t from = planes ? c * ahead.src_stride + x : x * ahead.src_stride + c;
           const float value = (*src[i])[static_cast<std::size_t>(from)] * ahead.scale;
           for (int k = 0; k < ahead.terms; ++k) {
-            const ptrdiff_t at = matrix(i) - matrix(0) + k * term_stride + (c / 2 * kTermSquare + x) * 2 + c % 2;
+            const ptrdiff_t in_matrix = rows ? x * kTermBlock + c : (c / 2 * kTermSquare + x) * 2 + c % 2;
+            const ptrdiff_t at = matrix(i) - matrix(0) + k * term_stride + in_matrix;
             expected[static_cast<std::size_t>(at)] = term_of(value, k);
           }
         }
@@ -1378,26 +1385,38 @@ TEST_CASE("term kernels split ahead what they are given, and their sums stay the
       const TermKernel& kernel = terms.multiply[row];
       if (kernel.splits) continue;  // weights, and nothing else
       const bool splits = kernel.rows * kernel.columns == 4 && kernel.rows < 4;
-      for (const std::vector<int>& pairs : std::vector<std::vector<int>>{
+      for (const std::vector<int>& lengths : std::vector<std::vector<int>>{
                {}, {1}, {2}, {3}, {16}, {16, 16}, {1, 1, 1, 1, 1, 1}, {5, 16, 3}, {16, 16, 16, 16, 16, 16}}) {
-        for (const int at_once : {2, 4, -2, -4}) {  // less than zero: of pixels
-          const bool pixels = at_once < 0;
-          if (pixels && std::any_of(pairs.begin(), pairs.end(), [](int n) { return n % 2 != 0; })) continue;
+        for (const auto& [source, at_once] : std::vector<std::pair<TermSource, int>>{{TermSource::kPlanes, 2},
+                                                                                     {TermSource::kPlanes, 4},
+                                                                                     {TermSource::kPixels, 2},
+                                                                                     {TermSource::kPixels, 4},
+                                                                                     {TermSource::kRows, 1},
+                                                                                     {TermSource::kRows, 2},
+                                                                                     {TermSource::kRows, 3},
+                                                                                     {TermSource::kRows, 4}}) {
+          if (source == TermSource::kPixels &&
+              std::any_of(lengths.begin(), lengths.end(), [](int n) { return n % 2 != 0; })) {
+            continue;
+          }
           TermCall call(kernel, random);
           terms.begin();
           kernel.fn(&call.args);
           const std::vector<float> expected(call.tile.data(), call.tile.data() + call.tile.size());
-          AheadJobs jobs(pairs, kernel.terms, random, pixels);
-          const std::int64_t all = jobs.pairs_left();
-          jobs.ahead.at_once = std::abs(at_once);
+          AheadJobs jobs(lengths, kernel.terms, random, source);
+          const std::int64_t all = jobs.left();
+          jobs.ahead.at_once = at_once;
+          jobs.ahead.lines = at_once;  // of what is there: asking for it is all that can be seen
+          jobs.ahead.fetch = elements(call.src.data());
           call.tile.fill(0.0f);
           call.args.ahead = &jobs.ahead;
           kernel.fn(&call.args);
-          const std::int64_t left = jobs.pairs_left();
+          const std::int64_t left = jobs.left();
           for (int more = 0; more < 2; ++more) kernel.fn(&call.args);
           terms.finish_ahead(&jobs.ahead);
           terms.end();
-          INFO(kernel.name << " jobs " << pairs.size() << " at once " << at_once);
+          INFO(kernel.name << " jobs " << lengths.size() << " source " << static_cast<int>(source) << " at once "
+                           << at_once);
           CHECK(std::equal(expected.begin(), expected.end(), call.tile.data(), same_bits));
           CHECK((splits ? left < all || all == 0 : left == all));
           CHECK(jobs.done());
@@ -1424,7 +1443,7 @@ TEST_CASE("splitting ahead says whether every magnitude was below the limit, who
             for (const int way : {0, 1, 2, 3}) {
               const bool by_kernel = way % 2 == 0, pixels = way >= 2;
               TermCall call(kernel, random);
-              AheadJobs jobs({16, 16, 16}, kernel.terms, random, pixels);
+              AheadJobs jobs({16, 16, 16}, kernel.terms, random, pixels ? TermSource::kPixels : TermSource::kPlanes);
               (*jobs.src[job])[pixels ? at % AheadJobs::kStride * AheadJobs::kStride + at / AheadJobs::kStride : at] =
                   special;
               call.args.ahead = &jobs.ahead;

@@ -102,16 +102,18 @@ void count_amx(const Plan& plan, Tally& tally) {
   ++tally[format];
 }
 
-std::int64_t blocking_of(const Plan& plan, const std::string& wanted) {
-  for (const auto& [name, value] : plan.execution->blocking) {
+std::int64_t size_of(const std::vector<std::pair<std::string, std::int64_t>>& blocking, const std::string& wanted) {
+  for (const auto& [name, value] : blocking) {
     if (name == wanted) return value;
   }
   return -1;
 }
 
+std::int64_t blocking_of(const Plan& plan, const std::string& wanted) { return size_of(plan.execution->blocking, wanted); }
+
 // Runs every task of a plan on this thread, with a new workspace each time and guards behind it. `fresh`: as of RunArgs.
-// False if the input was refused.
-bool run_plan(const Plan& plan, const Values& v, bool fresh, float* y) {
+// `backwards`: the last task of each stage first. False if the input was refused.
+bool run_plan(const Plan& plan, const Values& v, bool fresh, float* y, bool backwards = false) {
   const Execution& execution = *plan.execution;
   const PackedForm* form = execution.packed_form();
   FloatArray packed(form == nullptr ? 1 : form->elements());
@@ -137,7 +139,9 @@ bool run_plan(const Plan& plan, const Values& v, bool fresh, float* y) {
   KernelSet used;
   std::int64_t tag = -1;
   for (int stage = 0; stage < execution.stages(); ++stage) {
-    for (std::int64_t task = 0; task < execution.tasks(stage); ++task) {
+    const std::int64_t tasks = execution.tasks(stage);
+    for (std::int64_t i = 0; i < tasks; ++i) {
+      const std::int64_t task = backwards ? tasks - 1 - i : i;
       if (task % 3 == 0) tag = -1;
       execution.run_task(args, stage, task, {reinterpret_cast<std::byte*>(workspace.data()), &tag, &used});
     }
@@ -388,6 +392,102 @@ TEST_CASE("amx-overlap keeps the bound, whatever it cuts a problem into") {
   for (const auto& entry : tally) CHECK_MESSAGE(entry.second > 2, entry.first << " " << entry.second);
 }
 
+// A problem for Winograd by products of terms.
+Problem winograd_problem(Random& random) {
+  Problem p;
+  LayerSpec& l = p.layer;
+  CallSpec& c = p.call;
+  l.rank = static_cast<int>(pick(random, 1, 3));
+  l.groups = pick(random, 0, 4) == 0 ? 2 : 1;
+  l.in_channels = l.groups * (pick(random, 0, 1) == 0 ? 32 * pick(random, 1, 4) : pick(random, 58, 64));
+  if (pick(random, 0, 9) == 0) l.in_channels = l.groups * pick(random, 257, 320);
+  l.out_channels = l.groups * 16 * pick(random, 1, 3);
+  l.has_bias = pick(random, 0, 1) == 1;
+  c.batch = pick(random, 1, 3);
+  for (int d = kSpatialDims - l.rank; d < kSpatialDims; ++d) {
+    // Points for taps: more than two and a half times the weights would not be packed.
+    l.stride[d] = l.rank == 3 ? 1 : pick(random, 1, 3);
+    l.kernel[d] = l.stride[d] == 1 ? pick(random, 2, 3) : pick(random, 0, 3) == 0 ? l.stride[d] : 2 * l.stride[d];
+    if (l.rank == 1) l.kernel[d] = pick(random, l.stride[d] + 1, 2 * l.stride[d] + 1);
+    if (d == 0) l.kernel[d] = pick(random, 0, 2) == 0 ? 3 : 1;
+    l.dilation[d] = pick(random, 0, 5) == 0 ? (l.stride[d] == 2 ? 3 : 2) : 1;
+    if (l.stride[d] == 3) l.dilation[d] = 1;
+    c.in[d] = pick(random, 3, l.rank == 1 ? 150 : l.rank == 2 ? 17 : 7);
+    const std::int64_t natural = (c.in[d] - 1) * l.stride[d] + l.dilation[d] * (l.kernel[d] - 1) + 1;
+    c.pad_begin[d] = pick(random, 0, l.stride[d]);
+    c.out[d] = std::max<std::int64_t>(natural - c.pad_begin[d] - pick(random, 0, 2), 1);
+  }
+  while (c.batch * c.in[0] * c.in[1] * c.in[2] * l.in_channels * p.out_channels_per_group() * p.kernel_points() > 4000000) {
+    if (c.batch > 1) {
+      --c.batch;
+    } else if (l.out_channels > l.groups * 16) {
+      l.out_channels -= l.groups * 16;
+    } else if (l.in_channels > l.groups * 64) {
+      l.in_channels -= l.groups * 32;
+    } else {
+      break;
+    }
+  }
+  if (pick(random, 0, 3) == 0) c.post_ops.lower = 0.0f;
+  if (pick(random, 0, 3) == 0) c.post_ops = {static_cast<Activation>(pick(random, 1, 8)), -INFINITY, INFINITY, 0.25f};
+  c.algorithm = AlgorithmChoice::kWinograd;
+  c.format = pick(random, 0, 1) == 0 ? MemoryFormat::kContiguous : MemoryFormat::kChannelsLast;
+  return p;
+}
+
+TEST_CASE("winograd by products of terms keeps the bound, whatever it cuts a problem into and whoever comes first") {
+  const KernelTable* const table = terms_here();
+  if (table == nullptr) return;
+  Random random(20261129);
+  Tally tally;
+  for (const std::string wanted : {"1-D", "2-D", "3-D", "contiguous", "channelsLast", "several rounds", "several blocks",
+                                   "few tiles", "groups", "tail of channels", "sums that continue", "several classes",
+                                   "single rows of matrices", "dilated", "residual", "activation", "parts of a point"}) {
+    tally[wanted] = 0;
+  }
+  for (int round = 0; round < 500; ++round) {
+    const Problem p = winograd_problem(random);
+    CacheInfo caches;
+    caches.l2 = std::size_t{16384} << pick(random, 0, 7);
+    std::shared_ptr<const Plan> plan;
+    if (!make_plan_with(p, winograd(), WeightFacts{}, *table, caches, &plan).ok()) continue;
+    if (blocking_of(*plan, "matrices") != 1) continue;
+    INFO("problem " << describe(p) << ", " << caches.l2 << " bytes of cache");
+    Values v = random_values(random, p);
+    const bool dilated = p.layer.dilation != Dims{1, 1, 1};
+    if (dilated) v.residual.clear();  // which it cannot add then
+    const Expected expected = definition(p, v);
+    std::vector<float> y(expected.y.size(), std::nanf("")), backwards = y;
+    REQUIRE(run_plan(*plan, v, round % 2 == 0, y.data()));
+    REQUIRE(first_wrong_output(y, expected, error_bounds(winograd(), p, v, expected, DataKind::kMixedSigns)) == "");
+    REQUIRE(run_plan(*plan, v, round % 2 == 0, backwards.data(), true));
+    REQUIRE(y == backwards);
+    const auto count = [&](const std::string& what, bool reached) { tally[what] += reached ? 1 : 0; };
+    const std::int64_t rounds = blocking_of(*plan, "rounds"), stages = plan->execution->stages();
+    ++tally[std::to_string(p.layer.rank) + "-D"];
+    ++tally[p.call.format == MemoryFormat::kContiguous ? "contiguous" : "channelsLast"];
+    count("several rounds", rounds > 1);
+    count("several blocks", stages > (1 + 2 * rounds) * p.layer.groups);
+    count("few tiles", blocking_of(*plan, "tiles") <= 16);
+    count("groups", p.layer.groups > 1);
+    count("tail of channels", p.in_channels_per_group() % 32 != 0);
+    count("sums that continue", p.in_channels_per_group() > 256);
+    bool classes = false;
+    std::int64_t phases = 1;
+    for (int d = 0; d < kSpatialDims; ++d) {
+      classes = classes || p.layer.kernel[d] % p.layer.stride[d] != 0;
+      phases *= p.layer.stride[d];
+    }
+    count("single rows of matrices", phases * blocking_of(*plan, "channels") == 16);
+    count("several classes", classes);
+    count("dilated", dilated);
+    count("residual", !v.residual.empty());
+    count("activation", p.call.post_ops.activation != Activation::kClamp);
+    count("parts of a point", plan->execution->tasks(1) > 4 * 4);
+  }
+  for (const auto& entry : tally) CHECK_MESSAGE(entry.second > 2, entry.first << " " << entry.second);
+}
+
 TEST_CASE("outputs between the kernels of wide strides, past the caches and not") {
   Random random(20261128);
   int compared = 0;
@@ -519,7 +619,9 @@ TEST_CASE("RMS errors: 'highest' no worse than the direct kernels, 'high' below 
         with(problem_2d(600, 16, 5, 5, 2, 2), 17, last), with(problem_2d(600, 48, 2, 5, 2, 2), 18, contiguous),
         with(problem_2d(32, 16, 20, 9, 1, 4), 1, contiguous), with(problem_2d(512, 32, 7, 1, 1, 0), 1, contiguous),
         with(problem_2d(64, 1, 24, 9, 2, 4), 1, contiguous), with(problem_2d(1100, 3, 10, 4, 2, 1), 1, contiguous),
-        with(problem_2d(96, 2, 17, 2, 2, 0), 2, contiguous), with(dilated, 1, contiguous)}) {
+        with(problem_2d(96, 2, 17, 2, 2, 0), 2, contiguous), with(dilated, 1, contiguous),
+        with(problem_2d(512, 16, 8, 4, 2, 1), 2, contiguous), with(problem_2d(512, 32, 3, 4, 2, 1), 9, last),
+        with(problem_2d(320, 16, 12, 3, 1, 1), 1, contiguous)}) {
     Problem p = problem;
     Values v = random_values(random, p);
     v.residual.clear();
@@ -607,13 +709,16 @@ TEST_CASE("input that an algorithm refuses: the bits of algorithm 'direct', at o
           for (const AlgorithmChoice choice : {AlgorithmChoice::kAuto, AlgorithmChoice::kWinograd, AlgorithmChoice::kAmx}) {
             if (choice == AlgorithmChoice::kAmx && active_kernels().terms == nullptr) continue;
             p.call.algorithm = choice;
-            const std::string runs = explained(p, v).algorithm;
-            const bool by_terms = runs == "amx" || runs == "amx-overlap";
+            const Explanation e = explained(p, v);
+            const std::string runs = e.algorithm;
+            const bool products = size_of(e.blocking, "matrices") == 1;
+            const bool by_terms = runs == "amx" || runs == "amx-overlap" || products;
             if (!by_terms && (runs != "winograd" || std::isfinite(special))) continue;
             INFO(describe(p) << " " << choice_word(choice) << " by " << runs << ": " << special);
             CHECK(same_bits(run_layer(p, v, 2), expected));
             CHECK(same_bits(run_asynchronously(p, v, 2), expected));
             ++refused[std::string(choice_word(choice)) + "/" + runs];
+            if (products) ++refused["products of terms"];
           }
           // Just below the line nothing is refused.
           if (special != 0x1p30f || active_kernels().terms == nullptr) continue;
@@ -633,6 +738,7 @@ TEST_CASE("input that an algorithm refuses: the bits of algorithm 'direct', at o
   if (active_kernels().terms == nullptr) return;
   CHECK(refused["amx/amx"] > 0);
   CHECK(refused["auto/amx"] > 0);
+  CHECK(refused["products of terms"] > 0);
   CHECK(refused["amx/amx-overlap"] > 0);
   CHECK(refused["auto/amx-overlap"] > 0);
 }

@@ -52,6 +52,10 @@ describe('random problems', () => {
       expect(uncrossedAxes(report())).toEqual([]);
     });
 
+    if (isa === 'amx') test.each([1, 2, 3])('Winograd by products of terms in %i-D', (rank) => {
+      expect(report().winogradTerms[rank]).toBeGreaterThanOrEqual(5);
+    });
+
     test('kernels of this instruction set alone', () => {
       const foreign = report().kernels.filter((name) => !name.startsWith('reference/') && name.split('/')[1] !== isa);
       expect(foreign).toEqual([]);

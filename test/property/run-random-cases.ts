@@ -19,6 +19,8 @@ export interface RandomReport {
   problems: Record<number, number>;
   /** Runs by what the native counters saw: 'direct-wide/2d/channelsLast'. */
   runs: Record<string, number>;
+  /** Runs of Winograd whose products were made of bfloat16 terms, by dimensions. */
+  winogradTerms: Record<number, number>;
   /** Names of the kernels that ran. */
   kernels: string[];
   /** Runs that went over two blocks, by algorithm and blocked axis: 'direct-wide/columns'. */
@@ -78,7 +80,7 @@ const choices: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'winograd
 const fewOutputsSeeds = 1_000_000;
 
 export function runRandomCases(): RandomReport {
-  const report: RandomReport = { isa: cpuInfo().isa, problems: {}, runs: {}, kernels: [], overTwoBlocks: {}, tails: {}, worst: {}, failures: [] };
+  const report: RandomReport = { isa: cpuInfo().isa, problems: {}, runs: {}, winogradTerms: {}, kernels: [], overTwoBlocks: {}, tails: {}, worst: {}, failures: [] };
   const kernels = new Set<string>();
   const reached = (algorithm: CountedAlgorithm, rank: number) =>
     formatsOf(algorithm).every((format) => (report.runs[`${algorithm}/${rank}d/${format}`] ?? 0) >= wantedCases);
@@ -107,7 +109,7 @@ export function runRandomCases(): RandomReport {
 
 /** One case alone, to repeat a failure. */
 export function runRandomCase(rank: number, seed: number): RandomReport & { problem: Problem } {
-  const report: RandomReport = { isa: cpuInfo().isa, problems: { [rank]: 1 }, runs: {}, kernels: [], overTwoBlocks: {}, tails: {}, worst: {}, failures: [] };
+  const report: RandomReport = { isa: cpuInfo().isa, problems: { [rank]: 1 }, runs: {}, winogradTerms: {}, kernels: [], overTwoBlocks: {}, tails: {}, worst: {}, failures: [] };
   const kernels = new Set<string>();
   runInto(report, kernels, rank, seed);
   return { ...report, kernels: [...kernels].sort(), problem: caseOf(rank, seed).problem };
@@ -149,11 +151,14 @@ function runInto(report: RandomReport, kernels: Set<string>, rank: number, seed:
         continue;
       }
       const ran = new Set<string>();
+      let terms = false;
       for (const name of Object.keys(native.counters())) {
         if (name.startsWith('runtime/')) continue;
         ran.add(name.slice(0, name.indexOf('/')));
         kernels.add(name);
+        terms ||= name.startsWith('winograd/amx/bf16');
       }
+      if (terms) report.winogradTerms[rank] = (report.winogradTerms[rank] ?? 0) + 1;
       const lower = run.precision !== undefined;
       const others = ran.has('winograd') ? winogradAllowance(problem, data.input, data.weight, expected, !oneSided(kind), lower) :
         countedOfAmx.some((name) => ran.has(name)) ? termAllowance(expected, !oneSided(kind), run.precision) : null;

@@ -124,8 +124,8 @@ function overlapping(random: Random, rank: number): Sizes {
     dilation: random.chance(0.3) ? stride.map(() => random.pick([1, 2, 3])) : stride.map(() => 1),
     in: perDimension(rank, () => random.int(1, rank === 1 ? 200 : 16), () => random.int(1, rank === 2 ? 16 : 5)),
     groups: random.pick([1, 1, 1, 2]),
-    inPerGroup: random.pick([1, 3, 8, 30, random.int(40, 150)]),
-    outPerGroup: random.pick([1, 3, 8, 20, 40]),
+    inPerGroup: random.pick([1, 3, 8, 30, 32, 64, random.int(40, 150)]),
+    outPerGroup: random.pick([1, 3, 8, 16, 20, 32, 40]),
   };
 }
 
