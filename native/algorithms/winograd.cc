@@ -39,7 +39,7 @@ constexpr std::int64_t kMaxBlockBytes = 6 << 20;               // of transformed
 constexpr double kBlockShares[] = {0.75, 1.5, 0.5, 0.3, 3.0};  // or so many second-level caches: what is tried
 constexpr double kResidentShare = 0.65;                        // of the second-level cache, that stays there
 constexpr std::int64_t kInputTaskFloats = 8 * 1024;            // of input that a task transforms
-constexpr std::int64_t kTransposedChannels = 16;               // at a time, of channels-last input
+constexpr std::int64_t kTransposedChannels = 32;               // at a time, of channels-last input
 constexpr int kMaxWeightExponent = 40;
 constexpr int kMinWeightExponent = -60;
 constexpr int kMaxInputExponent = 90;
@@ -83,6 +83,7 @@ std::int64_t channel_chunk(const Problem& problem, const WinogradWeights::Tile& 
 constexpr double kCombinePerVector = 3.0;    // of weights
 constexpr double kInputPerVector = 6.0;      // of tiles, per point
 constexpr double kOutputPerVector = 8.0;     // of tiles, per value
+constexpr double kLinesPerFloat = 0.4;       // transposed, where channels fill whole lines
 constexpr double kGridPerFloat = 1.0;        // gathered from inputs, or spread to outputs, of a dilated layer
 constexpr double kTask = 3000.0;             // a block of tiles and of output channels, its share of a stage
 constexpr double kInputCall = 100.0;         // a channel of a block of tiles
@@ -90,7 +91,7 @@ constexpr double kOutputCall = 200.0;        // a channel's row of phases of a b
 constexpr double kRowCost = 25.0;            // a row of tiles that is split or stored
 constexpr double kInputStreamShare = 0.4;    // of the time to stream transformed input, that products do not hide
 constexpr double kWeightStreamShare = 0.25;  // of the same for weights, which stand in the order of their use
-constexpr double kTermStreamShare = 0.25;    // of all that passes through the caches where products are of terms
+constexpr double kTermStreamShare = 0.15;    // of all that passes through the caches where products are of terms
 
 class WinogradExecution final : public Execution {
  public:
@@ -988,7 +989,8 @@ void estimate(const PlanRequest& request, const TileKernels& kernels, const Chan
                    static_cast<double>(p.dst_elements()) * cost::kStorePerFloat;
   if (tiles.dilated()) design->cycles += static_cast<double>(p.src_elements() + p.dst_elements()) * kGridPerFloat;
   if (p.call.format == MemoryFormat::kChannelsLast) {
-    design->cycles += static_cast<double>(p.src_elements() + p.dst_elements()) * cost::kTransposePerFloat;
+    design->cycles +=
+        static_cast<double>(p.src_elements() + p.dst_elements()) * (terms ? kLinesPerFloat : cost::kTransposePerFloat);
   }
 }
 

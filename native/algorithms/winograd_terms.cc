@@ -20,9 +20,10 @@ constexpr std::int64_t kFloatsPerLine = 16;
 constexpr int kMostAtOnce = 4;  // of rows and lines, between products
 
 // Cycles, fitted to the native bench.
-constexpr double kProduct = 17.0;      // of two matrices, while others are under way
-constexpr double kCall = 120.0;        // of a kernel, for each pair of matrices: first loads, sums to memory
-constexpr double kSplitMatrix = 60.0;  // of weights, beside products
+constexpr double kProduct = 16.5;      // of two matrices, while others are under way
+constexpr double kCall = 100.0;        // of a kernel, for each pair of matrices: first loads, sums to memory
+constexpr double kSplitMatrix = 60.0;  // of weights, beside products,
+constexpr double kSplitAlone = 500.0;  // and before them, from memory
 constexpr double kSplitVector = 6.0;   // of values of a channel
 
 }  // namespace
@@ -39,7 +40,8 @@ double WinogradTerms::multiply_cycles(std::int64_t rows, std::int64_t channels, 
   const auto blocks = static_cast<double>(ceil_div(channels, std::int64_t{kTermBlock}));
   const auto of_tiles = static_cast<double>(round_up(tiles, columns(tiles)) / kTermSquare);
   const double calls = std::ceil(blocks / static_cast<double>(kChunk));
-  return matrices * (blocks * (kSplitMatrix + of_tiles * kProducts * kProduct) + calls * of_tiles * kCall);
+  const double split = tiles > kTermSquare ? kSplitMatrix : kSplitAlone;  // kernels of a single column do not split
+  return matrices * (blocks * (split + of_tiles * kProducts * kProduct) + calls * of_tiles * kCall);
 }
 
 double WinogradTerms::split_cycles(std::int64_t tiles) {
