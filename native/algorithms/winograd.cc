@@ -91,7 +91,7 @@ constexpr double kOutputCall = 200.0;        // a channel's row of phases of a b
 constexpr double kRowCost = 25.0;            // a row of tiles that is split or stored
 constexpr double kInputStreamShare = 0.4;    // of the time to stream transformed input, that products do not hide
 constexpr double kWeightStreamShare = 0.25;  // of the same for weights, which stand in the order of their use
-constexpr double kTermStreamShare = 0.15;    // of all that passes through the caches where products are of terms
+constexpr double kTermStreamShare = 0.2;     // of all that passes through the caches where products are of terms
 
 class WinogradExecution final : public Execution {
  public:
