@@ -47,7 +47,9 @@ class AmxExecution final : public Execution {
         b_(blocking),
         store_(std::move(store)),
         blocks_(all_pixels(problem_, phases_), b_, problem_.layer.groups),
-        units_(phases_.dim[0].count() * phases_.dim[1].count() * static_cast<std::int64_t>(form_.panels().size())),
+        units_(store_->joins_panels()
+                   ? PixelBlocks({b_.images, b_.depths, b_.rows, b_.columns}, b_.tile, 1).count()
+                   : phases_.dim[0].count() * phases_.dim[1].count() * static_cast<std::int64_t>(form_.panels().size())),
         chunk_(amx_channel_chunk(phases_)),
         scale_(sum_scale(request.weights)) {
     for (const Panel& panel : form_.panels()) widest_ = std::max(widest_, panel.width);
@@ -100,11 +102,16 @@ class AmxExecution final : public Execution {
       *workspace.tag = block;
     }
     table_->terms->begin();
-    // All rows of phases of a panel one after the other: those which share lines of the output write them while they are
-    // near.
-    const std::int64_t rows = phases_.dim[0].count() * phases_.dim[1].count();
-    for (std::int64_t unit = units_ * part / parts_; unit < units_ * (part + 1) / parts_; ++unit) {
-      run_unit(args, origin, unit % rows, form_.panels()[static_cast<std::size_t>(unit / rows)], scratch);
+    const std::int64_t begin = units_ * part / parts_, end = units_ * (part + 1) / parts_;
+    if (store_->joins_panels()) {
+      run_tiles(args, origin, begin, end, scratch);
+    } else {
+      // All rows of phases of a panel one after the other: those which share lines of the output write them while they are
+      // near.
+      const std::int64_t rows = phases_.dim[0].count() * phases_.dim[1].count();
+      for (std::int64_t unit = begin; unit < end; ++unit) {
+        run_unit(args, origin, unit % rows, form_.panels()[static_cast<std::size_t>(unit / rows)], scratch);
+      }
     }
     table_->terms->end();
     store_->finish(args);
@@ -228,8 +235,24 @@ class AmxExecution final : public Execution {
   // One panel for all phases along the width, for the row of phases `phase_row`.
   void run_unit(const RunArgs& args, const PixelBlocks::Origin& origin, std::int64_t phase_row, const Panel& panel,
                 const Scratch& scratch) const {
-    const std::int64_t fd = phase_row / phases_.dim[1].count();
-    const std::int64_t fh = phase_row % phases_.dim[1].count();
+    const std::int64_t fd = phase_row / phases_.dim[1].count(), fh = phase_row % phases_.dim[1].count();
+    for_each_tile(origin, fd, fh, [&](std::int64_t, const PixelBlocks::Origin& at, const PixelExtents& e) {
+      run_tile(args, origin, fd, fh, panel, at, e, scratch);
+    });
+  }
+
+  // All panels for the tiles [begin, end) of a block. There is one row of phases.
+  void run_tiles(const RunArgs& args, const PixelBlocks::Origin& origin, std::int64_t begin, std::int64_t end,
+                 const Scratch& scratch) const {
+    for_each_tile(origin, 0, 0, [&](std::int64_t tile, const PixelBlocks::Origin& at, const PixelExtents& e) {
+      if (tile < begin || tile >= end) return;
+      for (const Panel& panel : form_.panels()) run_tile(args, origin, 0, 0, panel, at, e, scratch);
+    });
+  }
+
+  // Calls visit(index, at, extents) for the tiles of a block that the row of phases (fd, fh) has.
+  template <typename Visit>
+  void for_each_tile(const PixelBlocks::Origin& origin, std::int64_t fd, std::int64_t fh, Visit visit) const {
     const Phase1d& depth = phases_.dim[0].phases[static_cast<std::size_t>(fd)];
     const Phase1d& height = phases_.dim[1].phases[static_cast<std::size_t>(fh)];
     const PixelExtents whole{std::min(b_.images, problem_.call.batch - origin.image),
@@ -239,10 +262,9 @@ class AmxExecution final : public Execution {
     const PixelBlocks tiles(whole, b_.tile, 1);
     for (std::int64_t t = 0; t < tiles.count(); ++t) {
       const PixelBlocks::Origin at = tiles.origin(t);
-      run_tile(args, origin, fd, fh, panel, at,
-               {std::min(b_.tile.images, whole.images - at.image), std::min(b_.tile.depths, whole.depths - at.d),
-                std::min(b_.tile.rows, whole.rows - at.h), std::min(b_.tile.columns, whole.columns - at.w)},
-               scratch);
+      visit(t, at,
+            PixelExtents{std::min(b_.tile.images, whole.images - at.image), std::min(b_.tile.depths, whole.depths - at.d),
+                         std::min(b_.tile.rows, whole.rows - at.h), std::min(b_.tile.columns, whole.columns - at.w)});
     }
   }
 
@@ -380,7 +402,7 @@ class AmxExecution final : public Execution {
   AmxBlocks b_;
   std::unique_ptr<TileStore> store_;
   PixelBlocks blocks_;
-  std::int64_t units_;       // (phase row, panel) pairs of a block
+  std::int64_t units_;       // (phase row, panel) pairs of a block, or its tiles
   std::int64_t parts_ = 1;   // tasks per block
   std::int64_t widest_ = 0;  // panel
   std::int64_t chunk_;       // blocks of channels that a kernel call sums

@@ -20,6 +20,8 @@ ResidueStore::ResidueStore(const PlanRequest& request)
     streaming_ = {streams(problem_, *table_, request.caches, contiguous() ? kStreamDense : kStreamSparse),
                   streams(problem_, *table_, request.caches, kStreamFresh)};
   }
+  joins_panels_ = !contiguous() && problem_.layer.groups == 1 && row_floats() % kFloatsPerLine != 0 &&
+                  (streaming_.always || streaming_.fresh);
   for (int d = 0; d < kSpatialDims; ++d) {
     const std::int64_t stride = problem_.layer.stride[d], pad = problem_.call.pad_begin[d];
     first_[d] = floor_div(pad, stride);
@@ -28,7 +30,7 @@ ResidueStore::ResidueStore(const PlanRequest& request)
 }
 
 std::int64_t ResidueStore::scratch_floats(std::int64_t pixels, std::int64_t width) const {
-  if (!contiguous()) return width + round_up(pixels * width, kFloatsPerLine);
+  if (!contiguous()) return width + (joins_panels_ ? round_up(pixels * row_floats(), kFloatsPerLine) : 0);
   return width * row_stride(pixels) + kReadBeyond + round_up(pixels * problem_.layer.stride[2], kFloatsPerLine);
 }
 
@@ -94,7 +96,7 @@ void ResidueStore::store_contiguous(const RunArgs& args, const Panel& panel, con
   }
 }
 
-// scratch: a bias of each column, and a row of outputs.
+// scratch: a bias of each column, and outputs that are put together.
 void ResidueStore::store_channels_last(const RunArgs& args, const Panel& panel, const PixelRow& row, const float* tile,
                                        float* scratch) const {
   const Dims& out = problem_.call.out;
@@ -107,8 +109,7 @@ void ResidueStore::store_channels_last(const RunArgs& args, const Panel& panel, 
   PixelColumns columns{args, panel, row, tile, scratch, (first_[2] + row.j0) * stride - problem_.call.pad_begin[2],
                        0,    false};
   const bool passes = streaming_.now(args.fresh);
-  const bool whole_lines = stride * problem_.layer.out_channels % kFloatsPerLine == 0;
-  columns.stream = passes && whole_lines && !finisher_.follows(args);
+  columns.stream = passes && row_floats() % kFloatsPerLine == 0 && !finisher_.follows(args);
   // Neighbours in the output: of one row, and of one position where there are several groups.
   const std::int64_t together = problem_.layer.groups == 1 ? stride * channels : channels;
   for (std::int64_t begin = 0, end; begin < panel.rows; begin = end) {
@@ -117,34 +118,37 @@ void ResidueStore::store_channels_last(const RunArgs& args, const Panel& panel, 
     std::int64_t od, oh;
     if (!place(row, q / (stride * channels), &od, &oh)) continue;
     columns.line = ((row.image * out[0] + od) * out[1] + oh) * out[2];
-    if (passes && !whole_lines && end - begin == stride * problem_.layer.out_channels) {
-      stream_pixels(columns, begin, end, scratch + panel.width);
+    if (passes && joins_panels_) {
+      join_pixels(columns, begin, end, scratch + panel.width);
     } else {
       store_pixels(columns, begin, end);
     }
   }
 }
 
-// All outputs of a row at once, by way of scratch.
-void ResidueStore::stream_pixels(const PixelColumns& columns, std::int64_t begin, std::int64_t end, float* finished) const {
-  const std::int64_t stride = problem_.layer.stride[2], channels = problem_.layer.out_channels;
+// To the rows of outputs in scratch, [pixel of the tile][residue][channel]; the last columns bring these to memory.
+void ResidueStore::join_pixels(const PixelColumns& columns, std::int64_t begin, std::int64_t end, float* joined) const {
+  const std::int64_t stride = problem_.layer.stride[2], channels = problem_.layer.out_channels, floats = row_floats();
   const RunArgs& args = columns.args;
+  float* const rows = joined + columns.row.first * floats;
+  const std::int64_t place = (columns.panel.first + begin) % floats;
   PixelStoreArgs call;
   call.tile = columns.tile + columns.row.first * columns.panel.width + begin;
   call.tile_stride = columns.panel.width;
   call.rows = columns.row.columns;
   call.columns = end - begin;
-  call.dst = finished;
-  call.dst_stride = end - begin;
+  call.dst = rows + place;
+  call.dst_stride = floats;
   call.bias = columns.bias + begin;
   call.epilogue = &finisher_.epilogue(args);
   table_->pixel_store(&call);
+  if (place + call.columns < floats) return;
   // The first and the last pixel may have outputs that lie outside.
   const std::int64_t first = std::max<std::int64_t>(0, -columns.ow);
   const std::int64_t count = std::min(columns.row.columns * stride, problem_.call.out[2] - columns.ow) - first;
   const std::ptrdiff_t at = (columns.line + columns.ow + first) * channels;
-  finisher_.pixels(args, 0, finished + first * channels, channels, at, count, channels);
-  stream_row(*table_, finished + first * channels, count * channels, args.dst + at);
+  finisher_.pixels(args, 0, rows + first * channels, channels, at, count, channels);
+  stream_row(*table_, rows + first * channels, count * channels, args.dst + at);
 }
 
 // The residue of the width that a column belongs to.

@@ -22,6 +22,7 @@ class ResidueStore final : public TileStore {
   Dims size() const { return size_; }
 
   std::int64_t scratch_floats(std::int64_t pixels, std::int64_t width) const override;
+  bool joins_panels() const override { return joins_panels_; }
   void begin_tile(const RunArgs& args, const Panel& panel, const float* tile, std::int64_t pixels,
                   float* scratch) const override;
   void store(const RunArgs& args, const Panel& panel, const PixelRow& row, std::int64_t pixels, const float* tile,
@@ -48,8 +49,9 @@ class ResidueStore final : public TileStore {
     std::ptrdiff_t line;  // positions before the row of outputs
     bool stream;          // whole lines past the caches
   };
-  void stream_pixels(const PixelColumns& columns, std::int64_t begin, std::int64_t end, float* finished) const;
+  void join_pixels(const PixelColumns& columns, std::int64_t begin, std::int64_t end, float* joined) const;
   void store_pixels(const PixelColumns& columns, std::int64_t begin, std::int64_t end) const;
+  std::int64_t row_floats() const { return problem_.layer.stride[2] * problem_.layer.out_channels; }
   void store_inner(const PixelColumns& columns, std::int64_t begin, std::int64_t end, std::int64_t pixel,
                    std::int64_t count) const;
   std::int64_t residue_of(const PixelColumns& columns, std::int64_t column) const;
@@ -60,6 +62,8 @@ class ResidueStore final : public TileStore {
   const KernelTable* table_;
   Dims first_, size_;
   Streaming streaming_;
+  // Channels-last outputs that make no whole lines: those of all residues of a row are put together and pass by the caches.
+  bool joins_panels_ = false;
 };
 
 }  // namespace convtranspose

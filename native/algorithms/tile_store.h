@@ -25,6 +25,10 @@ class TileStore {
   // Floats of scratch for tiles of so many pixels and columns.
   virtual std::int64_t scratch_floats(std::int64_t pixels, std::int64_t width) const = 0;
 
+  // Whether all panels of a tile are to be stored one after the other, rather than all tiles of a panel: so outputs are put
+  // together before they pass by the caches.
+  virtual bool joins_panels() const { return false; }
+
   // Before the rows of a tile of so many pixels are stored.
   virtual void begin_tile(const RunArgs& args, const Panel& panel, const float* tile, std::int64_t pixels,
                           float* scratch) const = 0;
