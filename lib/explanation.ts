@@ -34,6 +34,8 @@ export interface Explanation {
   readonly tasks: number;
   /** Scratch memory per thread, in bytes. */
   readonly workspaceBytes: number;
+  /** Scratch memory that all threads of a call share, beside that, in bytes: Winograd's transformed input and products. */
+  readonly sharedBytes: number;
   /** Packed forms of the weights that the module holds now: bytes by layout. */
   readonly packedWeights: Readonly<Record<string, number>>;
   /** Sizes of the blocks, by name. */
@@ -95,7 +97,8 @@ function memoryText(native: NativeExplanation): string {
   const packed = forms.length === 0
     ? 'no weights packed yet'
     : `packed weights ${total}${forms.length === 1 ? '' : ' in all'} (${forms.map(([name, bytes]) => `${name} ${formatBytes(bytes)}`).join(', ')})`;
-  return `${formatBytes(native.workspaceBytes)} of scratch for each thread; ${packed}`;
+  const shared = native.sharedBytes === 0 ? '' : ` and ${formatBytes(native.sharedBytes)} for all of them`;
+  return `${formatBytes(native.workspaceBytes)} of scratch for each thread${shared}; ${packed}`;
 }
 
 /** Names by what speaks against them, in order. */

@@ -44,6 +44,7 @@ export interface NativeExplanation {
   phases: number;
   tasks: number;
   workspaceBytes: number;
+  sharedBytes: number;
   packedWeights: Record<string, number>;
   blocking: Record<string, number>;
 }

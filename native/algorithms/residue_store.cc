@@ -30,7 +30,7 @@ ResidueStore::ResidueStore(const PlanRequest& request)
 }
 
 std::int64_t ResidueStore::scratch_floats(std::int64_t pixels, std::int64_t width) const {
-  if (!contiguous()) return width + (joins_panels_ ? round_up(pixels * row_floats(), kFloatsPerLine) : 0);
+  if (!contiguous()) return joined_floats(pixels) + width;
   return width * row_stride(pixels) + kReadBeyond + round_up(pixels * problem_.layer.stride[2], kFloatsPerLine);
 }
 
@@ -46,7 +46,7 @@ void ResidueStore::store(const RunArgs& args, const Panel& panel, const PixelRow
   if (contiguous()) {
     store_contiguous(args, panel, row, pixels, scratch);
   } else {
-    store_channels_last(args, panel, row, tile, scratch);
+    store_channels_last(args, panel, row, tile, scratch + joined_floats(pixels), scratch);
   }
 }
 
@@ -96,18 +96,21 @@ void ResidueStore::store_contiguous(const RunArgs& args, const Panel& panel, con
   }
 }
 
-// scratch: a bias of each column, and outputs that are put together.
+std::int64_t ResidueStore::joined_floats(std::int64_t pixels) const {
+  return joins_panels_ ? round_up(pixels * row_floats(), kFloatsPerLine) : 0;
+}
+
+// bias: room for that of each column. joined: outputs that are put together, of all panels of a tile.
 void ResidueStore::store_channels_last(const RunArgs& args, const Panel& panel, const PixelRow& row, const float* tile,
-                                       float* scratch) const {
+                                       float* bias, float* joined) const {
   const Dims& out = problem_.call.out;
   const std::int64_t stride = problem_.layer.stride[2];
   const std::int64_t channels = problem_.out_channels_per_group();
   const std::int64_t first_channel = row.group * channels;
   for (std::int64_t c = 0; c < panel.rows; ++c) {
-    scratch[c] = args.bias == nullptr ? 0.0f : args.bias[first_channel + (panel.first + c) % channels];
+    bias[c] = args.bias == nullptr ? 0.0f : args.bias[first_channel + (panel.first + c) % channels];
   }
-  PixelColumns columns{args, panel, row, tile, scratch, (first_[2] + row.j0) * stride - problem_.call.pad_begin[2],
-                       0,    false};
+  PixelColumns columns{args, panel, row, tile, bias, (first_[2] + row.j0) * stride - problem_.call.pad_begin[2], 0, false};
   const bool passes = streaming_.now(args.fresh);
   columns.stream = passes && row_floats() % kFloatsPerLine == 0 && !finisher_.follows(args);
   // Neighbours in the output: of one row, and of one position where there are several groups.
@@ -119,7 +122,7 @@ void ResidueStore::store_channels_last(const RunArgs& args, const Panel& panel, 
     if (!place(row, q / (stride * channels), &od, &oh)) continue;
     columns.line = ((row.image * out[0] + od) * out[1] + oh) * out[2];
     if (passes && joins_panels_) {
-      join_pixels(columns, begin, end, scratch + panel.width);
+      join_pixels(columns, begin, end, joined);
     } else {
       store_pixels(columns, begin, end);
     }

@@ -33,8 +33,9 @@ class ResidueStore final : public TileStore {
   bool contiguous() const { return problem_.call.format == MemoryFormat::kContiguous; }
   void store_contiguous(const RunArgs& args, const Panel& panel, const PixelRow& row, std::int64_t pixels,
                         float* scratch) const;
-  void store_channels_last(const RunArgs& args, const Panel& panel, const PixelRow& row, const float* tile,
-                           float* scratch) const;
+  void store_channels_last(const RunArgs& args, const Panel& panel, const PixelRow& row, const float* tile, float* bias,
+                           float* joined) const;
+  std::int64_t joined_floats(std::int64_t pixels) const;
   bool place(const PixelRow& row, std::int64_t residue, std::int64_t* od, std::int64_t* oh) const;
 
   // For channels-last outputs: the columns of a panel of one row of pixels, in which those from `begin` to `end` are

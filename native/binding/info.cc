@@ -138,6 +138,7 @@ Napi::Value explain(const Napi::CallbackInfo& info) {
   result.Set("phases", number(env, plan.phases));
   result.Set("tasks", number(env, plan.tasks));
   result.Set("workspaceBytes", number(env, plan.workspace_bytes));
+  result.Set("sharedBytes", number(env, plan.shared_bytes));
   result.Set("packedWeights", record(env, plan.packed_weights));
   result.Set("blocking", record(env, plan.blocking));
   return result;

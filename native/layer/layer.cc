@@ -489,6 +489,7 @@ Status Layer::explain(const CallSpec& call, Explanation* explanation) {
     e.phases = execution.phases;
     for (int stage = 0; stage < execution.stages(); ++stage) e.tasks += execution.tasks(stage);
     e.workspace_bytes = static_cast<std::int64_t>(kWorkspaceHeaderBytes + execution.workspace_bytes());
+    e.shared_bytes = static_cast<std::int64_t>(execution.shared_bytes());
     e.blocking = execution.blocking;
     const std::lock_guard<std::mutex> lock(impl_->cache_mutex);
     for (const auto& form : impl_->packed) {

@@ -34,6 +34,7 @@ struct Explanation {
   std::int64_t phases = 0;
   std::int64_t tasks = 0;
   std::int64_t workspace_bytes = 0;                                  // per thread
+  std::int64_t shared_bytes = 0;                                     // of all threads of a call together, beside that
   std::vector<std::pair<std::string, std::int64_t>> packed_weights;  // layout -> bytes, all that the layer holds now
   std::vector<std::pair<std::string, std::int64_t>> blocking;        // name -> size
 };

@@ -392,6 +392,68 @@ TEST_CASE("amx-overlap keeps the bound, whatever it cuts a problem into") {
   for (const auto& entry : tally) CHECK_MESSAGE(entry.second > 2, entry.first << " " << entry.second);
 }
 
+TEST_CASE("amx: channels-last outputs of residues, past the caches and not, put together or not") {
+  const KernelTable* const table = terms_here();
+  if (table == nullptr) return;
+  Random random(20261130);
+  Tally tally;
+  for (const std::string wanted :
+       {"whole lines", "put together", "put together from several panels", "several rows in a panel", "several tiles",
+        "several tasks", "groups", "finished apart", "nothing past the caches"}) {
+    tally[wanted] = 0;
+  }
+  for (int round = 0; round < 400; ++round) {
+    Problem p;
+    LayerSpec& l = p.layer;
+    CallSpec& c = p.call;
+    l.rank = static_cast<int>(pick(random, 1, 3));
+    l.groups = pick(random, 0, 5) == 0 ? 2 : 1;
+    l.in_channels = l.groups * pick(random, 20, 40);
+    l.out_channels = l.groups * (pick(random, 0, 2) == 0 ? 8 : pick(random, 1, 21));
+    l.has_bias = pick(random, 0, 1) == 1;
+    c.batch = pick(random, 1, 3);
+    c.format = MemoryFormat::kChannelsLast;
+    c.algorithm = AlgorithmChoice::kAmx;
+    for (int d = kSpatialDims - l.rank; d < kSpatialDims; ++d) {
+      l.stride[d] = pick(random, 1, d == 2 ? 8 : 3);
+      l.kernel[d] = l.stride[d] * pick(random, 1, 2);
+      c.in[d] = pick(random, 1, l.rank == 1 ? 200 : l.rank == 2 ? 20 : 6);
+      c.pad_begin[d] = pick(random, -1, l.stride[d]);
+      const std::int64_t natural = (c.in[d] - 1) * l.stride[d] + l.kernel[d];
+      c.out[d] = std::max<std::int64_t>(natural - c.pad_begin[d] + pick(random, -2, 2), 1);
+    }
+    if (pick(random, 0, 3) == 0) c.post_ops = {static_cast<Activation>(pick(random, 1, 8)), -INFINITY, INFINITY, 0.25f};
+    const Values v = random_values(random, p);
+    CacheInfo caches;
+    caches.l2 = std::size_t{8192} << pick(random, 0, 8);
+    const bool fresh = pick(random, 0, 1) == 0;
+    std::shared_ptr<const Plan> plan;
+    if (!make_plan_with(p, amx(), WeightFacts{}, *table, caches, &plan).ok()) continue;
+    if (blocking_of(*plan, "residues") != 1) continue;
+    INFO("problem " << describe(p) << ", " << caches.l2 << " bytes of cache");
+    const Expected expected = definition(p, v);
+    std::vector<float> y(expected.y.size(), std::nanf(""));
+    REQUIRE(run_plan(*plan, v, fresh, y.data(), round % 2 == 0));
+    REQUIRE(first_wrong_output(y, expected, error_bounds(amx(), p, v, expected, DataKind::kMixedSigns)) == "");
+    const auto count = [&](const std::string& what, bool reached) { tally[what] += reached ? 1 : 0; };
+    const Problem& made = plan->canonical;
+    const std::size_t bytes = y.size() * sizeof(float);
+    const bool past = bytes > 2 * caches.l2 || (fresh && bytes > caches.l2 / 4);
+    const std::int64_t row = made.layer.stride[2] * made.layer.out_channels;
+    const bool joined = past && row % 16 != 0 && l.groups == 1;
+    count("whole lines", past && row % 16 == 0);
+    count("put together", joined);
+    count("put together from several panels", joined && row > 32);
+    count("several rows in a panel", joined && row <= 16 && made.layer.stride[1] > 1);
+    count("several tiles", joined && made.call.batch * made.call.in[1] * made.call.in[2] > 512);
+    count("several tasks", joined && plan->execution->tasks(0) > 1);
+    count("groups", l.groups > 1);
+    count("finished apart", joined && (!v.residual.empty() || c.post_ops.activation != Activation::kClamp));
+    count("nothing past the caches", !past);
+  }
+  for (const auto& entry : tally) CHECK_MESSAGE(entry.second > 2, entry.first << " " << entry.second);
+}
+
 // A problem for Winograd by products of terms.
 Problem winograd_problem(Random& random) {
   Problem p;

@@ -106,7 +106,9 @@ function compareOne(report: ExplainReport, name: string, p: Problem, run: RunOpt
     if (before.flops !== flops) wrong(`flops ${before.flops} instead of ${flops}`);
     if (before.precision !== 'highest') wrong(`precision ${before.precision}`);
     if (!(before.tasks >= 1 && before.phases >= 1 && before.estimatedSeconds > 0 && before.workspaceBytes >= 0)) wrong('figures');
-    if (before.workspaceBytes > 8 * 2 ** 20) wrong(`workspace of ${before.workspaceBytes} bytes`);
+    const scratch = before.workspaceBytes + before.sharedBytes;
+    if (scratch > 8 * 2 ** 20) wrong(`scratch of ${scratch} bytes`);
+    if (before.sharedBytes > 0 && before.algorithm !== 'winograd') wrong(`${before.sharedBytes} bytes shared`);
     // Explaining again after the run says the same, and what is packed: at most 2.5 times the weights (and a page).
     const after = layer.explain(shape);
     if (after.kernels.join() !== before.kernels.join() || after.algorithm !== before.algorithm) wrong('explained differently after the run');

@@ -126,7 +126,7 @@ function later(work: () => Float32Array | undefined, done: NativeCallback): numb
 const explanation: NativeExplanation = {
   algorithm: 'direct-wide', choice: 'direct', isa: 'fake', kernels: ['fake/1x1'], reason: 'there is no other',
   rejected: [{ name: 'gemm', reason: 'kernel differs from stride' }], precision: 'highest', fused: ['bias'], notes: ['a remark'], flops: 1, estimatedSeconds: 2,
-  phases: 3, tasks: 4, workspaceBytes: 5, packedWeights: { panels: 6 }, blocking: { rows: 7 },
+  phases: 3, tasks: 4, workspaceBytes: 5, sharedBytes: 0, packedWeights: { panels: 6 }, blocking: { rows: 7 },
 };
 
 export const fake: NativeAddon = {
