@@ -78,17 +78,9 @@ struct Work {
 Work work_of(const PhaseSet& phases, const TermWeights& form) {
   Work work;
   for (const Panel& panel : form.panels()) work.panels[panel.width / kTermSquare - 1] += 1.0;
-  const double chunks = static_cast<double>(ceil_div(form.channel_blocks(), amx_channel_chunk(phases)));
-  for (const Phase1d& d : phases.dim[0].phases) {
-    for (const Phase1d& h : phases.dim[1].phases) {
-      for (const Phase1d& w : phases.dim[2].phases) {
-        const auto taps = static_cast<std::int64_t>(d.taps.size() * h.taps.size() * w.taps.size());
-        if (taps == 0) continue;
-        work.steps += static_cast<double>(taps * form.channel_blocks());
-        work.calls += chunks;
-      }
-    }
-  }
+  const PhaseTotals totals = phase_totals(phases);
+  work.steps = static_cast<double>(form.channel_blocks() * totals.taps);
+  work.calls = static_cast<double>(ceil_div(form.channel_blocks(), amx_channel_chunk(phases)) * totals.reached);
   return work;
 }
 

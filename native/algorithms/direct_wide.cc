@@ -214,15 +214,14 @@ class DirectWideExecution final : public Execution {
 };
 
 // Cycles of a whole run with this blocking.
-double run_cycles(const PlanRequest& request, const PhaseSet& phases, const TileKernels& kernels, const WeightLayout& layout,
-                  const BlockGeometry& b) {
+double run_cycles(const PlanRequest& request, const PanelEngine& engine, const BlockGeometry& b) {
   const Problem& p = request.problem;
+  const PhaseSet& phases = engine.phases();
+  const WeightLayout& layout = engine.layout();
   const double blocks = static_cast<double>(p.call.batch) * static_cast<double>(p.layer.groups) *
                         static_cast<double>(phases.dim[0].max_size()) *
                         static_cast<double>(ceil_div(phases.dim[1].max_size(), b.rows)) *
                         static_cast<double>(ceil_div(phases.dim[2].max_size(), b.columns));
-  PanelEngine engine(request, phases, kernels, layout);
-  engine.set_source_strides(b.stride_d, b.stride_h, b.stride_c);
   const double compute = b.flat ? cost::kFlatPenalty * engine.compute_cycles(b.flat_pixels(b.rows, b.columns))
                                 : static_cast<double>(b.rows) * engine.compute_cycles(b.columns);
   const bool last = p.call.format == MemoryFormat::kChannelsLast;
@@ -262,14 +261,14 @@ class DirectWide final : public Algorithm {
     domain.workspace_limit = request.workspace_limit;
     domain.tile_rows = phases.dim[2].count() * layout.widest_panel();
     domain.call_rows = layout.distinct_widths();
+    const PanelEngine engine(request, phases, kernels, layout);
     const bool joins_rows = PanelEngine::joins_rows(request, phases);
     if (joins_rows) {
       domain.most_rows = std::min(domain.most_rows, ceil_div(domain.size[1], kJoinedParts));
     }
     const BlockGeometry best = cheapest_geometry(domain, kernels, request.caches, [&](const BlockGeometry& b) {
       // Tiles of single rows gain nothing by the flat layout.
-      return joins_rows && b.flat ? std::numeric_limits<double>::infinity()
-                                  : run_cycles(request, phases, kernels, layout, b);
+      return joins_rows && b.flat ? std::numeric_limits<double>::infinity() : run_cycles(request, engine, b);
     });
     auto execution = std::make_unique<DirectWideExecution>(request, phases, kernels, std::move(layout), best);
     if (execution->workspace_bytes() > static_cast<std::size_t>(request.workspace_limit)) {

@@ -247,13 +247,9 @@ KernelSet PanelEngine::kernels_for(std::int64_t pixels) const {
 }
 
 double PanelEngine::compute_cycles(std::int64_t pixels) const {
-  double steps = 0.0;
-  std::int64_t calls = 0;
-  for (std::int64_t phase = 0; phase < tap_offsets_.phases(); ++phase) {
-    const std::size_t taps_of_phase = tap_offsets_[phase].size();
-    steps += static_cast<double>(channels_) * static_cast<double>(taps_of_phase);
-    if (taps_of_phase > 0) calls += ceil_div(channels_, layout_.chunk());
-  }
+  const PhaseTotals totals = phase_totals(phases_);
+  const double steps = static_cast<double>(channels_) * static_cast<double>(totals.taps);
+  const std::int64_t calls = ceil_div(channels_, layout_.chunk()) * totals.reached;
   double cycles = 0.0;
   for (const Panel& panel : layout_.panels()) {
     cycles += kernels_.cycles(panel.rows, pixels, steps / static_cast<double>(std::max<std::int64_t>(calls, 1)));

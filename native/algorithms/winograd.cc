@@ -828,6 +828,10 @@ class Winograd final : public Algorithm {
     const KernelTable& table = *request.kernels;
     const TileKernels kernels(table, TileKernels::Family::kWideAligned);
     const WinogradDesign best = choose_winograd_design(request, kernels);
+    if (best.cycles == 0.0) {
+      decline->reason = "there are so many phases that the products of a few tiles take megabytes";
+      return nullptr;
+    }
     WinogradTiles tiles = winograd_tiles(request.problem, best);
     if (tiles.block_count() > kMaxBlocks / request.problem.layer.groups) {
       decline->reason = "it would need more than " + std::to_string(kMaxBlocks) + " blocks, one after the other";

@@ -23,7 +23,8 @@ constexpr std::int64_t kMaxBlockChannels = 32;
 constexpr std::int64_t kWantedBlocks = 4;
 constexpr std::int64_t kMinShare = 8;  // channels of such a block
 constexpr int kMaxRounds = 2;
-constexpr int kMaxPanelVectors = 3;  // a chunk of channels of a panel of tiles stays in the first-level cache
+constexpr std::int64_t kMaxProductBytes = 4 << 20;  // of a block of as few tiles as can be
+constexpr int kMaxPanelVectors = 3;                 // a chunk of channels of a panel of tiles stays in the first-level cache
 
 // Cycles, fitted to the native bench.
 constexpr double kCombinePerVector = 3.0;    // of weights
@@ -195,7 +196,8 @@ void estimate(const PlanRequest& request, const TileKernels& kernels, const Chan
   }
 }
 
-// Fills in everything but the tile. Gives up on one that is far from `best`, if that is set.
+// Fills in everything but the tile. Gives up on one that is far from `best`, if that is set, and, with cycles left at 0, on
+// one whose products would be too large.
 void design_blocks(const PlanRequest& request, const TileKernels& kernels, const WinogradDesign& best,
                    WinogradDesign* design) {
   constexpr double kFar = 1.25;
@@ -216,6 +218,7 @@ void design_blocks(const PlanRequest& request, const TileKernels& kernels, const
     input_bytes = WinogradTerms::input_bytes(point_count, channels, kTermSquare) / kTermSquare;
     product_bytes = 4 * counts.rows * outputs;
   }
+  if (!design->tile.matrices && product_bytes * kernels.lanes() > kMaxProductBytes) return;
   WinogradDesign trial = *design;
   for (trial.rounds = 1; trial.rounds <= (design->tile.matrices ? kMaxRounds : 1); trial.rounds *= 2) {
     if (trial.rounds > ceil_div(outputs, design->block_channels)) break;
@@ -334,6 +337,7 @@ WinogradDesign choose_winograd_design(const PlanRequest& request, const TileKern
       if (design.tile.matrices && !terms) continue;
       if (packed_multiple(layer, design.tile) > most_packed) continue;
       design_blocks(request, kernels, best, &design);
+      if (design.cycles == 0.0) continue;
       if (best.cycles == 0.0 || design.cycles < best.cycles) best = design;
     }
   }

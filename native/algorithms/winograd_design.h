@@ -25,7 +25,7 @@ struct WinogradDesign {
 };
 
 // The cheapest one that the precision allows, of a layer that WinogradWeights can use. (Tiles of four lose accuracy:
-// 'highest' is for those of two.)
+// 'highest' is for those of two.) Its cycles are 0 if there are so many phases that the products of any block are too large.
 WinogradDesign choose_winograd_design(const PlanRequest& request, const TileKernels& kernels);
 
 // The tiles and blocks that go with it. Their columns are not set.

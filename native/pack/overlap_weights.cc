@@ -29,6 +29,7 @@ OverlapWeights::OverlapWeights(const LayerSpec& layer, int terms, float scale, c
     if (!shift.empty()) most_shift_ = std::max(most_shift_, shift.back());
     shifts_.push_back(std::move(shift));
   }
+  runs_.reserve(static_cast<std::size_t>(layer.kernel[0] * layer.kernel[1]) * residues.size());
   run_of_.reserve(static_cast<std::size_t>(channel_rows_));
   position_.reserve(static_cast<std::size_t>(channel_rows_));
   for (std::int64_t kd = 0; kd < layer.kernel[0]; ++kd) {

@@ -60,10 +60,26 @@ bool has_gaps(const PhaseSet& phases) {
   return gaps;
 }
 
+// As many as the products of those along each dimension.
+PhaseTotals phase_totals(const PhaseSet& phases) {
+  PhaseTotals totals;
+  for (const PhaseSet1d& dim : phases.dim) {
+    std::int64_t taps = 0, reached = 0;
+    for (const Phase1d& phase : dim.phases) {
+      taps += static_cast<std::int64_t>(phase.taps.size());
+      reached += phase.taps.empty() ? 0 : 1;
+    }
+    totals.taps *= taps;
+    totals.reached *= reached;
+  }
+  return totals;
+}
+
 TapOffsets::TapOffsets(const PhaseSet& phases, std::int64_t stride_d, std::int64_t stride_h, std::int64_t stride_w)
     : phases_h_(phases.dim[1].count()), phases_w_(phases.dim[2].count()) {
   const auto count = [&phases](int d) { return static_cast<std::size_t>(phases.dim[d].count()); };
   begins_.reserve(count(0) * count(1) * count(2) + 1);
+  offsets_.reserve(static_cast<std::size_t>(phase_totals(phases).taps));
   for (const Phase1d& d : phases.dim[0].phases) {
     for (const Phase1d& h : phases.dim[1].phases) {
       for (const Phase1d& w : phases.dim[2].phases) {

@@ -58,6 +58,13 @@ PhaseSet make_phases(const Problem& problem);
 // Whether some phases have no taps.
 bool has_gaps(const PhaseSet& phases);
 
+// Of all phases: their taps, and how many have any.
+struct PhaseTotals {
+  std::int64_t taps = 1;
+  std::int64_t reached = 1;
+};
+PhaseTotals phase_totals(const PhaseSet& phases);
+
 // Where the taps of every phase read, the tap along the width innermost, in an input whose positions are these strides
 // apart, relative to the phase's first pixel; counted from the smallest offset of each dimension.
 class TapOffsets {
