@@ -149,6 +149,16 @@ export function kernelFunctions(toolchain, object) {
 /** "void convtranspose::avx2::(anonymous namespace)::tile_wide<6, 2>(convtranspose::TileArgs const*)" -> "tile_wide<6, 2>" */
 const shortName = demangled => demangled.replace(/^.*\(anonymous namespace\)::/, '').replace(/\(.*$/, '');
 
+/** Without those from which there is only one way, that out of the function: where they lie among a loop's, they are none of it. */
+function staying(family, instructions) {
+  let leaving = false;
+  return instructions.toReversed().filter(({ text }) => {
+    if (/^ret/.test(text)) leaving = true;
+    else if (family.jump.test(text)) leaving = false;
+    return !leaving;
+  }).toReversed();
+}
+
 /** The innermost loops of a function that handle vectors, as lists of instruction texts. */
 export function hotLoops(family, { instructions }) {
   const loops = [];
@@ -159,7 +169,7 @@ export function hotLoops(family, { instructions }) {
   }
   const innermost = loops.filter(loop => !loops.some(other => other !== loop && other.from >= loop.from && other.to <= loop.to));
   return innermost
-    .map(({ from, to }) => instructions.filter(({ address }) => address >= from && address <= to).map(({ text }) => text))
+    .map(({ from, to }) => staying(family, instructions.filter(({ address }) => address >= from && address <= to)).map(({ text }) => text))
     .filter(texts => texts.some(text => family.vectorRegister.test(text)));
 }
 

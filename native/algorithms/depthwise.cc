@@ -1,6 +1,7 @@
 // Depthwise layers, and layers with few input channels per group: each output has so few products that what counts is to
 // touch input and output once.
 #include "algorithms/algorithm.h"
+#include "algorithms/depthwise_groups.h"
 #include "algorithms/depthwise_pixels.h"
 #include "algorithms/depthwise_planes.h"
 #include "algorithms/limits.h"
@@ -26,9 +27,13 @@ class Depthwise final : public Algorithm {
     decline->reason = decline_depthwise(request.original.layer);
     if (!decline->reason.empty()) return nullptr;
     const Problem& problem = request.problem;
-    const bool one_to_one = problem.in_channels_per_group() == 1 && problem.out_channels_per_group() == 1;
-    if (problem.call.format == MemoryFormat::kChannelsLast && one_to_one && problem.layer.groups > kMaxChannelsByRow) {
-      return plan_depthwise_pixels(request, decline);
+    if (problem.call.format == MemoryFormat::kChannelsLast && problem.layer.out_channels > kMaxChannelsByRow) {
+      const bool one_to_one = problem.in_channels_per_group() == 1 && problem.out_channels_per_group() == 1;
+      if (one_to_one) return plan_depthwise_pixels(request, decline);
+      if (problem.layer.groups > 1 && spreads(problem.layer)) {
+        std::unique_ptr<Execution> execution = plan_depthwise_groups(request, decline);
+        if (execution != nullptr) return execution;
+      }
     }
     return plan_depthwise_planes(request, decline);
   }

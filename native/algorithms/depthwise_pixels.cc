@@ -61,7 +61,7 @@ class DepthwisePixelsExecution final : public Execution {
       : problem_(request.problem),
         finisher_(request.problem, *request.kernels),
         table_(request.kernels),
-        form_(request.problem.layer),
+        form_(request.problem.layer, request.problem.layer.out_channels),
         phases_(make_phases(request.problem)),
         runs_(make_runs(phases_.dim[2], request.problem.call.in[2])),
         stream_(problem_.layer.out_channels % kFloatsPerLine == 0 &&

@@ -12,6 +12,7 @@ namespace {
 #include "kernels/row.inl.h"
 #include "kernels/store.inl.h"
 #include "kernels/tile.inl.h"
+#include "kernels/window.inl.h"
 #include "kernels/winograd.inl.h"
 
 // A product takes four cycles or so and two start in each, so at least eight accumulators are needed to keep the units busy;
@@ -63,6 +64,8 @@ const KernelTable kAvx2Kernels = {
     avx2::kRows,
     sizeof(avx2::kRows) / sizeof(RowKernel),
     avx2::pixel_kernel<8>(),
+    {avx2::window_kernel<8>(), avx2::windows_kernel<4>()},
+    avx2::spread,
     avx2::row_store<avx2::PlainStore>,
     avx2::kStoresPast ? avx2::row_store<avx2::StreamStore> : nullptr,
     avx2::pixel_store<avx2::PlainStore>,

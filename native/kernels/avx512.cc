@@ -12,6 +12,7 @@ namespace {
 #include "kernels/row.inl.h"
 #include "kernels/store.inl.h"
 #include "kernels/tile.inl.h"
+#include "kernels/window.inl.h"
 #include "kernels/winograd.inl.h"
 
 // A product takes about four cycles and two start in each, so at least eight accumulators are needed to keep the units busy;
@@ -75,6 +76,8 @@ const KernelTable kAvx512Kernels = {
     avx512::kRows,
     sizeof(avx512::kRows) / sizeof(RowKernel),
     avx512::pixel_kernel<8>(),
+    {avx512::window_kernel<16>(), avx512::windows_kernel<8>()},
+    avx512::spread,
     avx512::row_store<avx512::PlainStore>,
     avx512::kStoresPast ? avx512::row_store<avx512::StreamStore> : nullptr,
     avx512::pixel_store<avx512::PlainStore>,

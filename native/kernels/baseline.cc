@@ -12,6 +12,7 @@ namespace {
 #include "kernels/row.inl.h"
 #include "kernels/store.inl.h"
 #include "kernels/tile.inl.h"
+#include "kernels/window.inl.h"
 #include "kernels/winograd.inl.h"
 
 // Without a fused multiply-add each product needs a register of its own before it is added, and a broadcast one more.
@@ -62,6 +63,8 @@ const KernelTable kBaselineKernels = {
     baseline::kRows,
     sizeof(baseline::kRows) / sizeof(RowKernel),
     baseline::pixel_kernel<4>(),
+    {baseline::window_kernel<8>(), baseline::windows_kernel<4>()},
+    baseline::spread,
     baseline::row_store<baseline::PlainStore>,
     baseline::kStoresPast ? baseline::row_store<baseline::StreamStore> : nullptr,
     baseline::pixel_store<baseline::PlainStore>,

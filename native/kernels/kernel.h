@@ -225,6 +225,65 @@ struct PixelKernel {
   void (*fn)(const PixelArgs* args);
 };
 
+// Window kernels: channels-last, a line of output channels of some pixels, of one phase or of two that read the same inputs.
+// Lanes are channels. A step is a few taps of each phase that read neighbouring pixels, so that a vector that is loaded
+// serves all of them:
+//   sum[f][j] = sum over steps, in order, and t in [0, taps[f]), in this order, of
+//               weights[step.weights[f] + t*tap_stride + c] * rows[step.row][src + step.src + (j + f*shift - t)*src_stride +
+//               c]
+//   dst[j*dst_stride + f*dst_phase + c] = epilogue(sum[f][j] + bias[c])
+// for f in [0, phases), j in [0, pixels), c in [0, channels). channels <= 16; rows and weights are read as if it were 16. Of
+// dst and bias nothing else is written or read. step_count >= 0. Each product is one fused multiply-add, as above.
+//
+// `stream`: dst is 64-byte aligned, channels is 16, dst_stride and dst_phase are multiples of it, and the stores pass by the
+// caches (see stream_fence).
+struct WindowStep {
+  ptrdiff_t row;
+  ptrdiff_t src;
+  ptrdiff_t weights[2];
+};
+struct WindowArgs {
+  const float* const* rows;
+  ptrdiff_t src;
+  ptrdiff_t src_stride;
+  const float* weights;
+  ptrdiff_t tap_stride;
+  const WindowStep* steps;
+  int64_t step_count;
+  int64_t pixels;
+  int64_t channels;
+  float* dst;
+  ptrdiff_t dst_stride;
+  ptrdiff_t dst_phase;
+  const float* bias;
+  const Epilogue* epilogue;
+  bool stream;
+};
+typedef void (*WindowFn)(const WindowArgs* args);
+struct WindowKernel {
+  const char* name;  // "windows2x8": phases x pixels at a time
+  // [shift][taps of all phases - phases]. One phase has 1, 2 or 3 taps and no shift. Two have {1, 1}, {2, 1} or {2, 2} with
+  // a shift of 0; {1, 1}, {1, 2} or {2, 2} with a shift of 1.
+  WindowFn fn[2][3];
+};
+// Spreads the channels of groups over a line of their outputs, `inputs` channels for `outputs` each, so that a window
+// kernel finds what it multiplies in every lane:
+//   dst[(j*inputs + i)*16 + l] = src[j*src_stride + l/outputs*inputs + i]
+// for j in [0, pixels), i in [0, inputs), l in [0, 16); of `groups` groups alone, the lanes of those beyond get what the
+// last one gets. Nothing outside is written or read, and the lines of src + `ahead` are asked for, which need not exist.
+// outputs is 1, 2, 4, 8 or a multiple of 16; dst is 64-byte aligned.
+struct SpreadArgs {
+  const float* src;
+  ptrdiff_t src_stride;
+  int64_t pixels;
+  int64_t inputs;
+  int64_t outputs;
+  int64_t groups;
+  float* dst;
+  ptrdiff_t ahead;
+};
+typedef void (*SpreadFn)(const SpreadArgs* args);
+
 // Winograd, one dimension at a time. Along a dimension an input tile is a polynomial of `tile` coefficients (neighbouring
 // positions) and the taps of a phase are another; their product is found from its values at the points 0, 1, -1, 2, -2 (the
 // first points - 1 of these) and infinity (its leading coefficient), the last. Arrays hold one value for every tile; kernels
@@ -521,6 +580,8 @@ struct KernelTable {
   const RowKernel* rows;
   int rows_count;
   PixelKernel pixels;
+  WindowKernel windows[2];  // of one phase, of two
+  SpreadFn spread;
   RowStoreFn row_store;
   // The same past the caches, for dst that is 64-byte aligned (with up to 8 phases: the others are stored as by row_store).
   // nullptr where the instruction set has no such stores; see stream_fence.

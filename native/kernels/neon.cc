@@ -12,6 +12,7 @@ namespace {
 #include "kernels/row.inl.h"
 #include "kernels/store.inl.h"
 #include "kernels/tile.inl.h"
+#include "kernels/window.inl.h"
 #include "kernels/winograd.inl.h"
 
 // Big cores start two to four products in each cycle and take four for one: sixteen accumulators and more keep them busy.
@@ -67,6 +68,8 @@ const KernelTable kNeonKernels = {
     neon::kRows,
     sizeof(neon::kRows) / sizeof(RowKernel),
     neon::pixel_kernel<8>(),
+    {neon::window_kernel<16>(), neon::windows_kernel<8>()},
+    neon::spread,
     neon::row_store<neon::PlainStore>,
     neon::kStoresPast ? neon::row_store<neon::StreamStore> : nullptr,
     neon::pixel_store<neon::PlainStore>,

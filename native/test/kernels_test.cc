@@ -663,6 +663,113 @@ TEST_CASE("pixel kernels give every channel the bits of its own sum in order of 
   });
 }
 
+namespace {
+
+struct WindowCase {
+  int phases, taps[2], shift;
+};
+constexpr WindowCase kWindowCases[] = {{1, {1, 0}, 0}, {1, {2, 0}, 0}, {1, {3, 0}, 0}, {2, {1, 1}, 0}, {2, {2, 1}, 0},
+                                       {2, {2, 2}, 0}, {2, {1, 1}, 1}, {2, {1, 2}, 1}, {2, {2, 2}, 1}};
+
+void check_windows(const KernelTable& table, const WindowCase& shape, int step_count, int pixels, int channels, bool stream,
+                   Random& random) {
+  constexpr int kRows = 3, kPoints = 7;
+  const ptrdiff_t src_stride = 16 * (1 + step_count % 2), tap_stride = 32;
+  // A row holds what the pixels read and no more: from the last tap of the first one to the first tap of the last.
+  const int below = std::max(shape.taps[0] - 1, shape.taps[1] - 1 - shape.shift), above = shape.shift;
+  std::vector<std::unique_ptr<Source>> sources;
+  std::vector<const float*> rows;
+  for (int r = 0; r < kRows; ++r) {
+    sources.push_back(std::make_unique<Source>((below + pixels - 1 + above) * src_stride + 16));
+    randomize(*sources.back(), random);
+    rows.push_back(sources.back()->data() + below * src_stride - 5);
+  }
+  Source weights(kPoints * 16 + 2 * tap_stride), bias(channels);
+  randomize(weights, random);
+  randomize(bias, random);
+  std::vector<WindowStep> steps;
+  for (int s = 0; s < step_count; ++s) steps.push_back({s % kRows, 0, {s % kPoints * 16, (s * 3 + 1) % kPoints * 16}});
+  const ptrdiff_t dst_phase = stream ? 16 : channels + 1, dst_stride = 2 * dst_phase;
+  Guarded dst((pixels - 1) * dst_stride + (shape.phases - 1) * dst_phase + channels, stream ? 0 : 3);
+  dst.fill(7.0f);
+  const Epilogue& limits = kLimits[pixels % 4];
+  const WindowArgs args{rows.data(), 5,          src_stride, weights.data(), tap_stride,  steps.data(), step_count, pixels,
+                        channels,    dst.data(), dst_stride, dst_phase,      bias.data(), &limits,      stream};
+  table.windows[shape.phases - 1].fn[shape.shift][shape.taps[0] + shape.taps[1] - shape.phases](&args);
+  if (stream) table.stream_fence();
+  Guarded expected(dst.size(), 0);
+  expected.fill(7.0f);
+  for (int f = 0; f < shape.phases; ++f) {
+    for (int j = 0; j < pixels; ++j) {
+      for (int c = 0; c < channels; ++c) {
+        float sum = 0.0f;
+        for (const WindowStep& step : steps) {
+          for (int t = 0; t < shape.taps[f]; ++t) {
+            sum = add_product(table, weights[step.weights[f] + t * tap_stride + c],
+                              rows[step.row][5 + (j + f * shape.shift - t) * src_stride + c], sum);
+          }
+        }
+        expected[j * dst_stride + f * dst_phase + c] = reference_clamp(sum + bias[c], limits.lower, limits.upper);
+      }
+    }
+  }
+  int wrong = 0;
+  for (std::size_t i = 0; i < dst.size(); ++i) wrong += !same_bits(dst[i], expected[i]);
+  INFO("phases " << shape.phases << " taps " << shape.taps[0] << " " << shape.taps[1] << " shift " << shape.shift
+                 << " steps " << step_count << " pixels " << pixels << " channels " << channels << " stream " << stream);
+  CHECK(wrong == 0);
+  CHECK(dst.guards_intact());
+}
+
+}  // namespace
+
+TEST_CASE("window kernels give every output the bits of one sum in order of steps and taps") {
+  Random random(7);
+  for_each_table([&](const KernelTable& table) {
+    for (const WindowCase& shape : kWindowCases) {
+      for (const int step_count : {0, 1, 8}) {
+        for (int pixels = 1; pixels <= 35; pixels += 1 + pixels / 9) {
+          for (const int channels : {16, 1, 7, 8, 13})
+            check_windows(table, shape, step_count, pixels, channels, false, random);
+          if (table.stream != nullptr) check_windows(table, shape, step_count, pixels, 16, true, random);
+        }
+      }
+    }
+  });
+}
+
+TEST_CASE("spread: the channels of each group in all lanes of its outputs") {
+  Random random(8);
+  for_each_table([&](const KernelTable& table) {
+    for (const int outputs : {1, 2, 4, 8, 16, 48}) {
+      for (int inputs = 1; inputs <= 8; ++inputs) {
+        const int most = std::max(1, 16 / outputs);
+        for (int groups = 1; groups <= most; ++groups) {
+          constexpr int kPixels = 3;
+          const ptrdiff_t src_stride = groups * inputs + 2;
+          Source src((kPixels - 1) * src_stride + groups * inputs);
+          randomize(src, random);
+          Guarded dst(kPixels * inputs * 16, 0);
+          const SpreadArgs args{src.data(), src_stride, kPixels, inputs, outputs, groups, dst.data(), 1 << 20};
+          table.spread(&args);
+          int wrong = 0;
+          for (int j = 0; j < kPixels; ++j) {
+            for (int i = 0; i < inputs; ++i) {
+              for (int l = 0; l < 16; ++l) {
+                const int group = std::min(l / outputs, groups - 1);
+                wrong += !same_bits(dst[(j * inputs + i) * 16 + l], src[j * src_stride + group * inputs + i]);
+              }
+            }
+          }
+          INFO("outputs " << outputs << " inputs " << inputs << " groups " << groups);
+          CHECK(wrong == 0);
+          CHECK(dst.guards_intact());
+        }
+      }
+    }
+  });
+}
+
 TEST_CASE("stream copies whole lines") {
   for_each_table([&](const KernelTable& table) {
     if (table.stream == nullptr) return;

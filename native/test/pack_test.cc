@@ -683,9 +683,27 @@ TEST_CASE("row programs take every weight of every output channel once, where it
   }
 }
 
+TEST_CASE("pixel weights: panels of output channels, with the channels of their groups") {
+  const LayerSpec layer = layer_of(20, 3, 5, {2, 3, 4}, {1, 2, 1}, {1, 1, 1});  // 3 to 5 channels
+  const PixelWeights form(layer, 16);
+  REQUIRE(form.elements() == 7 * 24 * 3 * 16);
+  const std::vector<float> raw = numbered(60 * 5 * 24);
+  const std::vector<float> packed = pack_by_tasks(form, raw);
+  std::size_t wrong = 0;
+  for (std::size_t c = 0; c < 7 * 16; ++c) {
+    for (std::size_t k = 0; k < 24; ++k) {
+      for (std::size_t i = 0; i < 3; ++i) {
+        const float expected = c < 100 ? raw[((c / 5 * 3 + i) * 5 + c % 5) * 24 + k] : 0.0f;
+        wrong += packed[((c / 16 * 24 + k) * 3 + i) * 16 + c % 16] != expected;
+      }
+    }
+  }
+  CHECK(wrong == 0);
+}
+
 TEST_CASE("pixel weights: channels next to each other") {
   const LayerSpec layer = layer_of(9000, 1, 1, {2, 3, 4}, {1, 2, 1}, {1, 1, 1});
-  const PixelWeights form(layer);
+  const PixelWeights form(layer, 9000);
   REQUIRE(form.tasks() >= 3);
   const std::vector<float> raw = numbered(9000 * 24);
   const std::vector<float> packed = pack_by_tasks(form, raw);
