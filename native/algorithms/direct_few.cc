@@ -26,6 +26,7 @@ constexpr std::int64_t kMaxOutputChannels = 4;  // per group: more rows than tha
 constexpr std::int64_t kMaxTileRows = 64;
 constexpr std::int64_t kMaxFewKernelPoints = 65536;  // their positions are listed
 constexpr std::int64_t kFloatsPerLine = 16;
+constexpr std::int64_t kMaxInterleaved = 8;    // rows that a row store interleaves, each with a bias of its own
 constexpr std::int64_t kFloatsPerAlias = 512;  // planes a multiple of this apart share few sets of the caches
 // Products that are summed in registers before they are added to the tile: more of them, and the block of so many channels
 // leaves the first-level cache; fewer, and adding takes its share.
@@ -50,6 +51,17 @@ std::int64_t channel_chunk(const PlanRequest& request, const StripWeights& form)
   for (const Strip& strip : form.strips()) taps = std::max(taps, static_cast<std::int64_t>(strip.taps.size()));
   if (taps <= 1) return request.channel_chunk;
   return std::max(kChunkGranule, kChunkProducts / taps / kChunkGranule * kChunkGranule);
+}
+
+// Channels that are packed at once: channels last, whole lines of the pixels, where chunks are less.
+std::int64_t packed_channels(MemoryFormat format, std::int64_t chunk) {
+  return format == MemoryFormat::kChannelsLast && kFloatsPerLine % chunk == 0 ? kFloatsPerLine : chunk;
+}
+
+// Channels last: whether the rows of a tile are, in order, the floats of the pixels of an output row: a row store
+// interleaves them.
+bool interleaves(const Problem& problem) {
+  return problem.layer.groups == 1 && problem.layer.stride[2] * problem.layer.out_channels <= kMaxInterleaved;
 }
 
 // The positions q of a dimension that hold an output; or outputs of a row.
@@ -126,7 +138,8 @@ class DirectFewExecution final : public Execution {
         geometry_(geometry.block),
         spans_(geometry.spans),
         in_place_(geometry.in_place),
-        chunk_(chunk) {
+        chunk_(chunk),
+        packed_channels_(packed_channels(problem_.call.format, chunk)) {
     for (int d = 0; d < kSpatialDims; ++d) range_[d] = positions(problem_, d);
     blocks_h_ = ceil_div(range_[1].size, geometry_.rows);
     blocks_w_ = spans_.count();
@@ -149,19 +162,24 @@ class DirectFewExecution final : public Execution {
   const PackedForm* packed_form() const override { return &form_; }
   std::int64_t tasks(int) const override { return tasks_; }
   std::size_t workspace_bytes() const override {
-    return static_cast<std::size_t>(geometry_.block_floats + tile_floats() + edge_floats()) * sizeof(float);
+    return static_cast<std::size_t>(geometry_.block_floats + tile_floats() + edge_floats() + kMaxInterleaved) *
+           sizeof(float);
   }
 
   void run_task(const RunArgs& args, int, std::int64_t task, Workspace workspace) const noexcept override {
     float* const packed = reinterpret_cast<float*>(workspace.data);
     float* const tile = packed + geometry_.block_floats;
+    float* const edge = tile + tile_floats();
+    for (std::int64_t f = 0; f < kMaxInterleaved; ++f) {
+      edge[edge_floats() + f] = args.bias == nullptr ? 0.0f : args.bias[f % problem_.layer.out_channels];
+    }
     const std::int64_t end = first_block(task + 1);
     for (std::int64_t index = first_block(task); index < end; ++index) {
       const Block block = block_at(index);
       InputAhead next;
       if (index + 1 < end) next = input_ahead(args, block_at(index + 1));
       const std::int64_t tile_row = compute(args, block, packed, tile, next, workspace.used);
-      for (std::int64_t r = 0; r < block.rows; ++r) store_row(args, block, r, tile + r * tile_row, tile + tile_floats());
+      for (std::int64_t r = 0; r < block.rows; ++r) store_row(args, block, r, tile + r * tile_row, edge);
     }
   }
 
@@ -238,7 +256,8 @@ class DirectFewExecution final : public Execution {
   std::int64_t tile_floats() const {
     return form_.rows() * geometry_.pixel_stride + round_up(kernels_.lanes(), kFloatsPerLine);
   }
-  // One position's outputs along the width (contiguous), or a piece of transposed tile (channels last).
+  // One position's outputs along the width (contiguous), or a piece of transposed tile (channels last). Behind it are the
+  // biases of the rows that are interleaved.
   static constexpr std::int64_t kTransposePixels = 64;
   std::int64_t edge_floats() const {
     return round_up(std::max(problem_.layer.stride[2], kMaxOutputChannels * kTransposePixels), kFloatsPerLine);
@@ -258,26 +277,77 @@ class DirectFewExecution final : public Execution {
     }
   }
 
-  // What is read next: while a chunk of channels is computed, the next chunk's input is fetched into the second-level cache,
-  // since whoever reads it would wait for each line. (No more than that: planes a power of two apart share few sets.)
+  // What is read next: while channels are computed, the input of the next ones is fetched into the second-level cache, since
+  // whoever reads it would wait for each line. (No more than that: planes a power of two apart share few sets.)
   struct InputAhead {
     const float* data = nullptr;
     std::int64_t rows = 0;
-    std::int64_t row_lines = 0;  // of the caches
+    std::int64_t row_lines = 0;  // of the caches, of each channel (contiguous); pixels (channels last)
     std::int64_t lines() const { return rows * row_lines; }
   };
 
   InputAhead input_ahead(const RunArgs& args, const Block& block) const {
     InputAhead ahead;
     const Dims& in = problem_.call.in;
-    if (problem_.call.format != MemoryFormat::kContiguous || in[0] != 1) return ahead;
+    if (in[0] != 1) return ahead;
     const InputBox box = input_box(block);
+    const InputView view = input_view(problem_, args.src, block.image, block.group);
     const std::int64_t first_row = std::max<std::int64_t>(0, box.first[1]);
     const std::int64_t first_column = std::clamp<std::int64_t>(box.first[2], 0, in[2]);
+    const std::int64_t columns = std::clamp(box.first[2] + box.size[2], first_column, in[2]) - first_column;
     ahead.rows = std::max<std::int64_t>(0, std::min(in[1], box.first[1] + box.size[1]) - first_row);
-    ahead.row_lines = ceil_div(std::clamp(box.first[2] + box.size[2], first_column, in[2]) - first_column, kFloatsPerLine);
-    ahead.data = input_view(problem_, args.src, block.image, block.group).data + first_row * in[2] + first_column;
+    ahead.row_lines = view.format == MemoryFormat::kContiguous ? ceil_div(columns, kFloatsPerLine) : columns;
+    ahead.data = view.data + (first_row * in[2] + first_column) * view.pixel_stride;
     return ahead;
+  }
+
+  // What the calls for a chunk of channels fetch: `lines` from `first` on, of those that some channels have in the input.
+  struct Fetch {
+    InputAhead ahead;
+    std::int64_t channel = 0;  // the first of these,
+    std::int64_t channels = 0;
+    std::int64_t first = 0;
+    std::int64_t lines = 0;
+  };
+
+  // For the chunk that begins at channel c: its part of the channels that are packed next, or of the first ones of the next
+  // block.
+  Fetch fetch_after(std::int64_t c, const InputAhead& here, const InputAhead& next) const {
+    const std::int64_t channels = problem_.in_channels_per_group();
+    const std::int64_t packed_from = c - c % packed_channels_;
+    const std::int64_t wanted = packed_from + packed_channels_;
+    Fetch fetch;
+    fetch.ahead = wanted < channels ? here : next;
+    fetch.channel = wanted < channels ? wanted : 0;
+    fetch.channels = std::min(packed_channels_, channels - fetch.channel);
+    std::int64_t lines = fetch.ahead.lines();
+    if (problem_.call.format == MemoryFormat::kChannelsLast) lines *= ceil_div(fetch.channels, kFloatsPerLine);
+    const std::int64_t chunks = ceil_div(std::min(packed_channels_, channels - packed_from), chunk_);
+    const std::int64_t chunk = (c - packed_from) / chunk_;
+    fetch.first = lines * chunk / chunks;
+    fetch.lines = lines * (chunk + 1) / chunks - fetch.first;
+    return fetch;
+  }
+
+  // `call` asks for the lines [first, last) of them.
+  void ask(const Fetch& fetch, std::int64_t first, std::int64_t last, TileArgs* call) const {
+    const InputAhead& ahead = fetch.ahead;
+    const std::int64_t in_w = problem_.call.in[2];
+    const std::int64_t at = fetch.first + first;
+    call->prefetch_lines = last - first;
+    if (problem_.call.format == MemoryFormat::kContiguous) {
+      call->prefetch = ahead.data + fetch.channel * problem_.in_points() + at / ahead.row_lines * in_w +
+                       at % ahead.row_lines * kFloatsPerLine;
+      return;
+    }
+    // The lines of the last of sixteen channels: those that they share with the ones before have been fetched with these.
+    const std::int64_t pixel = at % ahead.lines();
+    const std::int64_t end = std::min(fetch.channels, (at / ahead.lines() + 1) * kFloatsPerLine);
+    call->prefetch_step = problem_.layer.in_channels;
+    call->prefetch = ahead.data + (pixel / ahead.row_lines * in_w + pixel % ahead.row_lines) * call->prefetch_step +
+                     fetch.channel + end - 1;
+    call->prefetch_lines = ceil_div(last - first, call->channels);
+    call->prefetch_stride = call->prefetch_lines * call->prefetch_step;
   }
 
   // Fills the tile; returns the distance of its rows of pixels.
@@ -307,7 +377,11 @@ class DirectFewExecution final : public Execution {
     call.prefetch_stride = plane;
     for (std::int64_t c = 0; c < channels; c += chunk_) {
       call.channels = std::min(chunk_, channels - c);
-      const float* const src = planes != nullptr ? planes + c * plane : pack(args, block, c, call.channels, packed);
+      if (planes == nullptr && c % packed_channels_ == 0) {
+        pack(args, block, c, std::min(packed_channels_, channels - c), packed);
+      }
+      const Fetch fetch = fetch_after(c, here, next);
+      const float* const src = planes != nullptr ? planes + c * plane : packed + c % packed_channels_ * geometry_.stride_c;
       for (std::size_t s = 0; s < form_.strips().size(); ++s) {
         const Strip& strip = form_.strips()[s];
         const auto& offsets = planes != nullptr ? plane_taps_[s] : packed_taps_[s];
@@ -319,9 +393,7 @@ class DirectFewExecution final : public Execution {
         }
         call.weights = weights + strip.packed_offset + c * static_cast<std::int64_t>(strip.weight_positions.size());
         call.accumulate = strip.accumulate || c > 0;
-        const bool last_chunk = c + chunk_ >= channels;
-        const InputAhead& ahead = last_chunk ? next : here;
-        const std::int64_t lines = s == 0 ? ahead.lines() : 0;
+        const std::int64_t lines = s == 0 ? fetch.lines : 0;
         call.prefetch_lines = 0;
         for (std::int64_t segment = 0; segment < segments; ++segment) {
           float* const to = tile + strip.first_row * geometry_.pixel_stride + segment * tile_row;
@@ -332,9 +404,7 @@ class DirectFewExecution final : public Execution {
             if (lines > 0) {
               const std::int64_t total = segments * pixels;
               const std::int64_t first = lines * (segment * pixels + pixel) / total;
-              call.prefetch = ahead.data + (last_chunk ? 0 : c + chunk_) * plane +
-                              first / ahead.row_lines * problem_.call.in[2] + first % ahead.row_lines * kFloatsPerLine;
-              call.prefetch_lines = lines * (segment * pixels + std::min(pixel + kernel.nr, pixels)) / total - first;
+              ask(fetch, first, lines * (segment * pixels + std::min(pixel + kernel.nr, pixels)) / total, &call);
             }
             kernel.fn(&call);
             used->set(kernels_.number(kernel));
@@ -347,7 +417,7 @@ class DirectFewExecution final : public Execution {
   }
 
   // Packs channels [first, first + count) of a group.
-  const float* pack(const RunArgs& args, const Block& block, std::int64_t first, std::int64_t count, float* packed) const {
+  void pack(const RunArgs& args, const Block& block, std::int64_t first, std::int64_t count, float* packed) const {
     InputView view = input_view(problem_, args.src, block.image, block.group);
     view.data += first * (problem_.call.format == MemoryFormat::kContiguous ? problem_.in_points() : 1);
     view.channels = count;
@@ -355,7 +425,6 @@ class DirectFewExecution final : public Execution {
     // Tiles read whole vectors: what follows the last position is zeroed, since stale denormals would cost time.
     const std::int64_t slack = kernels_.max_columns();
     std::memset(packed + geometry_.block_floats - slack, 0, static_cast<std::size_t>(slack) * sizeof(float));
-    return packed;
   }
 
   // The outputs of one row of positions, for all residues and channels. `tile` points at its first position.
@@ -390,15 +459,34 @@ class DirectFewExecution final : public Execution {
     return {first, std::min(ow + block.columns * problem_.layer.stride[2], problem_.call.out[2]) - first};
   }
 
+  // Outputs of the block's columns along the width, `floats` of each in memory, whose phases are rows of a tile. dst: the
+  // row that they belong to.
+  void interleave(const Block& block, RowStoreArgs row, std::int64_t floats, float* dst, float* edge) const {
+    const std::int64_t out_w = problem_.call.out[2];
+    const std::int64_t stride_w = problem_.layer.stride[2];
+    const std::int64_t first = first_column(block);
+    std::int64_t begin = first;
+    if (begin < 0) {  // the first position's outputs fall partly before the row: by way of `edge`
+      row.dst = edge;
+      row.count = stride_w * floats;
+      table_->row_store(&row);
+      begin += stride_w;
+      const float* const inside = edge + (stride_w - begin) * floats;
+      std::copy(inside, inside + std::min(begin, out_w) * floats, dst);
+      ++row.tile;
+    }
+    row.dst = dst + begin * floats;
+    row.count = std::max<std::int64_t>(0, std::min(first + block.columns * stride_w, out_w) - begin) * floats;
+    table_->row_store(&row);
+  }
+
   void store_contiguous(const RunArgs& args, const Block& block, std::int64_t od, std::int64_t oh, const float* rows,
                         float* edge) const {
     const Dims& out = problem_.call.out;
     const std::int64_t outputs = problem_.out_channels_per_group();
-    const std::int64_t stride_w = problem_.layer.stride[2];
-    const std::int64_t ow = first_column(block);
     RowStoreArgs row;
     row.phase_stride = outputs * geometry_.pixel_stride;
-    row.phases = stride_w;
+    row.phases = problem_.layer.stride[2];
     row.epilogue = &finisher_.epilogue(args);
     for (std::int64_t co = 0; co < outputs; ++co) {
       const std::int64_t channel = block.group * outputs + co;
@@ -406,18 +494,7 @@ class DirectFewExecution final : public Execution {
           args.dst + (((block.image * problem_.layer.out_channels + channel) * out[0] + od) * out[1] + oh) * out[2];
       row.bias = args.bias == nullptr ? 0.0f : args.bias[channel];
       row.tile = rows + co * geometry_.pixel_stride;
-      std::int64_t begin = ow;
-      if (begin < 0) {  // the first position's outputs fall partly before the row: by way of `edge`
-        row.dst = edge;
-        row.count = stride_w;
-        table_->row_store(&row);
-        begin += stride_w;
-        std::copy(edge + stride_w - begin, edge + stride_w - begin + std::min(begin, out[2]), dst);
-        ++row.tile;
-      }
-      row.dst = dst + begin;
-      row.count = std::max<std::int64_t>(0, std::min(ow + block.columns * stride_w, out[2]) - begin);
-      table_->row_store(&row);
+      interleave(block, row, 1, dst, edge);
       const Range stored = stored_columns(block);
       finisher_.row(args, channel, dst + stored.first, dst + stored.first - args.dst, stored.size);
     }
@@ -425,13 +502,35 @@ class DirectFewExecution final : public Execution {
 
   void store_channels_last(const RunArgs& args, const Block& block, std::int64_t od, std::int64_t oh, const float* rows,
                            float* scratch) const {
-    static constexpr float kZeros[kMaxOutputChannels] = {};
     const Dims& out = problem_.call.out;
+    const std::int64_t channels = problem_.layer.out_channels;
+    const std::int64_t outputs = problem_.out_channels_per_group();
+    const std::int64_t first_channel = block.group * outputs;
+    float* const dst = args.dst + ((block.image * out[0] + od) * out[1] + oh) * out[2] * channels + first_channel;
+    if (interleaves(problem_)) {
+      const RowStoreArgs row{rows,
+                             geometry_.pixel_stride,
+                             problem_.layer.stride[2] * outputs,
+                             0,
+                             nullptr,
+                             0.0f,
+                             &finisher_.epilogue(args),
+                             scratch + edge_floats()};
+      interleave(block, row, outputs, dst, scratch);
+    } else {
+      store_residues(args, block, rows, first_channel, dst, scratch);
+    }
+    const Range stored = stored_columns(block);
+    float* const first = dst + stored.first * channels;
+    finisher_.pixels(args, first_channel, first, channels, first - args.dst, stored.size, outputs);
+  }
+
+  // Channels last, one residue along the width after the other: a pixel's channels are neighbours, and its pixels are not.
+  void store_residues(const RunArgs& args, const Block& block, const float* rows, std::int64_t first_channel, float* dst,
+                      float* scratch) const {
+    static constexpr float kZeros[kMaxOutputChannels] = {};
     const std::int64_t outputs = problem_.out_channels_per_group();
     const std::int64_t stride_w = problem_.layer.stride[2];
-    const std::int64_t first_channel = block.group * outputs;
-    float* const dst =
-        args.dst + ((block.image * out[0] + od) * out[1] + oh) * out[2] * problem_.layer.out_channels + first_channel;
     PixelStoreArgs store;
     store.tile = scratch;
     store.tile_stride = outputs;
@@ -442,7 +541,7 @@ class DirectFewExecution final : public Execution {
     for (std::int64_t rw = 0; rw < stride_w; ++rw) {
       const std::int64_t ow = first_column(block) + rw;
       const std::int64_t begin = ow < 0 ? 1 : 0;  // positions before the row: at most one, since positions() begins there
-      const std::int64_t end = std::min(block.columns, ceil_div(out[2] - ow, stride_w));
+      const std::int64_t end = std::min(block.columns, ceil_div(problem_.call.out[2] - ow, stride_w));
       for (std::int64_t j = begin; j < end; j += kTransposePixels) {
         store.rows = std::min(kTransposePixels, end - j);
         const TransposeArgs transpose{
@@ -452,9 +551,6 @@ class DirectFewExecution final : public Execution {
         table_->pixel_store(&store);
       }
     }
-    const Range stored = stored_columns(block);
-    float* const first = dst + stored.first * problem_.layer.out_channels;
-    finisher_.pixels(args, first_channel, first, problem_.layer.out_channels, first - args.dst, stored.size, outputs);
   }
 
   Problem problem_;
@@ -466,6 +562,7 @@ class DirectFewExecution final : public Execution {
   Spans spans_;
   bool in_place_;
   std::int64_t chunk_;
+  std::int64_t packed_channels_;
   Range range_[kSpatialDims];
   std::int64_t blocks_h_, blocks_w_, blocks_;
   std::int64_t tasks_;                                    // runs of neighbouring blocks
@@ -483,6 +580,7 @@ double run_cycles(const Setting& s, const Geometry& geometry) {
   const std::int64_t all_channels = p.in_channels_per_group();
   const double chunks = static_cast<double>(ceil_div(all_channels, s.chunk));
   const double channels = static_cast<double>(std::min(all_channels, s.chunk));
+  const double packs = static_cast<double>(ceil_div(all_channels, s.domain.channels));
   const bool last = p.call.format == MemoryFormat::kChannelsLast;
   double cycles = 0.0;
   geometry.spans.for_each_kind([&](std::int64_t i, std::int64_t spans) {
@@ -497,7 +595,8 @@ double run_cycles(const Setting& s, const Geometry& geometry) {
       const double vectors = times * static_cast<double>(pixels) / static_cast<double>(s.kernels.lanes());
       if (chunks > 1.0 || strip.accumulate) compute += rows * vectors * kAccumulate;
     }
-    const std::int64_t bytes = (b.block_floats + s.form.rows() * b.pixel_stride) * 4;
+    const std::int64_t chunk_floats = b.block_floats * std::min(all_channels, s.chunk) / s.domain.channels;
+    const std::int64_t bytes = (chunk_floats + s.form.rows() * b.pixel_stride) * 4;
     // In place, the blocks at the sides are packed; those above and below are few.
     const bool in_place = geometry.in_place && i > 0 && i + 1 < geometry.spans.count();
     if (in_place) {
@@ -507,13 +606,15 @@ double run_cycles(const Setting& s, const Geometry& geometry) {
     }
     const double packed = static_cast<double>(s.domain.channels * b.box[0] * b.box[1] * (columns + s.domain.halo[2]));
     const double pack = in_place ? 0.0 : packed * (last ? cost::kTransposePerFloat : cost::kCopyPerFloat);
-    cycles += static_cast<double>(spans) * (chunks * (compute + pack) + kBlockOverhead);
+    cycles += static_cast<double>(spans) * (chunks * compute + packs * pack + kBlockOverhead);
   });
+  const bool several = last && p.layer.out_channels > 1;  // beside each other
   const double store =
-      static_cast<double>(p.dst_elements()) * (last ? cost::kTransposePerFloat + kStorePerFloat : kStorePerFloat);
-  const double pixels = last ? static_cast<double>(p.call.batch) * static_cast<double>(p.layer.groups) *
-                                   static_cast<double>(p.out_points()) * cost::kPixelStore
-                             : 0.0;
+      static_cast<double>(p.dst_elements()) * (several ? cost::kTransposePerFloat + kStorePerFloat : kStorePerFloat);
+  const bool apart = last && !interleaves(p);
+  const double pixels = apart ? static_cast<double>(p.call.batch) * static_cast<double>(p.layer.groups) *
+                                    static_cast<double>(p.out_points()) * cost::kPixelStore
+                              : 0.0;
   return (all_channels >= kChannelsToFetch ? kFetchedAhead : 1.0) * (rows_of_blocks * cycles + store + pixels);
 }
 
@@ -608,7 +709,7 @@ class DirectFew final : public Algorithm {
       domain.size[d] = positions(request.problem, d).size;
       domain.halo[d] = -form.offsets(d).min_offset;
     }
-    domain.channels = std::min(chunk, request.problem.in_channels_per_group());
+    domain.channels = std::min(packed_channels(request.problem.call.format, chunk), request.problem.in_channels_per_group());
     domain.workspace_limit = request.workspace_limit;
     domain.tile_rows = form.rows();
     for (const Strip& strip : form.strips()) domain.call_rows.push_back(strip.rows);

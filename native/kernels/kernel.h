@@ -39,11 +39,12 @@ struct TileArgs {
   ptrdiff_t tile_stride;
   bool accumulate;
   // Wide and mixed kernels ask for cache lines into the second-level cache, for what a later call reads or a store writes:
-  // at channel c for those of prefetch + c*prefetch_stride and `prefetch_lines` - 1 more behind it. With one tap it is
-  // always one line.
+  // at channel c for those of prefetch + c*prefetch_stride and `prefetch_lines` - 1 more behind it, prefetch_step floats
+  // apart. With one tap it is always one line.
   const float* prefetch = nullptr;
   ptrdiff_t prefetch_stride = 16;
   int64_t prefetch_lines = 1;
+  ptrdiff_t prefetch_step = 16;
   const int64_t* subset_taps = nullptr;  // [3]; mixed kernels only
 };
 typedef void (*TileFn)(const TileArgs* args);
@@ -63,6 +64,7 @@ struct Epilogue {
 
 // Store for contiguous output: interleaves the phases of one output row.
 //   dst[j*phases + f] = epilogue(tile[f*phase_stride + j] + bias)   for all j, f with j*phases + f < count
+// With `biases` it is biases[f] that is added to phase f: at most 8 phases. (Channels last, those of a pixel's channels.)
 // The tile may be read up to one vector beyond the last value of each phase. dst: nothing outside is written.
 // phases >= 1, count >= 0.
 struct RowStoreArgs {
@@ -73,6 +75,7 @@ struct RowStoreArgs {
   float* dst;
   float bias;
   const Epilogue* epilogue;
+  const float* biases = nullptr;
 };
 typedef void (*RowStoreFn)(const RowStoreArgs* args);
 

@@ -75,7 +75,7 @@ CONVTRANSPOSE_INLINE void row_store_phases(const RowStoreArgs* args, const Last&
   float* dst = args->dst;
   for (int64_t left = args->count; left > 0; left -= kPhases * kLanes, tile += kLanes, dst += kPhases * kLanes) {
     Vec in[kPhases], out[kPhases];
-    unroll<kPhases>([&](auto f) CONVTRANSPOSE_INLINE_LAMBDA { in[f] = last(load(tile + f * args->phase_stride)); });
+    unroll<kPhases>([&](auto f) CONVTRANSPOSE_INLINE_LAMBDA { in[f] = last(load(tile + f * args->phase_stride), f); });
     interleave(in, out);
     if (left >= kPhases * kLanes) {
       unroll<kPhases>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { Store()(dst + v * kLanes, out[v]); });
@@ -98,18 +98,20 @@ CONVTRANSPOSE_INLINE void row_store_transposed(const RowStoreArgs* args, const L
   const int64_t whole = args->count / args->phases;
   transpose_with(
       TransposeArgs{args->tile, args->phase_stride, args->dst, static_cast<ptrdiff_t>(args->phases), args->phases, whole},
-      [&](Vec v, int64_t, int64_t) CONVTRANSPOSE_INLINE_LAMBDA { return last(v); });
+      [&](Vec v, int64_t, int64_t) CONVTRANSPOSE_INLINE_LAMBDA { return last(v, 0); });
   for (int64_t f = 0; f < args->count - whole * args->phases; ++f) {
     const Vec v = load_partial(args->tile + f * args->phase_stride + whole, 1);
-    store_partial(args->dst + whole * args->phases + f, last(v), 1);
+    store_partial(args->dst + whole * args->phases + f, last(v, 0), 1);
   }
 }
 
 template <class Store>
 void row_store(const RowStoreArgs* args) {
-  const Vec bias = broadcast(args->bias);
+  const float* const biases = args->biases == nullptr ? &args->bias : args->biases;
+  const int64_t step = args->biases == nullptr ? 0 : 1;
   const Finish finish = make_finish(*args->epilogue);
-  const auto last = [=](Vec v) CONVTRANSPOSE_INLINE_LAMBDA { return apply(finish, add(v, bias)); };
+  const auto last = [=](Vec v, int64_t f)
+                        CONVTRANSPOSE_INLINE_LAMBDA { return apply(finish, add(v, broadcast(biases[f * step]))); };
   switch (args->phases) {
     case 1:
       return row_store_phases<1, Store>(args, last);

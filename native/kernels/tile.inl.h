@@ -100,10 +100,11 @@ void tile_wide(const TileArgs* args) {
       weights += kRows;
     } while (--c > 0);
   } else {
-    const ptrdiff_t ahead_floats = args->prefetch_lines * kFloatsPerLine;
+    const ptrdiff_t ahead_step = args->prefetch_step;
+    const ptrdiff_t ahead_floats = args->prefetch_lines * ahead_step;
     int64_t c = args->channels;
     do {
-      for (ptrdiff_t i = 0; i < ahead_floats; i += kFloatsPerLine) __builtin_prefetch(ahead + i, 0, 2);
+      for (ptrdiff_t i = 0; i < ahead_floats; i += ahead_step) __builtin_prefetch(ahead + i, 0, 2);
       int64_t t = 0;
       do {
         wide_step(weights, src + args->tap_offset[t], sum);
@@ -128,10 +129,11 @@ void tile_mixed(const TileArgs* args) {
   const float* weights = args->weights;
   const float* src = args->src;
   const float* ahead = args->prefetch == nullptr ? src : args->prefetch;
-  const ptrdiff_t ahead_floats = args->prefetch_lines * kFloatsPerLine;
+  const ptrdiff_t ahead_step = args->prefetch_step;
+  const ptrdiff_t ahead_floats = args->prefetch_lines * ahead_step;
   int64_t c = args->channels;
   do {
-    for (ptrdiff_t i = 0; i < ahead_floats; i += kFloatsPerLine) __builtin_prefetch(ahead + i, 0, 2);
+    for (ptrdiff_t i = 0; i < ahead_floats; i += ahead_step) __builtin_prefetch(ahead + i, 0, 2);
     int64_t t = 0;
     do {
       wide_step(weights, src + args->tap_offset[t], sum);

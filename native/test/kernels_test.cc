@@ -393,7 +393,7 @@ TEST_CASE("copy_rows copies, puts zeros around and touches nothing else") {
   });
 }
 
-TEST_CASE("row_store interleaves phases, adds the bias and clamps") {
+TEST_CASE("row_store interleaves phases, adds the bias or those of the phases and clamps") {
   Random random(2);
   for_each_table([&](const KernelTable& table) {
     for (int phases : {1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 16, 17, 33}) {
@@ -407,16 +407,20 @@ TEST_CASE("row_store interleaves phases, adds the bias and clamps") {
         dst.fill(7.0f);
         const Epilogue& limits = kLimits[count % 4];
         const float bias = count % 3 == 0 ? 0.0f : 0.375f;
+        Source biases(phases);
+        randomize(biases, random);
+        const bool several = phases <= 8 && count % 2 == 0;
         for (const RowStoreFn row_store : {table.row_store, table.row_store_past}) {
           const bool past = row_store == table.row_store_past;
           if (row_store == nullptr || (past && count % 16 != 0)) continue;  // dst would not begin on a line
           dst.fill(7.0f);
-          const RowStoreArgs args{tile.data(), phase_stride, phases, count, dst.data(), bias, &limits};
+          const RowStoreArgs args{tile.data(), phase_stride, phases,  count,
+                                  dst.data(),  bias,         &limits, several ? biases.data() : nullptr};
           row_store(&args);
           if (past) table.stream_fence();
           int wrong = 0;
           for (int o = 0; o < count; ++o) {
-            const float sum = tile[(o % phases) * phase_stride + o / phases] + bias;
+            const float sum = tile[(o % phases) * phase_stride + o / phases] + (several ? biases[o % phases] : bias);
             wrong += !same_bits(dst[o], reference_clamp(sum, limits.lower, limits.upper));
           }
           INFO("phases " << phases << " count " << count << (past ? " past the caches" : ""));
