@@ -10,7 +10,7 @@ import type { AlgorithmChoice, Data, RunOptions } from '../support/forms';
 import { inputShape, memoryFormats, outputShape, outputSize, problemText, product, weightShape, type MemoryFormat } from '../support/problem';
 import type { Problem } from '../support/problem';
 import { winogradAllowance } from '../support/winograd-bound';
-import { fewOutputsCase, randomCase } from '../support/random-cases';
+import { fewOutputsCase, matricesCase, randomCase } from '../support/random-cases';
 import type { RandomCase } from '../support/random-cases';
 
 export interface RandomReport {
@@ -76,8 +76,13 @@ const maxFailures = 10;
 
 const choices: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'winograd', 'amx', 'depthwise', 'reference'];
 
-/** Seeds from here on are cases of few outputs, which no algorithm but amx-overlap is tested with. */
+/** Runs of Winograd by products of terms, of every dimension. */
+export const wantedTerms = 20;
+
+/** Seeds from here on are cases of few outputs, which no algorithm but amx-overlap is tested with, */
 const fewOutputsSeeds = 1_000_000;
+/** and from here on those of matrices, which Winograd alone is tested with. */
+const matricesSeeds = 2_000_000;
 
 export function runRandomCases(): RandomReport {
   const report: RandomReport = { isa: cpuInfo().isa, problems: {}, runs: {}, winogradTerms: {}, kernels: [], overTwoBlocks: {}, tails: {}, worst: {}, failures: [] };
@@ -86,6 +91,7 @@ export function runRandomCases(): RandomReport {
     formatsOf(algorithm).every((format) => (report.runs[`${algorithm}/${rank}d/${format}`] ?? 0) >= wantedCases);
   const others = countedAlgorithms(report.isa).filter((algorithm) => algorithm !== 'amx-overlap');
   const few: Record<number, number> = {};
+  const matrices: Record<number, number> = {};
   const run = (rank: number, problems: Record<number, number>, first: number) => {
     const seed = problems[rank] ?? 0;
     if (seed >= maxProblems || report.failures.length >= maxFailures) return false;
@@ -95,7 +101,9 @@ export function runRandomCases(): RandomReport {
   };
   for (const rank of [1, 2, 3]) {
     while (!others.every((algorithm) => reached(algorithm, rank)) && run(rank, report.problems, 0));
-    if (report.isa === 'amx') while (!reached('amx-overlap', rank) && run(rank, few, fewOutputsSeeds));
+    if (report.isa !== 'amx') continue;
+    while (!reached('amx-overlap', rank) && run(rank, few, fewOutputsSeeds));
+    while ((report.winogradTerms[rank] ?? 0) < wantedTerms && (matrices[rank] ?? 0) < 10 * wantedTerms && run(rank, matrices, matricesSeeds));
   }
   for (let rank = 1; ; rank = rank % 3 + 1) {
     const axes = uncrossedAxes(report);
@@ -116,13 +124,15 @@ export function runRandomCase(rank: number, seed: number): RandomReport & { prob
 }
 
 function caseOf(rank: number, seed: number): RandomCase {
-  return seed < fewOutputsSeeds ? randomCase(rank, seed) : fewOutputsCase(rank, seed);
+  return seed < fewOutputsSeeds ? randomCase(rank, seed) : seed < matricesSeeds ? fewOutputsCase(rank, seed) : matricesCase(rank, seed);
 }
 
 function runInto(report: RandomReport, kernels: Set<string>, rank: number, seed: number): void {
   const native = loadNative();
   const { problem, data: kind } = caseOf(rank, seed);
-  const general = seed < fewOutputsSeeds;
+  const [formats, algorithms]: [readonly MemoryFormat[], readonly AlgorithmChoice[]] =
+    seed < fewOutputsSeeds ? [memoryFormats, choices] :
+    seed < matricesSeeds ? [formatsOf('amx-overlap'), ['auto', 'amx']] : [memoryFormats, ['winograd']];
   const stream = 16 * seed + 4 * rank;
   const data: Data = {
     input: values(kind, stream, product(inputShape(problem))),
@@ -131,8 +141,8 @@ function runInto(report: RandomReport, kernels: Set<string>, rank: number, seed:
   };
   const expected = define(problem, data.input, data.weight, data.bias);
   const random = new Random(stream + 3);
-  for (const memoryFormat of general ? memoryFormats : formatsOf('amx-overlap')) {
-    for (const algorithm of general ? choices : (['auto', 'amx'] as const)) {
+  for (const memoryFormat of formats) {
+    for (const algorithm of algorithms) {
       const { options, clamp } = randomOptions(random);
       if (algorithm === 'winograd' || algorithm === 'amx') delete options.invariant;
       if (algorithm === 'amx' && options.workspaceLimit !== undefined) options.workspaceLimit *= 4; // or blocks were single pixels

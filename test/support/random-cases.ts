@@ -124,8 +124,8 @@ function overlapping(random: Random, rank: number): Sizes {
     dilation: random.chance(0.3) ? stride.map(() => random.pick([1, 2, 3])) : stride.map(() => 1),
     in: perDimension(rank, () => random.int(1, rank === 1 ? 200 : 16), () => random.int(1, rank === 2 ? 16 : 5)),
     groups: random.pick([1, 1, 1, 2]),
-    inPerGroup: random.pick([1, 3, 8, 30, 32, 64, random.int(40, 150)]),
-    outPerGroup: random.pick([1, 3, 8, 16, 20, 32, 40]),
+    inPerGroup: random.pick([1, 3, 8, 30, random.int(40, 150)]),
+    outPerGroup: random.pick([1, 3, 8, 20, 40]),
   };
 }
 
@@ -158,6 +158,20 @@ function fewOutputs(random: Random, rank: number): Sizes {
   };
 }
 
+/** Overlapping kernels whose channels fill matrices, with many tiles: the case of Winograd by products of terms. */
+function matrices(random: Random, rank: number): Sizes {
+  const stride = perDimension(rank, () => (rank === 3 ? 1 : random.int(1, 3)), () => (rank === 3 ? 1 : random.int(1, 2)));
+  return {
+    kernel: stride.map((s, d) => (rank === 3 && d === 0 ? random.pick([1, 3]) : s === 1 ? 3 : 2 * s)),
+    stride,
+    dilation: stride.map(() => 1),
+    in: perDimension(rank, () => random.int(rank === 1 ? 60 : 8, [0, 300, 20, 10][rank] as number), () => random.int(6, rank === 2 ? 16 : 8)),
+    groups: random.pick([1, 1, 1, 2]),
+    inPerGroup: random.pick([64, 96, 128, random.int(120, 128)]),
+    outPerGroup: random.pick([32, 48, 64]),
+  };
+}
+
 /** How to draw sizes, and how many products such a case may have. */
 type Kind = [draw: (random: Random, rank: number) => Sizes, maxProducts: number];
 const kinds: Kind[] = [
@@ -175,6 +189,11 @@ export function randomCase(rank: number, seed: number): RandomCase {
 /** The same of few outputs alone. */
 export function fewOutputsCase(rank: number, seed: number): RandomCase {
   return caseOf([[fewOutputs, 1e6]], rank, seed);
+}
+
+/** The same for products of matrices alone. */
+export function matricesCase(rank: number, seed: number): RandomCase {
+  return caseOf([[matrices, 6e7]], rank, seed);
 }
 
 function caseOf(from: Kind[], rank: number, seed: number): RandomCase {
