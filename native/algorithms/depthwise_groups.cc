@@ -104,13 +104,12 @@ Geometry make_geometry(const PlanRequest& request, const PhaseSet& phases, std::
   const auto cut = [&](std::int64_t rows, std::int64_t columns) { return geometry_of(problem, phases, rows, columns); };
   const auto bytes = [](std::int64_t floats) { return floats * static_cast<std::int64_t>(sizeof(float)); };
   // What a row of outputs reads stays in the first cache, beside the weights,
-  const auto stays = [&](const Geometry& g) {
-    return bytes(g.floats() + panel_floats) <= static_cast<std::int64_t>(request.caches.l1d) * 3 / 4;
-  };
-  std::int64_t columns = width;
-  for (std::int64_t parts = 1; columns > kLeastColumns && !stays(cut(1, columns)); ++parts) {
-    columns = std::min(columns, round_up(ceil_div(width, parts), kLeastColumns));
-  }
+  const Geometry one = cut(1, 1);
+  const std::int64_t room = static_cast<std::int64_t>(request.caches.l1d) * 3 / 4 - bytes(panel_floats);
+  const std::int64_t fit = room / bytes(one.spread_rows() * one.stride_w) - phases.dim[2].halo();
+  const std::int64_t most = std::max(kLeastColumns, fit / kLeastColumns * kLeastColumns);
+  std::int64_t columns =
+      fit >= width ? width : std::min(width, round_up(ceil_div(width, ceil_div(width, most)), kLeastColumns));
   while (columns > 1 && workspace_bytes(cut(1, columns)) > request.workspace_limit) columns = ceil_div(columns, 2);
   // and the inputs of all panels in the second.
   const std::int64_t row_bytes = bytes(problem.call.in[2] * problem.layer.in_channels);

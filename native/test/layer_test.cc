@@ -1031,7 +1031,14 @@ TEST_CASE("extreme parameters are planned at once") {
   row.call.pad_begin[1] = 0;
   row.call.in[2] = std::int64_t{1} << 36;
   row.call.out[2] = std::int64_t{1} << 37;
-  CHECK(!explain(row).empty());
+  for (const MemoryFormat format : {MemoryFormat::kContiguous, MemoryFormat::kChannelsLast}) {
+    for (const std::int64_t groups : {1, 2, 4, 16, 32}) {
+      row.call.format = format;
+      row.layer.groups = groups;
+      row.layer.out_channels = groups == 1 ? 2 : 32;
+      CHECK(!explain(row).empty());
+    }
+  }
   for (const std::int64_t stride : {std::int64_t{1}, std::int64_t{3000}, std::int64_t{60000}, std::int64_t{1} << 40}) {
     Problem p;
     p.layer.rank = 1;
