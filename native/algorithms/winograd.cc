@@ -44,7 +44,8 @@ constexpr std::int64_t kMaxBlocks = 1 << 16;  // of tiles, each of which all thr
 
 class WinogradExecution final : public Execution {
  public:
-  // rounds: of terms.
+  // rounds: in which the products of a block of tiles are made, some blocks of output channels each; 1 unless they are of
+  // terms.
   WinogradExecution(const PlanRequest& request, WinogradWeights form, TileKernels tile_kernels, const WinogradTiles& tiles,
                     int rounds, int limit_exponent)
       : problem_(request.problem),

@@ -17,7 +17,8 @@ class WinogradTerms {
   // Tiles that kernels multiply at once, where a block has `tiles` of them.
   static std::int64_t columns(std::int64_t tiles) { return tiles <= kTermSquare ? kTermSquare : 2 * kTermSquare; }
 
-  // Of 2^this and more, inputs are refused: their values at the points might be too large to split.
+  // Inputs of magnitude 2^this and more are refused: their values at the points, up to `growth` times as large, might be too
+  // large to split.
   static int input_limit(double growth);
 
   // Values of inputs of `channels` channels at so many points, split.
