@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "algorithms/ahead.h"
 #include "algorithms/algorithm.h"
 #include "algorithms/cost_model.h"
 #include "algorithms/limits.h"
@@ -47,9 +48,10 @@ class DirectChannelsExecution final : public Execution {
         blocks_(all_pixels(problem_, phases_), b_, problem_.layer.groups) {
     units_ = phases_.dim[0].count() * phases_.dim[1].count() * static_cast<std::int64_t>(layout_.panels().size());
     widest_ = layout_.widest_panel();
+    streamed_bytes_ = layout_.streamed_bytes(request.caches.l2);
     const std::int64_t stride_h = b_.box[2] * b_.stride_pixel;
     tap_offsets_ = TapOffsets(phases_, b_.box[1] * stride_h, stride_h, b_.stride_pixel);
-    const double cycles = block_cycles(request);
+    const double cycles = block_cycles();
     parts_ = parts_per_block(blocks_.count(), cycles, units_);
     const double store = static_cast<double>(problem_.dst_elements()) *
                          (store_.contiguous() ? cost::kTransposePerFloat + cost::kStorePerFloat : cost::kStorePerFloat);
@@ -125,7 +127,7 @@ class DirectChannelsExecution final : public Execution {
     }
   }
 
-  double block_cycles(const PlanRequest& request) const {
+  double block_cycles() const {
     // Costs are linear in the steps of a call: phases count by their mean.
     double taps = 0.0;
     double calls = 0.0;
@@ -141,12 +143,10 @@ class DirectChannelsExecution final : public Execution {
         compute += calls * kernels_.call_cycles(kernels_.pick(rows, panel.width), steps);
       });
     }
-    const double weight_bytes = static_cast<double>(layout_.elements() / problem_.layer.groups) * 4.0;
-    const double streamed = weight_bytes > static_cast<double>(request.caches.l2) / 2 ? weight_bytes : 0.0;
     const bool last = problem_.call.format == MemoryFormat::kChannelsLast;
     const double packed = static_cast<double>(b_.images * b_.box[0] * b_.box[1] * b_.box[2]) *
                           static_cast<double>(problem_.in_channels_per_group());
-    return std::max(compute, streamed / cost::kStreamBytesPerCycle) +
+    return std::max(compute, static_cast<double>(streamed_bytes_) / cost::kStreamBytesPerCycle) +
            packed * (last ? cost::kCopyPerFloat : cost::kTransposePerFloat);
   }
 
@@ -227,10 +227,16 @@ class DirectChannelsExecution final : public Execution {
       call.channels = std::min(layout_.chunk(), channels - c);
       call.weights = weights + c * taps * panel.width;
       call.accumulate = c > 0;
+      // Weights are read in the order in which they stand. The first tile waits for those of its chunk unless the others
+      // have asked for them.
+      Ahead ahead;
+      const std::int64_t floats = call.channels * taps * panel.width;
+      if (streamed_bytes_ > 0) ahead.add({call.weights + floats, floats});
       for_each_tile(pixels, [&](std::int64_t first, std::int64_t rows) {
         call.row_offset = scratch.offsets + first;
         call.tile = tile + first * pixel_stride;
         const TileKernel& kernel = kernels_.pick(rows, panel.width);
+        call.prefetch = first == 0 ? nullptr : ahead.next(call.channels * taps);  // a line for each step
         kernel.fn(&call);
         scratch.used->set(kernels_.number(kernel));
       });
@@ -245,10 +251,11 @@ class DirectChannelsExecution final : public Execution {
   Blocking b_;
   PixelStore store_;
   PixelBlocks blocks_;
-  std::int64_t units_;      // (phase row, panel) pairs of a block
-  std::int64_t parts_;      // tasks per block
-  std::int64_t widest_;     // panel, as stored
-  TapOffsets tap_offsets_;  // [phase]
+  std::int64_t units_;           // (phase row, panel) pairs of a block
+  std::int64_t parts_;           // tasks per block
+  std::int64_t widest_;          // panel, as stored
+  std::int64_t streamed_bytes_;  // of the weights of a group
+  TapOffsets tap_offsets_;       // [phase]
 };
 
 void derive(const PlanRequest& request, const PhaseSet& phases, Blocking* b) {

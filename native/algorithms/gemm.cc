@@ -70,8 +70,7 @@ class GemmExecution final : public Execution {
     const std::int64_t whole = pixels / strip_;
     const double compute = static_cast<double>(whole) * engine_.compute_cycles(strip_) +
                            (pixels % strip_ == 0 ? 0.0 : engine_.compute_cycles(pixels % strip_));
-    const double weight_bytes = static_cast<double>(engine_.layout().elements() / problem_.layer.groups) * 4.0;
-    const double streamed = weight_bytes > static_cast<double>(request.caches.l2) / 2 ? weight_bytes : 0.0;
+    const double streamed = static_cast<double>(engine_.layout().streamed_bytes(request.caches.l2));
     const double pack = static_cast<double>(problem_.in_channels_per_group() * pixels) *
                         (last ? cost::kTransposePerFloat : cost::kCopyPerFloat);
     const double store = static_cast<double>(problem_.dst_elements()) *
@@ -122,6 +121,7 @@ class GemmExecution final : public Execution {
       const PanelEngine::Unit u = engine_.unit(unit);
       Ahead ahead;
       ahead.add(engine_.weights_ahead(args.weights, group, unit + 1));
+      ahead.add(input_ahead(args, block + 1, unit));
       for_each_run(
           group, u.phase_d, u.phase_h, first, pixels, /*most_rows=*/problem_.call.in[1],
           [&](const OutputRun& run, std::int64_t rows) {
@@ -135,6 +135,22 @@ class GemmExecution final : public Execution {
   }
 
  private:
+  // The share of a unit in what the packing of `block` will read: some channels, of the image in which it begins.
+  AheadRuns input_ahead(const RunArgs& args, std::int64_t block, std::int64_t unit) const {
+    if (block >= blocks_per_group_ * problem_.layer.groups || problem_.call.format != MemoryFormat::kContiguous) return {};
+    const std::int64_t points = problem_.in_points();
+    const std::int64_t first = block % blocks_per_group_ * block_pixels_;
+    const std::int64_t channels = problem_.in_channels_per_group();
+    const std::int64_t from = channels * unit / units_;
+    AheadRuns runs;
+    runs.begin =
+        input_view(problem_, args.src, first / points, block / blocks_per_group_).data + from * points + first % points;
+    runs.floats = std::min(block_pixels_, points - first % points);
+    runs.stride = points;
+    runs.count = channels * (unit + 1) / units_ - from;
+    return runs;
+  }
+
   std::int64_t strip_floats() const { return problem_.in_channels_per_group() * strip_; }
 
   // packed[strip][channel][pixel]: pixels first .. first+pixels-1 of the batch's pixels in one row.

@@ -43,8 +43,7 @@ PanelEngine::PanelEngine(const PlanRequest& request, const PhaseSet& phases, Til
       layout_(std::move(layout)),
       channels_(request.problem.in_channels_per_group()),
       streaming_(row_streaming(request, phases)),
-      stream_weights_(layout_.elements() / request.problem.layer.groups * static_cast<std::int64_t>(sizeof(float)) >
-                      static_cast<std::int64_t>(request.caches.l2 / 2)) {}
+      stream_weights_(layout_.streamed_bytes(request.caches.l2) > 0) {}
 
 void PanelEngine::set_source_strides(std::int64_t stride_d, std::int64_t stride_h, std::int64_t stride_c) {
   stride_c_ = stride_c;
@@ -150,29 +149,49 @@ void PanelEngine::store(const RunArgs& args, const Panel& panel, const OutputRun
   const Dims& out = problem_.call.out;
   const std::int64_t stride_w = problem_.layer.stride[2];
   const std::int64_t first_channel = run.group * problem_.out_channels_per_group() + panel.first;
-  const std::int64_t plane = problem_.out_points();
-  RowStoreArgs row;
-  row.phase_stride = panel.rows * pixel_stride_;
-  row.phases = phases_.dim[2].count();
-  row.count = std::min(run.pixels * stride_w, out[2] - run.j0 * stride_w);
-  row.epilogue = &finisher_.epilogue(args);
-  float* const dst = first_output(args, panel, run);
+  RowStoreArgs rows;
+  rows.tile = tile + run.tile;
+  rows.phase_stride = panel.rows * pixel_stride_;
+  rows.phases = phases_.dim[2].count();
+  rows.count = std::min(run.pixels * stride_w, out[2] - run.j0 * stride_w);
+  rows.dst = first_output(args, panel, run);
+  rows.bias = 0.0f;
+  rows.epilogue = &finisher_.epilogue(args);
+  if (args.bias != nullptr) {
+    rows.biases = args.bias + first_channel;
+    rows.bias_phase = 0;
+    rows.bias_row = 1;
+  }
+  rows.rows = panel.rows;
+  rows.tile_stride = pixel_stride_;
+  rows.dst_stride = problem_.out_points();
   const bool stream = streaming_.now(args.fresh);
-  for (std::int64_t i = 0; i < panel.rows; ++i) {
-    row.tile = tile + i * pixel_stride_ + run.tile;
-    row.dst = dst + i * plane;
-    row.bias = args.bias == nullptr ? 0.0f : args.bias[first_channel + i];
-    const bool past = stream && is_line(row.dst) && !finisher_.follows(args);
-    const std::ptrdiff_t index = row.dst - args.dst;
-    if (stream && !past && row.count <= kStreamedRow && i < LineStream::kChannels) {
-      row.dst = scratch(panel, tile);
-      table_->row_store(&row);
-      finisher_.row(args, first_channel + i, row.dst, index, row.count);
-      lines->put(i, row.dst, row.count, args.dst + index);
-    } else {
-      (past ? table_->row_store_past : table_->row_store)(&row);
-      finisher_.row(args, first_channel + i, row.dst, index, row.count);
-    }
+  const bool on_lines = is_line(rows.dst) && rows.dst_stride % kFloatsPerLine == 0 && !finisher_.follows(args);
+  if (stream && !on_lines) {
+    store_row_by_row(args, panel, first_channel, rows, tile, lines);
+    return;
+  }
+  (stream ? table_->row_store_past : table_->row_store)(&rows);
+  for (std::int64_t i = 0; i < panel.rows && finisher_.follows(args); ++i) {
+    float* const dst = rows.dst + i * rows.dst_stride;
+    finisher_.row(args, first_channel + i, dst, dst - args.dst, rows.count);
+  }
+}
+
+void PanelEngine::store_row_by_row(const RunArgs& args, const Panel& panel, std::int64_t first_channel,
+                                   const RowStoreArgs& rows, float* tile, LineStream* lines) const {
+  RowStoreArgs row = rows;
+  row.rows = 1;
+  for (std::int64_t i = 0; i < rows.rows; ++i) {
+    float* const dst = rows.dst + i * rows.dst_stride;
+    const bool past = is_line(dst) && !finisher_.follows(args);
+    const bool gathered = !past && row.count <= kStreamedRow && i < LineStream::kChannels;
+    row.tile = rows.tile + i * rows.tile_stride;
+    row.dst = gathered ? scratch(panel, tile) : dst;
+    row.biases = rows.biases == nullptr ? nullptr : rows.biases + i;
+    (past ? table_->row_store_past : table_->row_store)(&row);
+    finisher_.row(args, first_channel + i, row.dst, dst - args.dst, row.count);
+    if (gathered) lines->put(i, row.dst, row.count, dst);
   }
 }
 

@@ -100,6 +100,10 @@ class PanelEngine {
  private:
   float* first_output(const RunArgs& args, const Panel& panel, const OutputRun& run) const;  // contiguous format
   float* scratch(const Panel& panel, float* tile) const;                                     // behind the tile
+  // The rows of a tile, of channels from first_channel on, each for itself past the caches: by itself where it begins on a
+  // line, otherwise with what follows it in memory.
+  void store_row_by_row(const RunArgs& args, const Panel& panel, std::int64_t first_channel, const RowStoreArgs& rows,
+                        float* tile, LineStream* lines) const;
   void store_channels_last(const RunArgs& args, const Panel& panel, const OutputRun& run, float* tile) const;
 
   Problem problem_;

@@ -40,7 +40,8 @@ struct TileArgs {
   bool accumulate;
   // Wide and mixed kernels ask for cache lines into the second-level cache, for what a later call reads or a store writes:
   // at channel c for those of prefetch + c*prefetch_stride and `prefetch_lines` - 1 more behind it, prefetch_step floats
-  // apart. With one tap it is always one line.
+  // apart. With one tap it is always one line. Channels kernels of more than four rows ask for one line for each channel and
+  // tap, without gaps from prefetch on.
   const float* prefetch = nullptr;
   ptrdiff_t prefetch_stride = 16;
   int64_t prefetch_lines = 1;
@@ -62,9 +63,10 @@ struct Epilogue {
   float upper;
 };
 
-// Store for contiguous output: interleaves the phases of one output row.
-//   dst[j*phases + f] = epilogue(tile[f*phase_stride + j] + bias)   for all j, f with j*phases + f < count
-// With `biases` it is biases[f] that is added to phase f: at most 8 phases. (Channels last, those of a pixel's channels.)
+// Store for contiguous output: interleaves the phases of output rows.
+//   dst[i*dst_stride + j*phases + f] = epilogue(tile[i*tile_stride + f*phase_stride + j] + bias)
+// for i in [0, rows) and all j, f with j*phases + f < count. With `biases` it is biases[i*bias_row + f*bias_phase] that is
+// added, at most 8 phases: a row's own where rows are channels; channels last, those of a pixel's channels.
 // The tile may be read up to one vector beyond the last value of each phase. dst: nothing outside is written.
 // phases >= 1, count >= 0.
 struct RowStoreArgs {
@@ -76,6 +78,11 @@ struct RowStoreArgs {
   float bias;
   const Epilogue* epilogue;
   const float* biases = nullptr;
+  ptrdiff_t bias_phase = 1;
+  ptrdiff_t bias_row = 0;
+  int64_t rows = 1;
+  ptrdiff_t tile_stride = 0;
+  ptrdiff_t dst_stride = 0;
 };
 typedef void (*RowStoreFn)(const RowStoreArgs* args);
 

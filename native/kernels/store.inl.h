@@ -69,68 +69,85 @@ struct StreamStore {
   CONVTRANSPOSE_INLINE void operator()(float* p, Vec v) const { store_past(p, v); }
 };
 
-template <int kPhases, class Store, class Last>
-CONVTRANSPOSE_INLINE void row_store_phases(const RowStoreArgs* args, const Last& last) {
-  const float* tile = args->tile;
-  float* dst = args->dst;
-  for (int64_t left = args->count; left > 0; left -= kPhases * kLanes, tile += kLanes, dst += kPhases * kLanes) {
-    Vec in[kPhases], out[kPhases];
-    unroll<kPhases>([&](auto f) CONVTRANSPOSE_INLINE_LAMBDA { in[f] = last(load(tile + f * args->phase_stride), f); });
-    interleave(in, out);
-    if (left >= kPhases * kLanes) {
-      unroll<kPhases>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { Store()(dst + v * kLanes, out[v]); });
-    } else {
-      unroll<kPhases>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA {
-        const int64_t count = left - v * kLanes;
-        if (count >= kLanes) {
-          Store()(dst + v * kLanes, out[v]);
-        } else if (count > 0) {
-          store_partial(dst + v * kLanes, out[v], count);
-        }
+// What row_store adds to phase f of row i, at biases[i * row + f * phase].
+struct RowBiases {
+  const float* biases;
+  ptrdiff_t row;
+  ptrdiff_t phase;
+};
+CONVTRANSPOSE_INLINE RowBiases row_biases(const RowStoreArgs* args) {
+  if (args->biases == nullptr) return {&args->bias, 0, 0};
+  return {args->biases, args->bias_row, args->bias_phase};
+}
+
+template <int kPhases, class Store>
+CONVTRANSPOSE_INLINE void row_store_phases(const RowStoreArgs* args, const Finish& finish) {
+  const RowBiases add_to = row_biases(args);
+  for (int64_t i = 0; i < args->rows; ++i) {
+    const float* tile = args->tile + i * args->tile_stride;
+    float* dst = args->dst + i * args->dst_stride;
+    const float* const biases = add_to.biases + i * add_to.row;
+    for (int64_t left = args->count; left > 0; left -= kPhases * kLanes, tile += kLanes, dst += kPhases * kLanes) {
+      Vec in[kPhases], out[kPhases];
+      unroll<kPhases>([&](auto f) CONVTRANSPOSE_INLINE_LAMBDA {
+        in[f] = apply(finish, add(load(tile + f * args->phase_stride), broadcast(biases[f * add_to.phase])));
       });
+      interleave(in, out);
+      if (left >= kPhases * kLanes) {
+        unroll<kPhases>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { Store()(dst + v * kLanes, out[v]); });
+      } else {
+        unroll<kPhases>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA {
+          const int64_t count = left - v * kLanes;
+          if (count >= kLanes) {
+            Store()(dst + v * kLanes, out[v]);
+          } else if (count > 0) {
+            store_partial(dst + v * kLanes, out[v], count);
+          }
+        });
+      }
     }
   }
 }
 
 // Any number of phases: the tile, a row per phase, transposed.
-template <class Last>
-CONVTRANSPOSE_INLINE void row_store_transposed(const RowStoreArgs* args, const Last& last) {
+CONVTRANSPOSE_INLINE void row_store_transposed(const RowStoreArgs* args, const Finish& finish) {
+  const RowBiases add_to = row_biases(args);
   const int64_t whole = args->count / args->phases;
-  transpose_with(
-      TransposeArgs{args->tile, args->phase_stride, args->dst, static_cast<ptrdiff_t>(args->phases), args->phases, whole},
-      [&](Vec v, int64_t, int64_t) CONVTRANSPOSE_INLINE_LAMBDA { return last(v, 0); });
-  for (int64_t f = 0; f < args->count - whole * args->phases; ++f) {
-    const Vec v = load_partial(args->tile + f * args->phase_stride + whole, 1);
-    store_partial(args->dst + whole * args->phases + f, last(v, 0), 1);
+  for (int64_t i = 0; i < args->rows; ++i) {
+    const float* const tile = args->tile + i * args->tile_stride;
+    float* const dst = args->dst + i * args->dst_stride;
+    const float* const bias = add_to.biases + i * add_to.row;
+    const auto last = [&](Vec v) CONVTRANSPOSE_INLINE_LAMBDA { return apply(finish, add(v, broadcast(*bias))); };
+    transpose_with(TransposeArgs{tile, args->phase_stride, dst, static_cast<ptrdiff_t>(args->phases), args->phases, whole},
+                   [&](Vec v, int64_t, int64_t) CONVTRANSPOSE_INLINE_LAMBDA { return last(v); });
+    for (int64_t f = 0; f < args->count - whole * args->phases; ++f) {
+      store_partial(dst + whole * args->phases + f, last(load_partial(tile + f * args->phase_stride + whole, 1)), 1);
+    }
   }
 }
 
 template <class Store>
 void row_store(const RowStoreArgs* args) {
-  const float* const biases = args->biases == nullptr ? &args->bias : args->biases;
-  const int64_t step = args->biases == nullptr ? 0 : 1;
   const Finish finish = make_finish(*args->epilogue);
-  const auto last = [=](Vec v, int64_t f)
-                        CONVTRANSPOSE_INLINE_LAMBDA { return apply(finish, add(v, broadcast(biases[f * step]))); };
   switch (args->phases) {
     case 1:
-      return row_store_phases<1, Store>(args, last);
+      return row_store_phases<1, Store>(args, finish);
     case 2:
-      return row_store_phases<2, Store>(args, last);
+      return row_store_phases<2, Store>(args, finish);
     case 3:
-      return row_store_phases<3, Store>(args, last);
+      return row_store_phases<3, Store>(args, finish);
     case 4:
-      return row_store_phases<4, Store>(args, last);
+      return row_store_phases<4, Store>(args, finish);
     case 5:
-      return row_store_phases<5, Store>(args, last);
+      return row_store_phases<5, Store>(args, finish);
     case 6:
-      return row_store_phases<6, Store>(args, last);
+      return row_store_phases<6, Store>(args, finish);
     case 7:
-      return row_store_phases<7, Store>(args, last);
+      return row_store_phases<7, Store>(args, finish);
     case 8:
-      return row_store_phases<8, Store>(args, last);
+      return row_store_phases<8, Store>(args, finish);
     default:
-      return row_store_transposed(args, last);
+      return row_store_transposed(args, finish);
   }
 }
 

@@ -432,6 +432,52 @@ TEST_CASE("row_store interleaves phases, adds the bias or those of the phases an
   });
 }
 
+TEST_CASE("row_store stores rows of channels, each with its own bias") {
+  Random random(21);
+  for_each_table([&](const KernelTable& table) {
+    for (int phases : {1, 2, 3, 8, 10}) {
+      for (int count : {1, 7, 16, 28, 33, 64, 80}) {
+        const int rows = 1 + count % 4;
+        const int per_phase = (count + phases - 1) / phases;
+        const ptrdiff_t tile_stride = per_phase + table.lanes + 3, phase_stride = rows * tile_stride;
+        const ptrdiff_t dst_stride = count + 16 - count % 16;  // a row that begins on a line is followed by such rows
+        Source tile((phases - 1) * phase_stride + (rows - 1) * tile_stride + per_phase + table.lanes);
+        randomize_special(tile, random);
+        Source biases(rows);
+        randomize(biases, random);
+        Guarded dst((rows - 1) * dst_stride + count, count % 16);
+        const Epilogue& limits = kLimits[count % 4];
+        for (const RowStoreFn row_store : {table.row_store, table.row_store_past}) {
+          const bool past = row_store == table.row_store_past;
+          if (row_store == nullptr || (past && count % 16 != 0)) continue;
+          dst.fill(7.0f);
+          RowStoreArgs args{tile.data(), phase_stride, phases, count, dst.data(), 0.0f, &limits, biases.data()};
+          args.bias_phase = 0;
+          args.bias_row = 1;
+          args.rows = rows;
+          args.tile_stride = tile_stride;
+          args.dst_stride = dst_stride;
+          row_store(&args);
+          if (past) table.stream_fence();
+          int wrong = 0;
+          for (int i = 0; i < rows; ++i) {
+            for (int o = 0; o < dst_stride && i * dst_stride + o < (rows - 1) * dst_stride + count; ++o) {
+              const float expected =
+                  o < count ? reference_clamp(tile[(o % phases) * phase_stride + i * tile_stride + o / phases] + biases[i],
+                                              limits.lower, limits.upper)
+                            : 7.0f;
+              wrong += !same_bits(dst[i * dst_stride + o], expected);
+            }
+          }
+          INFO("phases " << phases << " count " << count << " rows " << rows << (past ? " past the caches" : ""));
+          CHECK(wrong == 0);
+          CHECK(dst.guards_intact());
+        }
+      }
+    }
+  });
+}
+
 TEST_CASE("pixel_store adds the bias of each column and clamps") {
   Random random(3);
   for_each_table([&](const KernelTable& table) {
