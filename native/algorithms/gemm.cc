@@ -160,7 +160,7 @@ class GemmExecution final : public Execution {
       const std::int64_t image = (first + p) / points;
       const std::int64_t position = (first + p) % points;
       const std::int64_t count = std::min(points - position, pixels - p);
-      pack_strips(input_view(problem_, args.src, image, group), position, count, p, strip_, table_->transpose, packed);
+      pack_strips(input_view(problem_, args.src, image, group), position, count, p, strip_, *table_, packed);
       p += count;
     }
     // Tiles read whole vectors: stale denormals behind the last pixel would cost time.

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "problem/checked.h"
+
 namespace convtranspose {
 namespace {
 
@@ -136,7 +138,7 @@ void pack_pixels(const InputView& input, const InputBox& box, std::int64_t strid
 }
 
 void pack_strips(const InputView& input, std::int64_t first, std::int64_t count, std::int64_t at, std::int64_t strip,
-                 TransposeFn transpose, float* dst) {
+                 const KernelTable& kernels, float* dst) {
   const std::int64_t strip_floats = input.channels * strip;
   if (input.format == MemoryFormat::kChannelsLast) {
     for (std::int64_t j = 0; j < count;) {
@@ -148,22 +150,24 @@ void pack_strips(const InputView& input, std::int64_t first, std::int64_t count,
                                strip,
                                run,
                                input.channels};
-      transpose(&args);
+      kernels.transpose(&args);
       j += run;
     }
     return;
   }
-  // Channel by channel, so that a plane is read in one run.
+  // Channel by channel, so that a plane is read in one run: what ends a strip that has begun, whole strips, and the rest.
   const std::int64_t plane = input.in[0] * input.in[1] * input.in[2];
+  const std::int64_t before = std::min(round_up(at, strip) - at, count);
+  const std::int64_t whole = (count - before) / strip;
+  const std::int64_t after = count - before - whole * strip;
   for (std::int64_t c = 0; c < input.channels; ++c) {
     const float* const from = input.data + c * plane + first;
-    float* const to = dst + c * strip;
-    for (std::int64_t j = 0; j < count;) {
-      const std::int64_t column = (at + j) % strip;
-      const std::int64_t run = std::min(strip - column, count - j);
-      copy(to + (at + j) / strip * strip_floats + column, from + j, run);
-      j += run;
-    }
+    float* const begun = dst + at / strip * strip_floats + c * strip + at % strip;
+    float* const strips = dst + ceil_div(at, strip) * strip_floats + c * strip;
+    if (before > 0) copy(begun, from, before);
+    const CopyRowsArgs rows{from + before, strip, strips, strip_floats, whole, 0, strip, 0};
+    kernels.copy_rows(&rows);
+    if (after > 0) copy(strips + whole * strip_floats, from + before + whole * strip, after);
   }
 }
 

@@ -36,6 +36,6 @@ void pack_pixels(const InputView& input, const InputBox& box, std::int64_t strid
 // Strips of pixels: position first + j of an image, its spatial dimensions taken as one row, goes to pixel at + j,
 //   dst[((at + j) / strip * channels + c) * strip + (at + j) % strip]   for all channels c, j in [0, count).
 void pack_strips(const InputView& input, std::int64_t first, std::int64_t count, std::int64_t at, std::int64_t strip,
-                 TransposeFn transpose, float* dst);
+                 const KernelTable& kernels, float* dst);
 
 }  // namespace convtranspose
