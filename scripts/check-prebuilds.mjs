@@ -1,13 +1,13 @@
 // What is asked of a prebuilt binary: small, stripped, for the right processor, no library but libc's own, no symbol of a newer
 // glibc, and nothing shown but what Node looks up.
 //
-//   node scripts/check-prebuilds.mjs [--root DIR] [NAME... | --all]     those, or every one, or all that are there (at least one)
-//
 // Needs readelf (binutils) for Linux, and llvm-readobj, llvm-nm and llvm-objdump for the others.
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, realpathSync, statSync } from 'node:fs';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
+
+import { Argument, Command } from 'commander';
 
 import { prebuilds, root as projectRoot } from './prebuild-targets.mjs';
 
@@ -107,15 +107,21 @@ export function describePrebuild(one, root = projectRoot) {
   return [one.name.padEnd(18), `${kibibytes} KiB`, ...(versions.length > 0 ? [`glibc ${newestVersion(versions)}`] : []), libraries.join(' ')].join('  ');
 }
 
-function main(args) {
-  const at = args.indexOf('--root');
-  const [root] = at < 0 ? [projectRoot] : args.splice(at, 2).slice(1).map((dir) => path.resolve(dir));
-  const names = args.includes('--all') ? prebuilds.map(({ name }) => name) : args;
+function main() {
+  const command = new Command('npm run check:prebuilds --')
+    .description('What is asked of prebuilt binaries: small, stripped, for the right processor, no library but libc\'s own, no newer glibc.')
+    .addArgument(new Argument('[names...]', 'default: all that are there').choices(prebuilds.map(({ name }) => name)))
+    .option('--all', 'every one there should be')
+    .option('--zig', 'zig has linked those for macOS, as npm run prebuild does elsewhere: it shows symbols that Xcode hides')
+    .option('--root <dir>', 'the project that holds prebuilds/', projectRoot)
+    .parse();
+  const { all, zig: linkedByZig, root } = command.opts();
+  const names = all ? prebuilds.map(({ name }) => name) : command.args;
   const chosen = prebuilds.filter((one) => (names.length > 0 ? names.includes(one.name) : existsSync(path.join(root, one.file))));
   let faults = chosen.length === 0 || chosen.length < names.length ? 1 : 0;
   if (faults > 0) console.error('check-prebuilds: there is no such binary; npm run prebuild makes them');
   for (const one of chosen) {
-    const found = checkPrebuild(one, root);
+    const found = checkPrebuild(one, root, { linkedByZig });
     faults += found.length;
     if (found.length === 0) console.log(`check-prebuilds: ${describePrebuild(one, root)}`);
     for (const fault of found) console.error(`check-prebuilds: ${one.name}: ${fault}`);
@@ -123,4 +129,4 @@ function main(args) {
   process.exitCode = faults > 0 ? 1 : 0;
 }
 
-if (realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) main(process.argv.slice(2));
+if (realpathSync(process.argv[1]) === fileURLToPath(import.meta.url)) main();

@@ -1,33 +1,27 @@
 // `npm run fuzz`: builds the fuzzers of native/test/fuzz/ with clang, AddressSanitizer and UndefinedBehaviorSanitizer in
 // build-fuzz/ and runs each of them. What they find reaching new code stays in build-fuzz/corpus/ for the next run; an input
 // that fails is left there too, and belongs in native/test/fuzz/corpus/ once the fault is mended.
-//
-//   npm run fuzz -- [--runs N] [--seconds N] [--target NAME] [--coverage]
-//
-// --runs      executions of each target (default 20000)
-// --seconds   at most so long for each
-// --coverage  also: how much of native/ the inputs reach, function by function for what runs an algorithm (llvm-14's tools)
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, readdirSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+
+import { Command, Option } from 'commander';
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 const build = path.join(root, 'build-fuzz');
 const kept = path.join(root, 'native', 'test', 'fuzz', 'corpus');
 const targets = readdirSync(kept);
 
-const { values } = parseArgs({
-  options: {
-    runs: { type: 'string', default: '20000' }, seconds: { type: 'string' }, target: { type: 'string', multiple: true },
-    coverage: { type: 'boolean', default: false },
-  },
-});
+const values = new Command('npm run fuzz --')
+  .description('Builds the fuzzers of native/test/fuzz/ with clang and sanitizers, and runs them. What they find stays in build-fuzz/corpus/.')
+  .addOption(new Option('--target <name...>', 'run these alone').choices(targets))
+  .option('--runs <n>', 'executions of each target', '20000')
+  .option('--seconds <s>', 'at most so long for each target')
+  .option('--coverage', "print too how much of native/ the inputs reach, function by function for what runs an algorithm (llvm's tools)")
+  .parse().opts();
 const chosen = values.target ?? targets;
-const unknown = chosen.filter((name) => !targets.includes(name));
-if (unknown.length > 0) throw new Error(`no target '${unknown.join()}': there are ${targets.join(', ')}`);
 
 /** What is printed of a command that failed. */
 const lastLines = 80;

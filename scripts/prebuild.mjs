@@ -1,13 +1,12 @@
 // `npm run prebuild`: makes prebuilds/<platform>-<arch>/convtranspose[.<libc>].node through prebuildify and cmake-js.
 //
-//   npm run prebuild                              all that are made on this operating system
-//   npm run prebuild -- linux-x64-glibc ...       those
-//
 // For Linux, zig compiles: its target names the oldest glibc that the binary has to run with, whatever glibc this machine has. For
 // macOS and Windows it compiles where this machine is neither; on them the system's own compiler does.
 import { spawnSync } from 'node:child_process';
 import { existsSync, renameSync, rmSync } from 'node:fs';
 import path from 'node:path';
+
+import { Argument, Command } from 'commander';
 
 import { checkPrebuild, describePrebuild } from './check-prebuilds.mjs';
 import { prebuilds, root } from './prebuild-targets.mjs';
@@ -52,12 +51,10 @@ function keepingOwnBuild(action) {
   }
 }
 
-const wanted = process.argv.slice(2);
-const unknown = wanted.filter((name) => !prebuilds.some((one) => one.name === name));
-if (unknown.length > 0) {
-  console.error(`prebuild: unknown: ${unknown.join(', ')}; there are ${prebuilds.map(({ name }) => name).join(', ')}`);
-  process.exit(2);
-}
+const { args: wanted } = new Command('npm run prebuild --')
+  .description('Makes prebuilds/<platform>-<arch>/convtranspose[.<libc>].node and checks them.')
+  .addArgument(new Argument('[names...]', 'default: all that are made on this operating system').choices(prebuilds.map(({ name }) => name)))
+  .parse();
 const chosen = prebuilds.filter(({ name, platform, madeHere }) => (wanted.length > 0 ? wanted.includes(name) : platform === process.platform && madeHere));
 keepingOwnBuild(() => chosen.forEach(build));
 // Elsewhere there may be no tools to look into a binary with; all are checked together before they are published.

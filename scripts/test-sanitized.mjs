@@ -1,12 +1,10 @@
 // `npm run test:sanitized`: tests with everything native compiled with sanitizers, and proof that these see what they are
 // there to see: seeded faults, each of which has to be reported by the very run that is silent without it.
 //
-//   npm run test:sanitized -- [--only address|thread] [--long]
-//
 // address  AddressSanitizer and UndefinedBehaviorSanitizer (with conversions from float): native unit tests, among them the
 //          inputs of the fuzzers, the conformance and the misuse suite
 // thread   ThreadSanitizer: native tests of threads and layers, scenes of the life of a process, the soak
-// --long   (`npm run test:long`) all suites of tests, all scenes, ten minutes of the soak; the short form also leaves out the
+// long     (`npm run test:long`) all suites of tests, all scenes, ten minutes of the soak; the short form also leaves out the
 //          AVX-512 kernels, which take a minute to compile, and with them the tests that want every instruction set
 //
 // Sources are copied to build-<name>/source, so that no fault ever stands in the tree; a second run compiles what changed.
@@ -16,11 +14,16 @@ import os from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { createRequire } from 'node:module';
-import { parseArgs } from 'node:util';
+
+import { Command, Option } from 'commander';
 
 const root = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '..');
 const require = createRequire(import.meta.url);
-const { values } = parseArgs({ options: { only: { type: 'string' }, long: { type: 'boolean', default: false } } });
+const values = new Command('npm run test:sanitized --')
+  .description('Tests with everything native compiled with sanitizers, and seeded faults that each of them has to report.')
+  .addOption(new Option('--only <sanitizer>', 'AddressSanitizer and UndefinedBehaviorSanitizer, or ThreadSanitizer, alone').choices(['address', 'thread']))
+  .option('--long', 'all suites, all scenes, ten minutes of the soak, all kernels: an hour')
+  .parse().opts();
 
 const register = path.join(root, 'test', 'support', 'register.cjs');
 const script = (file, ...args) => ['--expose-gc', '--require', register, path.join(root, 'test', `${file}.ts`), ...args];

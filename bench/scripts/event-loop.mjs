@@ -2,8 +2,6 @@
 /**
  * How long the event loop waits while calls compute: 1,000 asynchronous calls of mixed sizes are queued at once.
  *
- *     node scripts/event-loop.mjs [--calls 1000] [--threads 2] [--seed 1]
- *
  * The delay is that of `monitorEventLoopDelay`, each millisecond, beyond the millisecond; beside it stand the times of a file that is read
  * and a name that is looked up again and again meanwhile, both of which use libuv's threads. The same without any calls comes first: what
  * the machine itself adds. Memory is the resident size, at its highest in 10 ms steps, beyond that of the start.
@@ -14,13 +12,16 @@ import { monitorEventLoopDelay } from 'node:perf_hooks';
 import { clearInterval, setInterval } from 'node:timers';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
-import { parseArgs } from 'node:util';
+import { Command } from 'commander';
 import { ConvTranspose1d, ConvTranspose2d, ConvTranspose3d, Tensor, cpuInfo, queueDepth, setNumThreads, version } from '../../dist/index.mjs';
 import { randomValues } from '../src/data.mjs';
 
-const { values } = parseArgs({
-  options: { calls: { type: 'string', default: '1000' }, threads: { type: 'string', default: '2' }, seed: { type: 'string', default: '1' } },
-});
+const values = new Command('node scripts/event-loop.mjs')
+  .description('How long the event loop waits while many asynchronous calls of mixed sizes compute.')
+  .option('--calls <n>', 'calls that are queued at once', '1000')
+  .option('--threads <n>', 'threads that compute', '2')
+  .option('--seed <n>', 'of the layers and sizes', '1')
+  .parse().opts();
 const calls = Number(values.calls);
 setNumThreads(Number(values.threads));
 

@@ -1,8 +1,6 @@
 // @ts-check
 /**
- * What a chunk of a streamed layer takes, beside its share of one call on the whole input:
- *
- *     node scripts/stream-latency.mjs [--threads 1] [--frames 1,8,64] [--seconds 2] [layer or problem...]
+ * What a chunk of a streamed layer takes, beside its share of one call on the whole input.
  *
  * Left out, the layers are those of HiFi-GAN in the suite. The whole call is `forward` of a module with `invariant: true` and
  * `algorithm: 'direct'` on the input of the suite; `new` lets each call allocate its output, `out` does not. Calls are timed in groups of
@@ -10,7 +8,7 @@
  * by one.
  */
 import { setTimeout as sleep } from 'node:timers/promises';
-import { parseArgs } from 'node:util';
+import { Command } from 'commander';
 import { ConvTranspose1d, Tensor, cpuInfo, version } from '../../dist/index.mjs';
 import { randomData } from '../src/data.mjs';
 import { SUITE_FILE, parseProblem, readSuite, weightShape } from '../src/problem.mjs';
@@ -18,14 +16,14 @@ import { SUITE_FILE, parseProblem, readSuite, weightShape } from '../src/problem
 const GROUP_MICROSECONDS = 100;
 const TURN_MICROSECONDS = 20_000;
 
-const { values, positionals } = parseArgs({
-  allowPositionals: true,
-  options: {
-    threads: { type: 'string', default: '1' },
-    frames: { type: 'string', default: '1,8,64' },
-    seconds: { type: 'string', default: '2' },
-  },
-});
+const command = new Command('node scripts/stream-latency.mjs')
+  .description('What a chunk of a streamed layer takes, beside its share of one call on the whole input.')
+  .argument('[layers...]', 'names of the suite, or problems such as "n1 c64 o32 i100 k4 s2 p1" (default: those of HiFi-GAN)')
+  .option('--threads <n>', 'threads that compute', '1')
+  .option('--frames <list>', 'lengths of the chunks', '1,8,64')
+  .option('--seconds <s>', 'for each layer and length', '2')
+  .parse();
+const [values, positionals] = [command.opts(), command.args];
 const numThreads = Number(values.threads);
 const chunkLengths = values.frames.split(',').map(Number);
 const names = positionals.length > 0 ? positionals : ['hifigan-up1', 'hifigan-up2', 'hifigan-up3', 'hifigan-up4'];

@@ -1,5 +1,5 @@
 /**
- * `npm run soak -- --minutes N [--workers N] [--seed N] [--ignore-memory]`: the main thread and worker threads compute random layers in every
+ * `npm run soak`: the main thread and worker threads compute random layers in every
  * form and verify every answer, some workers terminated in the middle of it all, while the memory of the process is watched. Ends with 1
  * after a wrong answer, or if memory grew by 5 % or more from the first fifth of the time (after a start of a tenth) to the last.
  *
@@ -12,20 +12,24 @@
  */
 import { spawnSync } from 'node:child_process';
 import path from 'node:path';
-import { parseArgs } from 'node:util';
 import { Worker } from 'node:worker_threads';
+
+import { Command } from 'commander';
 
 import { cpuInfo } from '../../lib/index';
 import { loadNative } from '../../lib/native';
 import { Random } from '../support/data';
 import { soak, type SoakReport, type SoakWorkerData } from './worker';
 
-const { values } = parseArgs({
-  options: { minutes: { type: 'string', default: '1' }, workers: { type: 'string', default: '3' }, seed: { type: 'string', default: '1' },
-    'ignore-memory': { type: 'boolean', default: false } },
-});
+const values = new Command('npm run soak --')
+  .description('Random layers in every form on many threads, every answer verified, workers terminated in the middle, memory watched.')
+  .option('--minutes <n>', 'how long', '1')
+  .option('--workers <n>', 'threads beside the main thread', '3')
+  .option('--seed <n>', 'of all that is random', '1')
+  .option('--ignore-memory', 'do not fail if memory grows')
+  .parse().opts<{ minutes: string; workers: string; seed: string; ignoreMemory?: true }>();
 const frugal = { MALLOC_ARENA_MAX: '2', MALLOC_MMAP_THRESHOLD_: '8192', MALLOC_TRIM_THRESHOLD_: '8192' };
-if (process.platform === 'linux' && !values['ignore-memory'] && process.env['MALLOC_ARENA_MAX'] !== frugal.MALLOC_ARENA_MAX) {
+if (process.platform === 'linux' && !values.ignoreMemory && process.env['MALLOC_ARENA_MAX'] !== frugal.MALLOC_ARENA_MAX) {
   const { status } = spawnSync(process.execPath, [...process.execArgv, ...process.argv.slice(1)], { stdio: 'inherit', env: { ...process.env, ...frugal } });
   process.exit(status ?? 1);
 }
@@ -124,7 +128,7 @@ async function finish(): Promise<void> {
   console.log(`soak: algorithms ${JSON.stringify(total.algorithms)}`);
   console.log(`soak: median RSS at rest ${mebibytes(early)} MiB, then ${mebibytes(late)} MiB: ${(100 * growth).toFixed(1)} %`);
   console.log(`soak: ${total.failures.length} wrong answers or failures`);
-  const grew = !values['ignore-memory'] && !(growth < maxGrowth);
+  const grew = !values.ignoreMemory && !(growth < maxGrowth);
   // exitCode would wait for what is left alive; nothing is.
   process.exit(total.failures.length > 0 || total.verified === 0 || grew ? 1 : 0);
 }
