@@ -23,9 +23,9 @@ struct AheadRuns {
 
 class Ahead {
  public:
-  // Asks for these after all that was added before, as far as there are calls.
+  // Asks for these after all that was added before, as far as there are calls. Of more than kMostRuns the last are left out.
   void add(const AheadRuns& runs) {
-    if (!runs.empty() && size_ < runs_.size()) runs_[size_++] = runs;
+    if (!runs.empty() && size_ < kMostRuns) runs_[size_++] = runs;
   }
 
   // What a kernel that multiplies `channels` channels is to ask for: TileArgs::prefetch.
@@ -46,8 +46,9 @@ class Ahead {
 
  private:
   static constexpr std::int64_t kFloatsPerLine = 16;
+  static constexpr std::size_t kMostRuns = 4;
 
-  std::array<AheadRuns, 3> runs_;
+  std::array<AheadRuns, kMostRuns> runs_;
   std::size_t size_ = 0;
   std::size_t at_ = 0;      // of runs_
   std::int64_t outer_ = 0;  // of its outer count,

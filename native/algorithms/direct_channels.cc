@@ -227,8 +227,7 @@ class DirectChannelsExecution final : public Execution {
       call.channels = std::min(layout_.chunk(), channels - c);
       call.weights = weights + c * taps * panel.width;
       call.accumulate = c > 0;
-      // Weights are read in the order in which they stand. The first tile waits for those of its chunk unless the others
-      // have asked for them.
+      // Weights are read in the order in which they stand: all tiles but the first ask for those of the next chunk.
       Ahead ahead;
       const std::int64_t floats = call.channels * taps * panel.width;
       if (streamed_bytes_ > 0) ahead.add({call.weights + floats, floats});

@@ -180,6 +180,7 @@ CONVTRANSPOSE_INLINE void channels_step(const float* weights, const float* const
   });
 }
 
+// A line of what the caller wants next (TileArgs::prefetch).
 template <int kRows>
 CONVTRANSPOSE_INLINE void ask_ahead(const float** ahead) {
   if constexpr (kRows > kMaxRowsToPrefetch) {
