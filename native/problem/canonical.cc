@@ -67,6 +67,7 @@ void split_unit_inputs(Problem* p) {
 
 Problem canonical(const Problem& problem, bool finite_weights) {
   Problem p = problem;
+  if (p.layer.in_channels == 1 && p.layer.out_channels == 1) p.call.format = MemoryFormat::kContiguous;
   for (int d = 0; d < kSpatialDims; ++d) {
     if (p.layer.kernel[d] == 1) p.layer.dilation[d] = 1;
   }

@@ -6,6 +6,7 @@
 namespace convtranspose {
 
 // Rules, each of which leaves the layout of src, weights and dst as it is:
+// - tensors of one channel are contiguous: pixels of one value are planes;
 // - a kernel of one position has dilation 1;
 // - unit dimensions (in = out = kernel = 1, no padding) move to the front, so that the last dimensions are the long ones;
 // - trailing dimensions that are all pointwise (kernel 1, stride 1, no padding, out = in) fold into one;

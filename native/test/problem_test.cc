@@ -157,6 +157,13 @@ TEST_CASE("canonical form") {
   tiny.layer.out_channels = 1;                                      // with few channels a row of taps is better
   CHECK(canonical(tiny, false).layer.stride == tiny.layer.stride);  // weights that are not finite: the border stays
   CHECK(canonical(tiny).layer.stride == Dims{1, 1, 1});
+
+  Problem gray;  // one channel: both orders are the same
+  gray.call.format = MemoryFormat::kChannelsLast;
+  gray.call.in = gray.call.out = {1, 5, 5};
+  CHECK(canonical(gray).call.format == MemoryFormat::kContiguous);
+  gray.layer.out_channels = 2;
+  CHECK(canonical(gray).call.format == MemoryFormat::kChannelsLast);
 }
 
 }  // namespace
