@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <cstddef>
 #include <cstdint>
 
 #include "kernels/kernel.h"
@@ -22,6 +23,13 @@ inline constexpr double kStorePerFloat = 0.3;        // epilogue in the layout o
 inline constexpr double kStreamBytesPerCycle = 7.0;  // weights from beyond the second-level cache
 inline constexpr double kPixelStore = 4.0;           // a pixel of a few channels, stored channels last
 inline constexpr double kPackWeightPerFloat = 2.0;
+
+// Bytes of a group's weights, `floats` of them, if these are too many to stay in a second-level cache of `cache_bytes`
+// beside the pixels that they are multiplied with; otherwise 0.
+inline std::int64_t streamed_bytes(std::int64_t floats, std::size_t cache_bytes) {
+  const std::int64_t bytes = floats * static_cast<std::int64_t>(sizeof(float));
+  return bytes > static_cast<std::int64_t>(cache_bytes / 2) ? bytes : 0;
+}
 
 // How a tile kernel reads its vectors: what a load counts, since one that crosses a line is two, and how long it holds up
 // the products although others could go on. The vectors come from the second-level cache, so tall tiles, which use each for

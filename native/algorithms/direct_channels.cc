@@ -48,7 +48,7 @@ class DirectChannelsExecution final : public Execution {
         blocks_(all_pixels(problem_, phases_), b_, problem_.layer.groups) {
     units_ = phases_.dim[0].count() * phases_.dim[1].count() * static_cast<std::int64_t>(layout_.panels().size());
     widest_ = layout_.widest_panel();
-    streamed_bytes_ = layout_.streamed_bytes(request.caches.l2);
+    streamed_bytes_ = cost::streamed_bytes(layout_.group_elements(), request.caches.l2);
     const std::int64_t stride_h = b_.box[2] * b_.stride_pixel;
     tap_offsets_ = TapOffsets(phases_, b_.box[1] * stride_h, stride_h, b_.stride_pixel);
     const double cycles = block_cycles();

@@ -1,12 +1,15 @@
 // Direct, vectors along the residues of the width (see phases.h): with a stride as wide as a vector or so, the outputs of
 // one input position and channel are neighbours in memory, all with taps at the same inputs. Tiles are those of
 // direct_channels, their columns [output channel][residue]; nothing is interleaved, and few positions leave no lane idle.
+// Channels last the outputs of one position are neighbours, [residue][output channel]: columns are these, as if they were
+// the residues of one channel.
 //
 // A block is some positions of one image, or of several images where each has one position; a line is a run of neighbouring
 // positions, whose outputs are finished row by row.
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <span>
 
 #include "algorithms/algorithm.h"
 #include "algorithms/cost_model.h"
@@ -27,11 +30,13 @@ constexpr std::int64_t kFloatsPerLine = 16;
 constexpr std::int64_t kMinStride = 4;             // less, and single outputs are stored
 constexpr std::int64_t kMaxLine = 256;             // positions
 constexpr std::int64_t kBlockBytes = 1024 * 1024;  // read once per panel
+constexpr std::int64_t kRowBytes = 256 * 1024;     // of outputs that are put together, channels last
 constexpr std::int64_t kSlackBytes = 16 * 1024;    // scratch, and what is read beyond it
 constexpr std::int64_t kMaxPanelColumns = 64;
 constexpr double kMaxPadding = 1.5;  // stored over true weights, so that all packed forms stay within their bound
 constexpr double kStoreRun = 1.0;    // cycles to store the outputs of one position and channel, and for a vector of them
 constexpr double kStoreFloat = 0.05;
+constexpr double kGatheredFloat = 0.5;  // channels last: put together first, then stored
 
 struct Blocking : PixelExtents {
   Dims box{1, 1, 1};
@@ -42,7 +47,21 @@ struct Blocking : PixelExtents {
   bool across_images() const { return images > 1; }
   std::int64_t line() const { return across_images() ? images : columns; }  // positions
   std::int64_t batch = 1;                                                   // lines of one depth that tiles run across
+  std::int64_t widest = 0;                                                  // columns of a panel
+
+  // Lines whose outputs are put together in scratch before they are stored: contiguous, those of one channel, if a panel
+  // holds all residues of a position; channels last, where each panel holds some, those of a batch.
+  std::int64_t gathered_lines(const Problem& problem) const {
+    if (problem.call.format == MemoryFormat::kChannelsLast) return batch;
+    return problem.layer.stride[2] > widest ? 0 : 1;
+  }
 };
+
+// Floats along a row of the output: of one output, and of those of one position. Channels last, all channels are among them.
+std::int64_t output_floats(const Problem& problem) {
+  return problem.call.format == MemoryFormat::kChannelsLast ? problem.layer.out_channels : 1;
+}
+std::int64_t run_floats(const Problem& problem) { return problem.layer.stride[2] * output_floats(problem); }
 
 // The positions q of the width that hold an output: outputs q*stride + residue - pad_begin.
 struct Range {
@@ -80,15 +99,18 @@ class DirectResiduesExecution final : public Execution {
         blocks_({problem_.call.batch, phases_[0].max_size(), phases_[1].max_size(), range_.size}, b_, problem_.layer.groups),
         chunk_(request.channel_chunk),
         stream_(streams(request.problem, *request.kernels, request.caches, kStreamDense)) {
-    units_ = phases_[0].count() * phases_[1].count() * static_cast<std::int64_t>(form_.panels().size());
+    run_ = run_floats(problem_);
+    units_ = phases_[0].count() * phases_[1].count();
+    if (!channels_last()) units_ *= static_cast<std::int64_t>(form_.panels().size());
     for (const ResiduePanel& panel : form_.panels()) widest_ = std::max(widest_, panel.width);
     list_taps();
     const double cycles = block_cycles(request);
     parts_ = parts_per_block(blocks_.count(), cycles, units_);
-    const double runs = static_cast<double>(problem_.dst_elements()) / static_cast<double>(problem_.layer.stride[2]);
-    const double vectors = static_cast<double>(ceil_div(problem_.layer.stride[2], kernels_.lanes()));
+    const double runs = static_cast<double>(problem_.dst_elements()) / static_cast<double>(run_);
+    const double vectors = static_cast<double>(ceil_div(run_, kernels_.lanes()));
     const double store =
-        runs * vectors * kStoreRun + static_cast<double>(problem_.dst_elements()) * kStoreFloat * (stream_ ? 2.0 : 1.0);
+        runs * vectors * kStoreRun + static_cast<double>(problem_.dst_elements()) *
+                                         (channels_last() ? kGatheredFloat : kStoreFloat * (stream_ ? 2.0 : 1.0));
     estimated_seconds = (static_cast<double>(blocks_.count()) * cycles + store) / cost::kClock;
     this->phases = phases_[0].count() * phases_[1].count() * std::min(problem_.layer.stride[2], problem_.call.out[2]);
     list_kernels();
@@ -119,8 +141,13 @@ class DirectResiduesExecution final : public Execution {
       *workspace.tag = block;
     }
     const std::int64_t panels = static_cast<std::int64_t>(form_.panels().size());
+    const std::span all(form_.panels());
     for (std::int64_t unit = units_ * part / parts_; unit < units_ * (part + 1) / parts_; ++unit) {
-      run_unit(args, origin, unit / panels, form_.panels()[static_cast<std::size_t>(unit % panels)], scratch);
+      if (channels_last()) {
+        run_panels(args, origin, unit, all, scratch);
+      } else {
+        run_panels(args, origin, unit / panels, all.subspan(static_cast<std::size_t>(unit % panels), 1), scratch);
+      }
     }
     if (stream_) table_->stream_fence();
   }
@@ -130,13 +157,14 @@ class DirectResiduesExecution final : public Execution {
   struct Scratch {
     float* packed;
     float* tile;              // [line of a batch][position][panel width]
-    float* row;               // finished outputs of a line
+    float* row;               // finished outputs of a line; channels last, of all lines of a batch
     std::ptrdiff_t* offsets;  // [line of a batch][position]
     KernelSet* used;
   };
 
+  bool channels_last() const { return problem_.call.format == MemoryFormat::kChannelsLast; }
   std::int64_t tile_floats() const { return b_.batch * b_.line() * widest_; }
-  std::int64_t row_floats() const { return round_up(b_.line() * problem_.layer.stride[2], kFloatsPerLine); }
+  std::int64_t row_floats() const { return round_up(b_.gathered_lines(problem_) * b_.line() * run_, kFloatsPerLine); }
   std::int64_t offsets_floats() const { return round_up(b_.batch * b_.line() * 2, kFloatsPerLine); }
 
   void list_taps() {
@@ -200,11 +228,11 @@ class DirectResiduesExecution final : public Execution {
     };
     compute += static_cast<double>(panels - 1) * cycles(form_.panels().front()) + cycles(form_.panels().back());
     compute *= static_cast<double>(b_.depths) * static_cast<double>(b_.rows) / static_cast<double>(b_.batch);
-    const double weight_bytes = static_cast<double>(form_.group_elements()) * 4.0;
-    const double streamed = weight_bytes > static_cast<double>(request.caches.l2) / 2 ? weight_bytes : 0.0;
+    const double streamed = static_cast<double>(cost::streamed_bytes(form_.group_elements(), request.caches.l2));
     const double packed = static_cast<double>(b_.images * b_.box[0] * b_.box[1] * b_.box[2]) *
                           static_cast<double>(problem_.in_channels_per_group());
-    return std::max(compute, streamed / cost::kStreamBytesPerCycle) + packed * cost::kTransposePerFloat;
+    return std::max(compute, streamed / cost::kStreamBytesPerCycle) +
+           packed * (channels_last() ? cost::kCopyPerFloat : cost::kTransposePerFloat);
   }
 
   void pack(const RunArgs& args, const Origin& origin, float* packed) const {
@@ -219,13 +247,12 @@ class DirectResiduesExecution final : public Execution {
     }
   }
 
-  // One panel over all lines of the block, for the row of phases `phase_row`.
-  void run_unit(const RunArgs& args, const Origin& origin, std::int64_t phase_row, const ResiduePanel& panel,
-                const Scratch& scratch) const {
+  // Some panels over all lines of the block, for the row of phases `phase_row`.
+  void run_panels(const RunArgs& args, const Origin& origin, std::int64_t phase_row, std::span<const ResiduePanel> panels,
+                  const Scratch& scratch) const {
     const Phase1d& depth = phases_[0].phases[static_cast<std::size_t>(phase_row / phases_[1].count())];
     const Phase1d& height = phases_[1].phases[static_cast<std::size_t>(phase_row % phases_[1].count())];
     const auto& offsets = tap_offsets_[static_cast<std::size_t>(phase_row)];
-    const float* const weights = args.weights + form_.offset(origin.group, depth.residue, height.residue, panel);
     const std::int64_t depths = std::min(b_.depths, depth.size - origin.d);
     const std::int64_t rows = std::min(b_.rows, height.size - origin.h);
     const std::int64_t line = b_.across_images() ? std::min(b_.images, problem_.call.batch - origin.image)
@@ -240,11 +267,17 @@ class DirectResiduesExecution final : public Execution {
       for (std::int64_t h = 0; h < rows; h += b_.batch) {
         const float* const src = scratch.packed + (d * b_.box[1] + h) * row_floats;
         const std::int64_t lines = std::min(b_.batch, rows - h);
-        compute(offsets, weights, panel, src, lines * line, scratch);
-        for (std::int64_t i = 0; i < lines; ++i) {
-          store(args, origin, panel, depth.first + problem_.layer.stride[0] * (origin.d + d),
-                height.first + problem_.layer.stride[1] * (origin.h + h + i), line, scratch.tile + i * line * panel.width,
-                scratch.row);
+        for (const ResiduePanel& panel : panels) {
+          const float* const weights = args.weights + form_.offset(origin.group, depth.residue, height.residue, panel);
+          compute(offsets, weights, panel, src, lines * line, scratch);
+          for (std::int64_t i = 0; i < lines; ++i) {
+            const OutputLine to = output_line(origin, depth, height, d, h + i, line);
+            float* const row = scratch.row + (channels_last() ? i * line * run_ : 0);
+            store(args, to, panel, scratch.tile + i * line * panel.width, row);
+          }
+        }
+        for (std::int64_t i = 0; i < lines && channels_last() && !b_.across_images(); ++i) {
+          store_row(args, output_line(origin, depth, height, d, h + i, line), 0, scratch.row + i * line * run_);
         }
       }
     }
@@ -281,65 +314,117 @@ class DirectResiduesExecution final : public Execution {
     }
   }
 
-  void store(const RunArgs& args, const Origin& origin, const ResiduePanel& panel, std::int64_t od, std::int64_t oh,
-             std::int64_t line, const float* sums, float* row) const {
+  // Where the outputs of a line go.
+  struct OutputLine {
+    std::int64_t first_channel;  // of the group
+    std::ptrdiff_t row;          // where the row of the output begins, of output channel 0
+    std::int64_t first;          // the first position's outputs in it; some of them, and of the last one's, may lie outside
+    std::int64_t positions;
+  };
+
+  OutputLine output_line(const Origin& origin, const Phase1d& depth, const Phase1d& height, std::int64_t d, std::int64_t h,
+                         std::int64_t positions) const {
     const Dims& out = problem_.call.out;
-    const std::int64_t stride = problem_.layer.stride[2];
-    const std::int64_t plane = problem_.out_points();
-    const std::int64_t image_floats = problem_.layer.out_channels * plane;
+    const std::int64_t unit = output_floats(problem_);
+    const std::int64_t od = depth.first + problem_.layer.stride[0] * (origin.d + d);
+    const std::int64_t oh = height.first + problem_.layer.stride[1] * (origin.h + h);
+    return {origin.group * problem_.out_channels_per_group(),
+            origin.image * problem_.layer.out_channels * problem_.out_points() + (od * out[1] + oh) * out[2] * unit,
+            ((range_.first + origin.w) * problem_.layer.stride[2] - problem_.call.pad_begin[2]) * unit, positions};
+  }
+
+  // A panel's sums of a line: to memory, or, channels last, to their places in `row`.
+  void store(const RunArgs& args, const OutputLine& line, const ResiduePanel& panel, const float* sums, float* row) const {
+    const std::int64_t unit = output_floats(problem_);
     float bias[kMaxPanelColumns];
     PixelStoreArgs pixels;
     pixels.tile_stride = panel.width;
-    pixels.columns = panel.residues;
     pixels.bias = bias;
     pixels.epilogue = &finisher_.epilogue(args);
     for (std::int64_t co = 0; co < panel.channels; ++co) {
-      const std::int64_t channel = origin.group * problem_.out_channels_per_group() + panel.first_channel + co;
-      std::fill(bias, bias + panel.residues, args.bias == nullptr ? 0.0f : args.bias[channel]);
-      float* const dst = args.dst + origin.image * image_floats + channel * plane + (od * out[1] + oh) * out[2];
-      const float* const tile = sums + co * panel.residues;
-      // Outputs of the first position along the width; some of the first and of the last one may lie outside.
-      const std::int64_t ow = (range_.first + origin.w) * stride - problem_.call.pad_begin[2];
-      if (b_.across_images() || panel.residues < stride) {
-        for (std::int64_t i = 0; i < line;) {
-          const std::int64_t first = ow + panel.first_residue + (b_.across_images() ? 0 : i * stride);
-          const std::int64_t begin = std::clamp<std::int64_t>(-first, 0, panel.residues);
-          pixels.columns = std::clamp<std::int64_t>(out[2] - first, begin, panel.residues) - begin;
-          const bool whole = b_.across_images() || (pixels.columns == panel.residues);
-          // Neighbours that lie inside as a whole are stored together.
-          pixels.rows = 1;
-          if (b_.across_images()) {
-            pixels.rows = line;
-          } else if (whole) {
-            pixels.rows = std::clamp<std::int64_t>((out[2] - first - panel.residues) / stride + 1, 1, line - i);
-          }
-          pixels.tile = tile + i * panel.width + begin;
-          pixels.dst = dst + first + begin;
-          pixels.dst_stride = b_.across_images() ? image_floats : stride;
-          if (pixels.columns > 0) table_->pixel_store(&pixels);
-          for (std::int64_t r = 0; finisher_.follows(args) && r < pixels.rows; ++r) {
-            float* const stored = pixels.dst + r * pixels.dst_stride;
-            finisher_.row(args, channel, stored, stored - args.dst, pixels.columns);
-          }
-          i += pixels.rows;
-        }
+      const std::int64_t channel = line.first_channel + panel.first_channel + co;
+      for (std::int64_t i = 0; i < panel.residues; ++i) {
+        bias[i] = args.bias == nullptr ? 0.0f : args.bias[channel + (panel.first_residue + i) % unit];
+      }
+      pixels.tile = sums + co * panel.residues;
+      if (b_.across_images() || b_.gathered_lines(problem_) == 0) {
+        store_runs(args, line, panel, channel, pixels);
         continue;
       }
-      pixels.tile = tile;
-      pixels.rows = line;
-      pixels.dst = row;
-      pixels.dst_stride = stride;
+      pixels.rows = line.positions;
+      pixels.columns = panel.residues;
+      pixels.dst = channels_last() ? row + panel.first_residue : row;
+      pixels.dst_stride = run_;
       table_->pixel_store(&pixels);
-      const std::int64_t begin = std::max<std::int64_t>(0, -ow);
-      const std::int64_t count = std::min(line * stride, out[2] - ow) - begin;
-      float* const from = row + begin;
-      float* const to = dst + ow + begin;
-      finisher_.row(args, channel, from, to - args.dst, count);
-      if (stream_) {
-        stream_row(*table_, from, count, to);
-      } else {
-        std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(float));
+      if (!channels_last()) store_row(args, line, channel, row);
+    }
+  }
+
+  // Of one channel (channels last, of all), the outputs that a panel holds of each position, position after position.
+  void store_runs(const RunArgs& args, const OutputLine& line, const ResiduePanel& panel, std::int64_t channel,
+                  PixelStoreArgs pixels) const {
+    const std::int64_t out_floats = problem_.call.out[2] * output_floats(problem_);
+    const std::int64_t image_floats = problem_.layer.out_channels * problem_.out_points();
+    const float* const bias = pixels.bias;
+    const float* const tile = pixels.tile;
+    float* const dst = args.dst + line.row + channel * problem_.out_points();
+    for (std::int64_t i = 0; i < line.positions;) {
+      const std::int64_t first = line.first + panel.first_residue + (b_.across_images() ? 0 : i * run_);
+      const std::int64_t begin = std::clamp<std::int64_t>(-first, 0, panel.residues);
+      pixels.columns = std::clamp<std::int64_t>(out_floats - first, begin, panel.residues) - begin;
+      const bool whole = b_.across_images() || (pixels.columns == panel.residues);
+      // Neighbours that lie inside as a whole are stored together.
+      pixels.rows = 1;
+      if (b_.across_images()) {
+        pixels.rows = line.positions;
+      } else if (whole) {
+        pixels.rows = std::clamp<std::int64_t>((out_floats - first - panel.residues) / run_ + 1, 1, line.positions - i);
       }
+      pixels.tile = tile + i * panel.width + begin;
+      pixels.dst = dst + first + begin;
+      pixels.dst_stride = b_.across_images() ? image_floats : run_;
+      pixels.bias = bias + begin;
+      if (pixels.columns > 0) table_->pixel_store(&pixels);
+      for (std::int64_t r = 0; finisher_.follows(args) && r < pixels.rows; ++r) {
+        float* const stored = pixels.dst + r * pixels.dst_stride;
+        finish(args, channel, panel.first_residue + begin, stored, stored - args.dst, pixels.columns);
+      }
+      i += pixels.rows;
+    }
+  }
+
+  // A line that has been put together.
+  void store_row(const RunArgs& args, const OutputLine& line, std::int64_t channel, float* row) const {
+    const std::int64_t out_floats = problem_.call.out[2] * output_floats(problem_);
+    const std::int64_t begin = std::max<std::int64_t>(0, -line.first);
+    const std::int64_t count = std::min(line.positions * run_, out_floats - line.first) - begin;
+    float* const from = row + begin;
+    float* const to = args.dst + line.row + channel * problem_.out_points() + line.first + begin;
+    finish(args, channel, begin, from, to - args.dst, count);
+    if (stream_) {
+      stream_row(*table_, from, count, to);
+    } else {
+      std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(float));
+    }
+  }
+
+  // `count` stored outputs that follow each other along a row, of `channel`; channels last, of the channels from that of
+  // `column` on, pixel after pixel. index: where they stand in the output.
+  void finish(const RunArgs& args, std::int64_t channel, std::int64_t column, float* stored, std::ptrdiff_t index,
+              std::int64_t count) const {
+    if (!finisher_.follows(args)) return;
+    if (!channels_last()) {
+      finisher_.row(args, channel, stored, index, count);
+      return;
+    }
+    const std::int64_t channels = problem_.layer.out_channels;
+    for (std::int64_t done = 0; done < count;) {
+      const std::int64_t first = (column + done) % channels;
+      const std::int64_t left = count - done;
+      const std::int64_t whole = first == 0 ? left / channels : 0;  // pixels
+      const std::int64_t columns = whole > 0 ? channels : std::min(channels - first, left);
+      finisher_.pixels(args, first, stored + done, channels, index + done, std::max<std::int64_t>(whole, 1), columns);
+      done += std::max<std::int64_t>(whole, 1) * columns;
     }
   }
 
@@ -354,6 +439,7 @@ class DirectResiduesExecution final : public Execution {
   PixelBlocks blocks_;
   std::int64_t chunk_;
   bool stream_;
+  std::int64_t run_ = 0;                                  // floats of a position that follow each other in the output
   std::int64_t units_;                                    // (phase row, panel) pairs of a block
   std::int64_t parts_;                                    // tasks per block
   std::int64_t widest_ = 0;                               // panel
@@ -372,12 +458,17 @@ void derive(const Problem& problem, const PhaseSet1d (&phases)[2], Blocking* b) 
 // Grows one extent of the block after another, innermost first, while the block fits.
 Blocking choose(const PlanRequest& request, const PhaseSet1d (&phases)[2], std::int64_t widest) {
   const Problem& problem = request.problem;
-  const std::int64_t position_bytes = 4 * (widest + problem.layer.stride[2]) + 8;
+  const std::int64_t run_bytes = 4 * run_floats(problem);
+  const std::int64_t position_bytes = 4 * widest + run_bytes + 8;
+  // Channels last, the rows that are put together hold all channels.
+  const bool last = problem.call.format == MemoryFormat::kChannelsLast;
+  const std::int64_t most_positions = last ? std::clamp<std::int64_t>(kRowBytes / run_bytes, 1, kMaxLine) : kMaxLine;
   Blocking b;
+  b.widest = widest;
   const auto fits = [&] {
     derive(problem, phases, &b);
     const std::int64_t bytes = b.block_floats * 4;
-    return bytes <= kBlockBytes && b.line() <= kMaxLine &&
+    return bytes <= kBlockBytes && b.line() <= most_positions &&
            bytes + b.line() * position_bytes + kSlackBytes <= request.workspace_limit;
   };
   const std::int64_t width = positions(problem).size;
@@ -388,7 +479,7 @@ Blocking choose(const PlanRequest& request, const PhaseSet1d (&phases)[2], std::
   }
   derive(problem, phases, &b);
   const std::int64_t limit =
-      std::min(kMaxLine, (request.workspace_limit - b.block_floats * 4 - kSlackBytes) / position_bytes);
+      std::min(most_positions, (request.workspace_limit - b.block_floats * 4 - kSlackBytes) / position_bytes);
   b.batch = std::clamp<std::int64_t>(limit / b.line(), 1, b.rows);
   return b;
 }
@@ -404,18 +495,20 @@ class DirectResidues final : public Algorithm {
     if (!decline->reason.empty()) return nullptr;
     const Problem& problem = request.problem;
     const LayerSpec& layer = problem.layer;
-    if (problem.call.format != MemoryFormat::kContiguous) {
-      decline->reason = "channels-last output has channels side by side, not residues";
+    const bool last = problem.call.format == MemoryFormat::kChannelsLast;
+    if (last && (layer.groups > 1 || layer.stride[2] == 1 || layer.out_channels % request.kernels->lanes == 0)) {
+      decline->reason =
+          "channels last it is for one group, a stride along the width, and channels that fill no whole vectors";
       return nullptr;
     }
-    if (layer.stride[2] < kMinStride || layer.dilation[2] != 1 || layer.kernel[2] % layer.stride[2] != 0) {
-      decline->reason = "it needs a stride along the width of " + std::to_string(kMinStride) +
+    if ((!last && layer.stride[2] < kMinStride) || layer.dilation[2] != 1 || layer.kernel[2] % layer.stride[2] != 0) {
+      decline->reason = "it needs a stride along the width of " + std::to_string(last ? 2 : kMinStride) +
                         " or more, a kernel that is a multiple of it, and no dilation";
       return nullptr;
     }
     const KernelTable& table = *request.kernels;
     TileKernels kernels(table, TileKernels::Family::kChannels);
-    ResidueWeights form(layer, kernels.max_columns(), table.lanes);
+    ResidueWeights form(layer, problem.call.format, kernels.max_columns(), table.lanes);
     const std::int64_t columns = problem.out_channels_per_group() * layer.stride[2];
     if (static_cast<double>(form.total_width()) > kMaxPadding * static_cast<double>(columns)) {
       decline->reason = "too few output channels and residues to fill vectors of " + std::to_string(table.lanes);

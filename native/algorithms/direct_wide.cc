@@ -227,7 +227,7 @@ double run_cycles(const PlanRequest& request, const PanelEngine& engine, const B
   const bool last = p.call.format == MemoryFormat::kChannelsLast;
   const double packed = static_cast<double>(b.block_floats);
   const double pack = packed * (last ? cost::kTransposePerFloat : cost::kCopyPerFloat);
-  const double streamed = static_cast<double>(layout.streamed_bytes(request.caches.l2));
+  const double streamed = static_cast<double>(cost::streamed_bytes(layout.group_elements(), request.caches.l2));
   const double store = static_cast<double>(p.dst_elements()) *
                        (last ? cost::kTransposePerFloat + cost::kStorePerFloat : cost::kStorePerFloat);
   const double pixels = last ? static_cast<double>(p.call.batch) * static_cast<double>(p.layer.groups) *

@@ -70,7 +70,7 @@ class GemmExecution final : public Execution {
     const std::int64_t whole = pixels / strip_;
     const double compute = static_cast<double>(whole) * engine_.compute_cycles(strip_) +
                            (pixels % strip_ == 0 ? 0.0 : engine_.compute_cycles(pixels % strip_));
-    const double streamed = static_cast<double>(engine_.layout().streamed_bytes(request.caches.l2));
+    const double streamed = static_cast<double>(cost::streamed_bytes(engine_.layout().group_elements(), request.caches.l2));
     const double pack = static_cast<double>(problem_.in_channels_per_group() * pixels) *
                         (last ? cost::kTransposePerFloat : cost::kCopyPerFloat);
     const double store = static_cast<double>(problem_.dst_elements()) *

@@ -43,7 +43,7 @@ PanelEngine::PanelEngine(const PlanRequest& request, const PhaseSet& phases, Til
       layout_(std::move(layout)),
       channels_(request.problem.in_channels_per_group()),
       streaming_(row_streaming(request, phases)),
-      stream_weights_(layout_.streamed_bytes(request.caches.l2) > 0) {}
+      stream_weights_(cost::streamed_bytes(layout_.group_elements(), request.caches.l2) > 0) {}
 
 void PanelEngine::set_source_strides(std::int64_t stride_d, std::int64_t stride_h, std::int64_t stride_c) {
   stride_c_ = stride_c;

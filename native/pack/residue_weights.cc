@@ -7,10 +7,12 @@
 
 namespace convtranspose {
 
-ResidueWeights::ResidueWeights(const LayerSpec& layer, std::int64_t widest, std::int64_t lanes)
-    : layer_(layer), taps_w_(layer.kernel[2] / layer.stride[2]) {
-  const std::int64_t outputs = layer.out_channels / layer.groups;
-  const std::int64_t stride = layer.stride[2];
+ResidueWeights::ResidueWeights(const LayerSpec& layer, MemoryFormat format, std::int64_t widest, std::int64_t lanes)
+    : layer_(layer),
+      interleaved_(format == MemoryFormat::kChannelsLast ? layer.out_channels : 1),
+      taps_w_(layer.kernel[2] / layer.stride[2]) {
+  const std::int64_t outputs = layer.out_channels / layer.groups / interleaved_;
+  const std::int64_t stride = layer.stride[2] * interleaved_;
   const auto add = [&](std::int64_t channel, std::int64_t channels, std::int64_t residue, std::int64_t residues) {
     const std::int64_t width = round_up(channels * residues, lanes);
     panels_.push_back({channel, channels, residue, residues, width, total_width_});
@@ -36,7 +38,8 @@ ResidueWeights::ResidueWeights(const LayerSpec& layer, std::int64_t widest, std:
   group_elements_ = channels * sum * total_width_;
   task_channels_ = std::clamp<std::int64_t>(kPackTask / std::max<std::int64_t>(sum * total_width_, 1), 1,
                                             std::max<std::int64_t>(channels, 1));
-  key_ = "residues widest" + std::to_string(widest) + " lanes" + std::to_string(lanes);
+  key_ = (interleaved_ > 1 ? "residues of channels widest" : "residues widest") + std::to_string(widest) + " lanes" +
+         std::to_string(lanes);
   for (int d = 0; d < kSpatialDims; ++d) {
     key_.append(d == 0 ? " k" : "x").append(std::to_string(layer.kernel[d]));
     key_.append("s").append(std::to_string(layer.stride[d])).append("d").append(std::to_string(layer.dilation[d]));
@@ -78,12 +81,7 @@ void ResidueWeights::pack_task(const float* weights, std::int64_t task, float* p
           for (const std::int64_t kd : taps_[0][static_cast<std::size_t>(rd)]) {
             for (const std::int64_t kh : taps_[1][static_cast<std::size_t>(rh)]) {
               for (std::int64_t t = 0; t < taps_w_; ++t) {
-                const float* const row = from + (kd * layer_.kernel[1] + kh) * layer_.kernel[2] + t * layer_.stride[2] +
-                                         panel.first_channel * kernel_points + panel.first_residue;
-                for (std::int64_t co = 0; co < panel.channels; ++co) {
-                  std::copy(row + co * kernel_points, row + co * kernel_points + panel.residues, out + co * panel.residues);
-                }
-                std::fill(out + panel.columns(), out + panel.width, 0.0f);
+                pack_columns(from + (kd * layer_.kernel[1] + kh) * layer_.kernel[2] + t * layer_.stride[2], panel, out);
                 out += panel.width;
               }
             }
@@ -92,6 +90,22 @@ void ResidueWeights::pack_task(const float* weights, std::int64_t task, float* p
       }
     }
   }
+}
+
+void ResidueWeights::pack_columns(const float* tap, const ResiduePanel& panel, float* out) const noexcept {
+  const std::int64_t kernel_points = layer_.kernel[0] * layer_.kernel[1] * layer_.kernel[2];
+  if (interleaved_ > 1) {
+    for (std::int64_t i = 0; i < panel.residues; ++i) {
+      const std::int64_t column = panel.first_residue + i;
+      out[i] = tap[column % interleaved_ * kernel_points + column / interleaved_];
+    }
+  } else {
+    const float* const first = tap + panel.first_channel * kernel_points + panel.first_residue;
+    for (std::int64_t co = 0; co < panel.channels; ++co) {
+      std::copy(first + co * kernel_points, first + co * kernel_points + panel.residues, out + co * panel.residues);
+    }
+  }
+  std::fill(out + panel.columns(), out + panel.width, 0.0f);
 }
 
 }  // namespace convtranspose

@@ -1,6 +1,7 @@
 // Packed weights for tiles whose columns are the residues of the width (see phases.h) of some output channels: where the
 // kernel is a multiple of the stride, all residues of a position have taps at the same input offsets, and their outputs are
-// neighbours in memory.
+// neighbours in memory. Channels last those of all channels are, in the order [residue][channel]: there they count as the
+// residues of one channel.
 #pragma once
 
 #include <cstdint>
@@ -26,8 +27,8 @@ struct ResiduePanel {
 class ResidueWeights final : public PackedForm {
  public:
   // `widest`: columns of the widest kernel, a multiple of `lanes`. The layer's kernel[2] is a multiple of its stride[2],
-  // with dilation 1.
-  ResidueWeights(const LayerSpec& layer, std::int64_t widest, std::int64_t lanes);
+  // with dilation 1. Channels last it has one group.
+  ResidueWeights(const LayerSpec& layer, MemoryFormat format, std::int64_t widest, std::int64_t lanes);
 
   const std::vector<ResiduePanel>& panels() const { return panels_; }
   std::int64_t total_width() const { return total_width_; }
@@ -42,7 +43,11 @@ class ResidueWeights final : public PackedForm {
   void pack_task(const float* weights, std::int64_t task, float* packed) const noexcept override;
 
  private:
+  // The columns of a panel for one tap; `tap`: its weight for residue 0 of output channel 0.
+  void pack_columns(const float* tap, const ResiduePanel& panel, float* out) const noexcept;
+
   LayerSpec layer_;
+  std::int64_t interleaved_;  // output channels whose residues count as those of one
   std::vector<ResiduePanel> panels_;
   std::vector<std::vector<std::int64_t>> taps_[2];  // depth, height: [residue] -> weight positions
   std::vector<std::int64_t> taps_before_;           // [residue_d * stride_h + residue_h]: taps of all smaller ones

@@ -38,12 +38,7 @@ class WeightLayout final : public PackedForm {
   std::vector<std::int64_t> distinct_widths() const;  // of panels; split_panels() makes at most two
   std::int64_t taps(std::int64_t residue_d, std::int64_t residue_h, std::int64_t residue_w) const;
   std::int64_t elements() const override { return layer_.groups * group_elements_; }
-  // Bytes of a group's weights, if these are too many to stay in a second-level cache of `cache_bytes` beside the pixels
-  // that they are multiplied with; otherwise 0.
-  std::int64_t streamed_bytes(std::size_t cache_bytes) const {
-    const std::int64_t bytes = group_elements_ * static_cast<std::int64_t>(sizeof(float));
-    return bytes > static_cast<std::int64_t>(cache_bytes / 2) ? bytes : 0;
-  }
+  std::int64_t group_elements() const { return group_elements_; }
 
   // Start of the run of a phase and panel. Channel c of it begins at + c * taps * panel.width.
   std::int64_t offset(std::int64_t group, std::int64_t residue_d, std::int64_t residue_h, const Panel& panel,

@@ -255,7 +255,7 @@ TEST_CASE("mixed strips cover every tap of every row exactly once, by segments")
 TEST_CASE("residue weights: every weight once, in columns of channel and residue") {
   for (const std::int64_t stride : {4, 8, 40}) {  // panels of several channels, and of some residues of one
     const LayerSpec layer = layer_of(2, 700, 5, {1, 3, 2 * stride}, {1, 2, stride}, {1, 1, 1});
-    const ResidueWeights form(layer, 32, 16);
+    const ResidueWeights form(layer, MemoryFormat::kContiguous, 32, 16);
     const std::int64_t points = 3 * 2 * stride;
     const std::vector<float> raw = numbered(2 * 700 * 5 * points);
     std::vector<float> packed(static_cast<std::size_t>(form.elements()));
@@ -294,6 +294,48 @@ TEST_CASE("residue weights: every weight once, in columns of channel and residue
     CHECK(wrong == 0);
     CHECK(weights == raw.size());
     CHECK(weights + padding == packed.size());
+  }
+}
+
+TEST_CASE("residue weights, channels last: columns of residue and channel") {
+  for (const std::int64_t outputs : {3, 21}) {
+    const std::int64_t stride = 4, channels = 300;
+    const LayerSpec layer = layer_of(1, channels, outputs, {1, 3, 2 * stride}, {1, 2, stride}, {1, 1, 1});
+    const ResidueWeights form(layer, MemoryFormat::kChannelsLast, 32, 16);
+    CHECK(form.key() != ResidueWeights(layer, MemoryFormat::kContiguous, 32, 16).key());
+    const std::int64_t points = 3 * 2 * stride;
+    const std::vector<float> raw = numbered(channels * outputs * points);
+    std::vector<float> packed(static_cast<std::size_t>(form.elements()));
+    pack_all(form, raw.data(), packed.data());
+    CHECK(same_bits(pack_by_tasks(form, raw), packed));
+    std::size_t wrong = 0, weights = 0;
+    std::int64_t columns = 0;
+    for (const ResiduePanel& panel : form.panels()) {
+      REQUIRE(panel.channels == 1);
+      REQUIRE(panel.first_residue == columns);
+      columns += panel.residues;
+      for (std::int64_t rh = 0; rh < 2; ++rh) {
+        const float* at = packed.data() + form.offset(0, 0, rh, panel);
+        for (std::int64_t c = 0; c < channels; ++c) {
+          for (std::int64_t tap = 0; tap < form.taps(0, rh); ++tap) {
+            const std::int64_t kh = rh + 2 * (tap / 2), first_kw = stride * (tap % 2);
+            for (std::int64_t j = 0; j < panel.width; ++j, ++at) {
+              if (j >= panel.residues) {
+                wrong += *at != 0.0f;
+                continue;
+              }
+              const std::int64_t column = panel.first_residue + j;
+              const std::int64_t position = kh * 2 * stride + first_kw + column / outputs;
+              wrong += *at != raw[static_cast<std::size_t>((c * outputs + column % outputs) * points + position)];
+              ++weights;
+            }
+          }
+        }
+      }
+    }
+    CHECK(wrong == 0);
+    CHECK(columns == stride * outputs);
+    CHECK(weights == raw.size());
   }
 }
 
