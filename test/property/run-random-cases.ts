@@ -44,7 +44,7 @@ export function countedAlgorithms(isa: string): readonly CountedAlgorithm[] {
 
 /** The memory formats that an algorithm is for. */
 export function formatsOf(algorithm: CountedAlgorithm): readonly MemoryFormat[] {
-  return algorithm === 'direct-residues' || algorithm === 'amx-overlap' ? ['contiguous'] : memoryFormats;
+  return algorithm === 'amx-overlap' ? ['contiguous'] : memoryFormats;
 }
 
 /** Cases of every (algorithm, dimension, memory format). */
