@@ -22,6 +22,7 @@ inline constexpr double kTransposePerFloat = 0.6;
 inline constexpr double kStorePerFloat = 0.3;        // epilogue in the layout of the tile
 inline constexpr double kStreamBytesPerCycle = 7.0;  // weights from beyond the second-level cache
 inline constexpr double kPixelStore = 4.0;           // a pixel of a few channels, stored channels last
+inline constexpr double kPixelStoreBeyond = 40.0;    // the same where its lines come from beyond the second-level cache
 inline constexpr double kPackWeightPerFloat = 2.0;
 
 // Bytes of a group's weights, `floats` of them, if these are too many to stay in a second-level cache of `cache_bytes`

@@ -228,13 +228,7 @@ double run_cycles(const PlanRequest& request, const PanelEngine& engine, const B
   const double packed = static_cast<double>(b.block_floats);
   const double pack = packed * (last ? cost::kTransposePerFloat : cost::kCopyPerFloat);
   const double streamed = static_cast<double>(cost::streamed_bytes(layout.group_elements(), request.caches.l2));
-  const double store = static_cast<double>(p.dst_elements()) *
-                       (last ? cost::kTransposePerFloat + cost::kStorePerFloat : cost::kStorePerFloat);
-  const double pixels = last ? static_cast<double>(p.call.batch) * static_cast<double>(p.layer.groups) *
-                                   static_cast<double>(p.out_points()) * static_cast<double>(layout.panels().size()) *
-                                   cost::kPixelStore
-                             : 0.0;
-  return blocks * (std::max(compute, streamed / cost::kStreamBytesPerCycle) + pack) + store + pixels;
+  return blocks * (std::max(compute, streamed / cost::kStreamBytesPerCycle) + pack) + engine.store_cycles(request.caches.l2);
 }
 
 class DirectWide final : public Algorithm {

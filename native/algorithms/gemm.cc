@@ -73,11 +73,9 @@ class GemmExecution final : public Execution {
     const double streamed = static_cast<double>(cost::streamed_bytes(engine_.layout().group_elements(), request.caches.l2));
     const double pack = static_cast<double>(problem_.in_channels_per_group() * pixels) *
                         (last ? cost::kTransposePerFloat : cost::kCopyPerFloat);
-    const double store = static_cast<double>(problem_.dst_elements()) *
-                         (last ? cost::kTransposePerFloat + cost::kStorePerFloat : cost::kStorePerFloat);
     const double per_block = std::max(compute, streamed / cost::kStreamBytesPerCycle) + pack;
     const double whole_blocks = static_cast<double>(total * problem_.layer.groups) / static_cast<double>(pixels);
-    estimated_seconds = (whole_blocks * per_block + store) / cost::kClock;
+    estimated_seconds = (whole_blocks * per_block + engine_.store_cycles(request.caches.l2)) / cost::kClock;
     parts_ = parts_per_block(blocks, per_block, units_);
     this->phases = rows * phases.dim[2].count();
     for (const std::int64_t count : {pixels, (total - 1) % pixels + 1}) {

@@ -276,4 +276,15 @@ double PanelEngine::compute_cycles(std::int64_t pixels) const {
   return cycles * static_cast<double>(calls);
 }
 
+double PanelEngine::store_cycles(std::size_t cache_bytes) const {
+  const double outputs = static_cast<double>(problem_.dst_elements());
+  if (problem_.call.format == MemoryFormat::kContiguous) return outputs * cost::kStorePerFloat;
+  // A pixel's channels are stored a panel of them after the other.
+  const double pixels = static_cast<double>(problem_.call.batch) * static_cast<double>(problem_.layer.groups) *
+                        static_cast<double>(problem_.out_points()) * static_cast<double>(layout_.panels().size());
+  const bool beyond = outputs * sizeof(float) > static_cast<double>(cache_bytes);
+  return outputs * (cost::kTransposePerFloat + cost::kStorePerFloat) +
+         pixels * (beyond ? cost::kPixelStoreBeyond : cost::kPixelStore);
+}
+
 }  // namespace convtranspose

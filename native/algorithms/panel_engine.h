@@ -96,6 +96,8 @@ class PanelEngine {
 
   // Cycles of all panels and phases over `pixels` contiguous pixels.
   double compute_cycles(std::int64_t pixels) const;
+  // And of storing all outputs, where the second-level cache holds `cache_bytes`.
+  double store_cycles(std::size_t cache_bytes) const;
 
  private:
   float* first_output(const RunArgs& args, const Panel& panel, const OutputRun& run) const;  // contiguous format
