@@ -98,7 +98,8 @@ class DirectResiduesExecution final : public Execution {
         range_(positions(request.problem)),
         blocks_({problem_.call.batch, phases_[0].max_size(), phases_[1].max_size(), range_.size}, b_, problem_.layer.groups),
         chunk_(request.channel_chunk),
-        stream_(streams(request.problem, *request.kernels, request.caches, kStreamDense)) {
+        streaming_{streams(request.problem, *request.kernels, request.caches, kStreamDense),
+                   streams(request.problem, *request.kernels, request.caches, kStreamFresh)} {
     run_ = run_floats(problem_);
     units_ = phases_[0].count() * phases_[1].count();
     if (!channels_last()) units_ *= static_cast<std::int64_t>(form_.panels().size());
@@ -110,13 +111,17 @@ class DirectResiduesExecution final : public Execution {
     const double vectors = static_cast<double>(ceil_div(run_, kernels_.lanes()));
     const double store =
         runs * vectors * kStoreRun + static_cast<double>(problem_.dst_elements()) *
-                                         (channels_last() ? kGatheredFloat : kStoreFloat * (stream_ ? 2.0 : 1.0));
+                                         (channels_last() ? kGatheredFloat : kStoreFloat * (streaming_.always ? 2.0 : 1.0));
     estimated_seconds = (static_cast<double>(blocks_.count()) * cycles + store) / cost::kClock;
     this->phases = phases_[0].count() * phases_[1].count() * std::min(problem_.layer.stride[2], problem_.call.out[2]);
     list_kernels();
-    this->blocking = {{"images", b_.images},        {"depths", b_.depths}, {"rows", b_.rows},
-                      {"columns", b_.columns},      {"panel", widest_},    {"channelChunk", chunk_},
-                      {"streamed", stream_ ? 1 : 0}};
+    this->blocking = {{"images", b_.images},
+                      {"depths", b_.depths},
+                      {"rows", b_.rows},
+                      {"columns", b_.columns},
+                      {"panel", widest_},
+                      {"channelChunk", chunk_},
+                      {"streamed", streaming_.always ? 1 : 0}};
   }
 
   const PackedForm* packed_form() const override { return &form_; }
@@ -149,7 +154,7 @@ class DirectResiduesExecution final : public Execution {
         run_panels(args, origin, unit / panels, all.subspan(static_cast<std::size_t>(unit % panels), 1), scratch);
       }
     }
-    if (stream_) table_->stream_fence();
+    if (streaming_.now(args.fresh)) table_->stream_fence();
   }
 
  private:
@@ -401,7 +406,7 @@ class DirectResiduesExecution final : public Execution {
     float* const from = row + begin;
     float* const to = args.dst + line.row + channel * problem_.out_points() + line.first + begin;
     finish(args, channel, begin, from, to - args.dst, count);
-    if (stream_) {
+    if (streaming_.now(args.fresh)) {
       stream_row(*table_, from, count, to);
     } else {
       std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(float));
@@ -438,7 +443,7 @@ class DirectResiduesExecution final : public Execution {
   Range range_;
   PixelBlocks blocks_;
   std::int64_t chunk_;
-  bool stream_;
+  Streaming streaming_;
   std::int64_t run_ = 0;                                  // floats of a position that follow each other in the output
   std::int64_t units_;                                    // (phase row, panel) pairs of a block
   std::int64_t parts_;                                    // tasks per block
