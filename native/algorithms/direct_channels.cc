@@ -6,7 +6,6 @@
 #include <algorithm>
 #include <cstring>
 
-#include "algorithms/ahead.h"
 #include "algorithms/algorithm.h"
 #include "algorithms/cost_model.h"
 #include "algorithms/limits.h"
@@ -227,17 +226,19 @@ class DirectChannelsExecution final : public Execution {
       call.channels = std::min(layout_.chunk(), channels - c);
       call.weights = weights + c * taps * panel.width;
       call.accumulate = c > 0;
-      // Weights are read in the order in which they stand: all tiles but the first ask for those of the next chunk.
-      Ahead ahead;
-      const std::int64_t floats = call.channels * taps * panel.width;
-      if (streamed_bytes_ > 0) ahead.add({call.weights + floats, floats});
+      // Weights are read in the order in which they stand: all tiles but the first ask for those of the next chunk, a line
+      // of each step's.
+      const float* const next = call.weights + call.channels * taps * panel.width;
+      const std::int64_t lines = ceil_div(panel.width, kFloatsPerLine);
+      std::int64_t line = 0;
+      call.prefetch = nullptr;
       for_each_tile(pixels, [&](std::int64_t first, std::int64_t rows) {
         call.row_offset = scratch.offsets + first;
         call.tile = tile + first * pixel_stride;
         const TileKernel& kernel = kernels_.pick(rows, panel.width);
-        call.prefetch = first == 0 ? nullptr : ahead.next(call.channels * taps);  // a line for each step
         kernel.fn(&call);
         scratch.used->set(kernels_.number(kernel));
+        if (streamed_bytes_ > 0) call.prefetch = next + line++ % lines * kFloatsPerLine;
       });
     }
   }

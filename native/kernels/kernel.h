@@ -41,7 +41,7 @@ struct TileArgs {
   // Wide and mixed kernels ask for cache lines into the second-level cache, for what a later call reads or a store writes:
   // at channel c for those of prefetch + c*prefetch_stride and `prefetch_lines` - 1 more behind it, prefetch_step floats
   // apart. With one tap it is always one line. Channels kernels of more than four rows ask for one line for each channel and
-  // tap, without gaps from prefetch on.
+  // tap, nr floats apart from prefetch on.
   const float* prefetch = nullptr;
   ptrdiff_t prefetch_stride = 16;
   int64_t prefetch_lines = 1;

@@ -180,13 +180,13 @@ CONVTRANSPOSE_INLINE void channels_step(const float* weights, const float* const
   });
 }
 
-// A line of what the caller wants next (TileArgs::prefetch).
-template <int kRows>
-CONVTRANSPOSE_INLINE void ask_ahead(const float** ahead) {
-  if constexpr (kRows > kMaxRowsToPrefetch) {
-    __builtin_prefetch(*ahead, 0, 2);
-    *ahead += kFloatsPerLine;
-  }
+// `count` lines, `stride` floats apart; count >= 1.
+CONVTRANSPOSE_INLINE void ask_ahead(const float* line, int64_t count, ptrdiff_t stride) {
+  const float* const end = line + count * stride;
+  do {
+    __builtin_prefetch(line, 0, 2);
+    line += stride;
+  } while (line != end);
 }
 
 template <int kRows, int kVectors>
@@ -198,21 +198,22 @@ void tile_channels(const TileArgs* args) {
   unroll<kRows>([&](auto i) CONVTRANSPOSE_INLINE_LAMBDA { row[i] = args->src + args->row_offset[i]; });
   const ptrdiff_t* const taps_end = args->tap_offset + args->taps;
   const float* weights = args->weights;
-  const float* ahead = args->prefetch == nullptr ? weights : args->prefetch;
-  if (args->taps == 1) {
+  if (args->taps == 1 && args->prefetch == nullptr) {
     ptrdiff_t position = args->tap_offset[0];
     const ptrdiff_t end = position + args->channels;
     do {
-      ask_ahead<kRows>(&ahead);
       channels_step(weights, row, position, sum);
       weights += kColumns;
     } while (++position != end);
   } else {
     int64_t c = 0;
     do {
+      // (One more pointer in the loop over taps, and clang 21 moves the sums of 8x3 around.)
+      if constexpr (kRows > kMaxRowsToPrefetch) {
+        if (args->prefetch != nullptr) ask_ahead(args->prefetch + (weights - args->weights), args->taps, kColumns);
+      }
       const ptrdiff_t* tap = args->tap_offset;
       do {
-        ask_ahead<kRows>(&ahead);
         channels_step(weights, row, *tap + c, sum);
         weights += kColumns;
       } while (++tap != taps_end);
