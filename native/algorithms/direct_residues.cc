@@ -47,11 +47,12 @@ struct Blocking : PixelExtents {
   bool across_images() const { return images > 1; }
   std::int64_t line() const { return across_images() ? images : columns; }  // positions
   std::int64_t batch = 1;                                                   // lines of one depth that tiles run across
-  std::int64_t widest = 0;                                                  // columns of a panel
+  std::int64_t widest = 0;                                                  // most columns of a panel
 
   // Lines whose outputs are put together in scratch before they are stored: contiguous, those of one channel, if a panel
-  // holds all residues of a position; channels last, where each panel holds some, those of a batch.
+  // holds all residues of a position; channels last, where each panel holds some, those of a batch; across images, none.
   std::int64_t gathered_lines(const Problem& problem) const {
+    if (across_images()) return 0;
     if (problem.call.format == MemoryFormat::kChannelsLast) return batch;
     return problem.layer.stride[2] > widest ? 0 : 1;
   }
@@ -352,7 +353,7 @@ class DirectResiduesExecution final : public Execution {
         bias[i] = args.bias == nullptr ? 0.0f : args.bias[channel + (panel.first_residue + i) % unit];
       }
       pixels.tile = sums + co * panel.residues;
-      if (b_.across_images() || b_.gathered_lines(problem_) == 0) {
+      if (b_.gathered_lines(problem_) == 0) {
         store_runs(args, line, panel, channel, pixels);
         continue;
       }

@@ -180,7 +180,7 @@ CONVTRANSPOSE_INLINE void channels_step(const float* weights, const float* const
   });
 }
 
-// `count` lines, `stride` floats apart; count >= 1.
+// Asks for `count` lines, `stride` floats apart, into the second-level cache; count >= 1.
 CONVTRANSPOSE_INLINE void ask_ahead(const float* line, int64_t count, ptrdiff_t stride) {
   const float* const end = line + count * stride;
   do {
