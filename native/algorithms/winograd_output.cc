@@ -4,6 +4,7 @@
 #include <cstring>
 #include <limits>
 
+#include "algorithms/row_stride.h"
 #include "pack/winograd_points.h"
 #include "problem/checked.h"
 
@@ -43,7 +44,7 @@ struct WinogradOutput::Pass {
 WinogradOutput::WinogradOutput(const Problem& problem, const KernelTable& table, const WinogradWeights& form,
                                const WinogradTiles& tiles, const CacheInfo& caches)
     : problem_(problem), finisher_(problem, table), table_(&table), form_(&form), tiles_(&tiles), tile_(form.tile().size) {
-  if (problem.call.format == MemoryFormat::kContiguous) {
+  if (stores_lines()) {
     streaming_ = {streams(problem, table, caches, kStreamDense), streams(problem, table, caches, kStreamFresh)};
   }
   const LayerSpec& layer = problem_.layer;
@@ -115,7 +116,15 @@ std::int64_t WinogradOutput::staged_floats() const {
   if (problem_.call.format != MemoryFormat::kChannelsLast) return 0;
   std::int64_t most = 0;
   for (const ChannelBlock& block : form_->blocks()) most = std::max(most, block.channels);
-  return most * tiles_->most_outputs;
+  return most * row_stride(tiles_->most_outputs);
+}
+
+// Channels last: a block of channels is a part of each pixel.
+bool WinogradOutput::stores_lines() const {
+  if (problem_.call.format == MemoryFormat::kContiguous) return true;
+  const auto whole = [](const ChannelBlock& block) { return block.channels % kFloatsPerLine == 0; };
+  return problem_.out_channels_per_group() % kFloatsPerLine == 0 &&
+         std::all_of(form_->blocks().begin(), form_->blocks().end(), whole);
 }
 
 std::int64_t WinogradOutput::floats() const {
@@ -212,7 +221,9 @@ void WinogradOutput::store(const RunArgs& args, std::int64_t group, const TileBo
   pass.box = &box;
   pass.used = used;
   pass.args = &args;
-  pass.stream = streaming_.now(args.fresh);
+  // A residual is added to what is stored.
+  const bool stream = streaming_.now(args.fresh) && (!last || (is_line(args.dst) && args.residual == nullptr));
+  pass.stream = stream && !last;
   pass.tiles = box.tiles();
   pass.first_n = tiles_->source(box.first_image).n;
   Buffers& b = pass.buffers;
@@ -256,7 +267,7 @@ void WinogradOutput::store(const RunArgs& args, std::int64_t group, const TileBo
       pass.stride_h = box.out_size[2];
       pass.stride_d = box.out_size[1] * pass.stride_h;
       pass.stride_image = out_box;
-      pass.stride_channel = box.images * out_box;
+      pass.stride_channel = row_stride(box.images * out_box);
       pass.dst = b.staged + i * pass.stride_channel;
     } else {
       pass.stride_h = out[2];
@@ -274,8 +285,8 @@ void WinogradOutput::store(const RunArgs& args, std::int64_t group, const TileBo
       }
     }
   }
-  if (last) transpose_staged(args, group, box, block, b.staged);
-  if (pass.stream) table_->stream_fence();
+  if (last) transpose_staged(args, group, box, block, b.staged, stream);
+  if (stream) table_->stream_fence();
 }
 
 // All outputs of the pass's channels whose residues along depth and height are the pass's.
@@ -603,7 +614,7 @@ void WinogradOutput::store_grids(const Pass& pass, const GridRow& row, float* ds
 }
 
 void WinogradOutput::transpose_staged(const RunArgs& args, std::int64_t group, const TileBox& box, const ChannelBlock& block,
-                                      const float* staged) const {
+                                      const float* staged, bool stream) const {
   const Dims& out = problem_.call.out;
   const std::int64_t channels = problem_.layer.out_channels;
   const std::int64_t plane = box.out_size[0] * box.out_size[1] * box.out_size[2];
@@ -615,11 +626,12 @@ void WinogradOutput::transpose_staged(const RunArgs& args, std::int64_t group, c
             (((box.first_image + i) * out[0] + box.out_first[0] + d) * out[1] + box.out_first[1] + h) * out[2] +
             box.out_first[2];
         const TransposeArgs transpose{staged + i * plane + (d * box.out_size[1] + h) * box.out_size[2],
-                                      box.images * plane,
+                                      row_stride(box.images * plane),
                                       dst + position * channels,
                                       channels,
                                       block.channels,
-                                      box.out_size[2]};
+                                      box.out_size[2],
+                                      stream};
         table_->transpose(&transpose);
         if (args.residual == nullptr) continue;
         finisher_.pixels(args, group * problem_.out_channels_per_group() + block.first, transpose.dst, channels,

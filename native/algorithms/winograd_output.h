@@ -74,8 +74,9 @@ class WinogradOutput {
   void scatter_grid(const GridRow& row, std::int64_t grid, float* dst) const;
   void store_grids(const Pass& pass, const GridRow& row, float* dst) const;
   void transpose_staged(const RunArgs& args, std::int64_t group, const TileBox& box, const ChannelBlock& block,
-                        const float* staged) const;
+                        const float* staged, bool stream) const;
   std::int64_t staged_floats() const;
+  bool stores_lines() const;  // of the caches, whole ones
 
   Problem problem_;
   Finisher finisher_;

@@ -132,6 +132,8 @@ struct FinishArgs {
 typedef void (*FinishFn)(const FinishArgs* args);
 
 // dst[j*dst_stride + i] = src[i*src_stride + j]  for i in [0, rows), j in [0, columns). Nothing outside is touched.
+// `stream`: dst is 64-byte aligned, dst_stride and rows are multiples of 16, and whole squares are stored
+// past the caches (see stream_fence).
 struct TransposeArgs {
   const float* src;
   ptrdiff_t src_stride;
@@ -139,6 +141,7 @@ struct TransposeArgs {
   ptrdiff_t dst_stride;
   int64_t rows;
   int64_t columns;
+  bool stream = false;
 };
 typedef void (*TransposeFn)(const TransposeArgs* args);
 

@@ -61,14 +61,6 @@ CONVTRANSPOSE_INLINE Finish make_finish(const Epilogue& epilogue) {
 }
 CONVTRANSPOSE_INLINE Vec apply(const Finish& finish, Vec v) { return at_most(at_least(v, finish.lower), finish.upper); }
 
-// How whole vectors are stored.
-struct PlainStore {
-  CONVTRANSPOSE_INLINE void operator()(float* p, Vec v) const { store(p, v); }
-};
-struct StreamStore {
-  CONVTRANSPOSE_INLINE void operator()(float* p, Vec v) const { store_past(p, v); }
-};
-
 // What row_store adds to phase f of row i, at biases[i * row + f * phase].
 struct RowBiases {
   const float* biases;
@@ -118,8 +110,9 @@ CONVTRANSPOSE_INLINE void row_store_transposed(const RowStoreArgs* args, const F
     float* const dst = args->dst + i * args->dst_stride;
     const float* const bias = add_to.biases + i * add_to.row;
     const auto last = [&](Vec v) CONVTRANSPOSE_INLINE_LAMBDA { return apply(finish, add(v, broadcast(*bias))); };
-    transpose_with(TransposeArgs{tile, args->phase_stride, dst, static_cast<ptrdiff_t>(args->phases), args->phases, whole},
-                   [&](Vec v, int64_t, int64_t) CONVTRANSPOSE_INLINE_LAMBDA { return last(v); });
+    transpose_with<PlainStore>(
+        TransposeArgs{tile, args->phase_stride, dst, static_cast<ptrdiff_t>(args->phases), args->phases, whole},
+        [&](Vec v, int64_t, int64_t) CONVTRANSPOSE_INLINE_LAMBDA { return last(v); });
     for (int64_t f = 0; f < args->count - whole * args->phases; ++f) {
       store_partial(dst + whole * args->phases + f, last(load_partial(tile + f * args->phase_stride + whole, 1)), 1);
     }
@@ -217,7 +210,7 @@ void copy_rows(const CopyRowsArgs* args) {
 
 void transpose_store(const TransposeStoreArgs* args) {
   const Finish finish = make_finish(*args->epilogue);
-  transpose_with(args->transpose, [&](Vec v, int64_t j, int64_t columns) CONVTRANSPOSE_INLINE_LAMBDA {
+  transpose_with<PlainStore>(args->transpose, [&](Vec v, int64_t j, int64_t columns) CONVTRANSPOSE_INLINE_LAMBDA {
     const float* const bias = args->bias + j;
     return apply(finish, add(v, columns == kLanes ? load(bias) : load_partial(bias, columns)));
   });

@@ -518,26 +518,32 @@ TEST_CASE("pixel_store adds the bias of each column and clamps") {
 
 TEST_CASE("transpose moves every value once") {
   for_each_table([&](const KernelTable& table) {
-    auto check = [&](int rows, int columns) {
-      const ptrdiff_t src_stride = columns + rows % 3, dst_stride = rows + columns % 4;
+    auto check = [&](int rows, int columns, bool stream = false) {
+      const ptrdiff_t src_stride = columns + rows % 3, dst_stride = rows + (stream ? columns % 4 * 16 : columns % 4);
       Source src((rows - 1) * src_stride + columns);
-      Guarded dst((columns - 1) * dst_stride + rows, columns % 16);
+      Guarded dst((columns - 1) * dst_stride + rows, stream ? 0 : columns % 16);
       for (std::size_t i = 0; i < src.size(); ++i) src[i] = static_cast<float>(i);
       dst.fill(-1.0f);
-      const TransposeArgs args{src.data(), src_stride, dst.data(), dst_stride, rows, columns};
+      const TransposeArgs args{src.data(), src_stride, dst.data(), dst_stride, rows, columns, stream};
       table.transpose(&args);
+      if (stream) table.stream_fence();
       int wrong = 0;
       for (int j = 0; j < columns; ++j) {
         for (int i = 0; i < dst_stride && std::size_t(j * dst_stride + i) < dst.size(); ++i) {
           wrong += dst[j * dst_stride + i] != (i < rows ? src[i * src_stride + j] : -1.0f);
         }
       }
-      INFO("rows " << rows << " columns " << columns);
+      INFO("rows " << rows << " columns " << columns << (stream ? " past the caches" : ""));
       CHECK(wrong == 0);
       CHECK(dst.guards_intact());
     };
     for (int rows = 1; rows <= 40; ++rows) {
       for (int columns = 1; columns <= 40; ++columns) check(rows, columns);
+    }
+    if (table.stream != nullptr) {
+      for (int rows = 16; rows <= 48; rows += 16) {
+        for (int columns = 1; columns <= 40; ++columns) check(rows, columns, true);
+      }
     }
     check(64, 130);
     check(129, 65);

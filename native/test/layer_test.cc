@@ -550,6 +550,56 @@ TEST_CASE("winograd by products of terms keeps the bound, whatever it cuts a pro
   for (const auto& entry : tally) CHECK_MESSAGE(entry.second > 2, entry.first << " " << entry.second);
 }
 
+TEST_CASE("winograd stores lines of channels, past the caches and not") {
+  Random random(20261130);
+  Tally tally;
+  for (int round = 0; round < 60; ++round) {
+    Problem p;
+    LayerSpec& l = p.layer;
+    l.rank = static_cast<int>(pick(random, 1, 2));
+    l.groups = round % 6 == 0 ? 2 : 1;
+    l.in_channels = l.groups * pick(random, 1, 20);
+    l.out_channels = l.groups * (round % 5 == 0 ? pick(random, 10, 40) : 16 * pick(random, 1, 4));
+    l.has_bias = round % 3 != 0;
+    p.call.batch = pick(random, 1, 3);
+    for (int d = kSpatialDims - l.rank; d < kSpatialDims; ++d) {
+      l.stride[d] = pick(random, 1, 2);
+      l.kernel[d] = pick(random, l.stride[d] + 1, 2 * l.stride[d]);
+      p.call.in[d] = pick(random, 3, l.rank == 1 ? 70 : 18);
+      p.call.pad_begin[d] = pick(random, 0, 1);
+      p.call.out[d] = (p.call.in[d] - 1) * l.stride[d] + l.kernel[d] - p.call.pad_begin[d] - pick(random, 0, 1);
+    }
+    p.call.algorithm = AlgorithmChoice::kWinograd;
+    p.call.format = MemoryFormat::kChannelsLast;
+    if (round % 4 == 0) p.call.post_ops = {Activation::kGelu};
+    const Values v = random_values(random, p);
+    const Expected expected = definition(p, v);
+    INFO("problem " << describe(p));
+    for (const Isa isa : cpu_info().supported) {
+      CacheInfo caches;
+      caches.l2 = 16 * 1024;
+      std::shared_ptr<const Plan> plan;
+      if (!make_plan_with(p, winograd(), WeightFacts{}, *kernel_table(isa), caches, &plan).ok()) continue;
+      const std::vector<double> bounds = error_bounds(winograd(), p, v, expected, DataKind::kMixedSigns);
+      const double bytes = static_cast<double>(p.dst_elements()) * sizeof(float);
+      for (const bool fresh : {false, true}) {
+        for (const std::int64_t beside : {0, 4}) {  // floats: the output begins at a line, or not
+          FloatArray memory(p.dst_elements() + 16);
+          float* const y = memory.data() + beside;
+          std::fill(memory.data(), memory.data() + memory.count(), std::nanf(""));
+          REQUIRE(run_plan(*plan, v, fresh, y));
+          REQUIRE(first_wrong_output({y, y + p.dst_elements()}, expected, bounds) == "");
+          REQUIRE(std::isnan(y[p.dst_elements()]));
+          const bool lines = p.out_channels_per_group() % 16 == 0 && beside == 0 && v.residual.empty();
+          const bool large = bytes > 2 * 16384 || (fresh && bytes > 16384 / 4);
+          ++tally[large && lines ? "past the caches" : large ? "no lines" : "small"];
+        }
+      }
+    }
+  }
+  for (const std::string reached : {"past the caches", "no lines", "small"}) CHECK_MESSAGE(tally[reached] > 2, reached);
+}
+
 TEST_CASE("outputs between the kernels of wide strides, past the caches and not") {
   Random random(20261128);
   int compared = 0;
