@@ -40,9 +40,9 @@ CONVTRANSPOSE_INLINE void transpose_with(const TransposeArgs& args, const Finish
     const int64_t i1 = i0 + kLine < args.rows ? i0 + kLine : args.rows;
     for (int64_t j0 = 0; j0 < args.columns; j0 += kLine) {
       const int64_t j1 = j0 + kLine < args.columns ? j0 + kLine : args.columns;
-      for (int64_t j = j0; j < j1; j += kLanes) {
-        const int64_t columns = j1 - j < kLanes ? j1 - j : kLanes;
-        for (int64_t i = i0; i < i1; i += kLanes) {
+      for (int64_t i = i0; i < i1; i += kLanes) {
+        for (int64_t j = j0; j < j1; j += kLanes) {
+          const int64_t columns = j1 - j < kLanes ? j1 - j : kLanes;
           transpose_block<Store>(args.src + i * args.src_stride + j, args.src_stride, args.dst + j * args.dst_stride + i,
                                  args.dst_stride, i1 - i < kLanes ? i1 - i : kLanes, columns,
                                  [&](Vec v) CONVTRANSPOSE_INLINE_LAMBDA { return finish(v, j, columns); });
@@ -54,9 +54,8 @@ CONVTRANSPOSE_INLINE void transpose_with(const TransposeArgs& args, const Finish
 
 void transpose(const TransposeArgs* args) {
   const auto as_it_is = [](Vec v, int64_t, int64_t) CONVTRANSPOSE_INLINE_LAMBDA { return v; };
-  if (args->stream) {
-    transpose_with<StreamStore>(*args, as_it_is);
-  } else {
-    transpose_with<PlainStore>(*args, as_it_is);
+  if constexpr (kLanes == 16) {  // floats of a line
+    if (args->stream) return transpose_with<StreamStore>(*args, as_it_is);
   }
+  transpose_with<PlainStore>(*args, as_it_is);
 }
