@@ -2,6 +2,7 @@
 // touch input and output once.
 #include "algorithms/algorithm.h"
 #include "algorithms/depthwise_groups.h"
+#include "algorithms/depthwise_lanes.h"
 #include "algorithms/depthwise_pixels.h"
 #include "algorithms/depthwise_planes.h"
 #include "algorithms/limits.h"
@@ -12,7 +13,7 @@ namespace {
 constexpr std::int64_t kMaxInputChannels = 8;   // per group: with more, tiles of several output channels load less
 constexpr std::int64_t kMaxListedTaps = 65536;  // of a group
 constexpr std::int64_t kMaxWidthStride = 1024;  // an output row of one position waits in scratch
-constexpr std::int64_t kMaxChannelsByRow = 8;   // channels last: fewer than that leave most lanes of a vector idle
+constexpr std::int64_t kMaxChannelsByRow = 8;   // channels last: of a pixel, that leave most lanes of a vector idle
 
 class Depthwise final : public Algorithm {
  public:
@@ -27,13 +28,16 @@ class Depthwise final : public Algorithm {
     decline->reason = decline_depthwise(request.original.layer);
     if (!decline->reason.empty()) return nullptr;
     const Problem& problem = request.problem;
-    if (problem.call.format == MemoryFormat::kChannelsLast && problem.layer.out_channels > kMaxChannelsByRow) {
+    if (problem.call.format == MemoryFormat::kChannelsLast) {
       const bool one_to_one = problem.in_channels_per_group() == 1 && problem.out_channels_per_group() == 1;
-      if (one_to_one) return plan_depthwise_pixels(request, decline);
-      if (problem.layer.groups > 1 && spreads(problem.layer)) {
-        std::unique_ptr<Execution> execution = plan_depthwise_groups(request, decline);
-        if (execution != nullptr) return execution;
+      const bool by_row = problem.layer.out_channels <= kMaxChannelsByRow;
+      if (one_to_one && !by_row) return plan_depthwise_pixels(request, decline);
+      std::unique_ptr<Execution> execution;
+      if (one_to_one) execution = plan_depthwise_lanes(request, decline);
+      if (!one_to_one && !by_row && problem.layer.groups > 1 && spreads(problem.layer)) {
+        execution = plan_depthwise_groups(request, decline);
       }
+      if (execution != nullptr) return execution;
     }
     return plan_depthwise_planes(request, decline);
   }

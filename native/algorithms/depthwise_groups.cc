@@ -148,7 +148,7 @@ class DepthwiseGroupsExecution final : public Execution {
     task_blocks_ = std::clamp<std::int64_t>(worth, 1, std::max<std::int64_t>(1, blocks_ / kWantedTasks));
     for (const Windows& windows : windows_) kernels.set(number(windows));
     estimated_seconds = all / cost::kClock;
-    phases = phases_.dim[0].count() * phases_.dim[1].count() * phases_.dim[2].count();
+    phases = phases_.count();
     blocking = {{"rows", geometry_.rows}, {"columns", geometry_.columns}, {"streamed", streaming_.always ? 1 : 0}};
   }
 

@@ -79,7 +79,7 @@ class DepthwisePixelsExecution final : public Execution {
     rows_per_task_ = std::max<std::int64_t>(1, rows / parts_per_block(1, seconds_per_row * static_cast<double>(rows), rows));
     kernels.set(static_cast<std::size_t>(pixels_number(*table_)));
     estimated_seconds = seconds_per_row * static_cast<double>(rows) / cost::kClock;
-    phases = phases_.dim[0].count() * phases_.dim[1].count() * phases_.dim[2].count();
+    phases = phases_.count();
     blocking = {{"outputRows", rows_per_task_}, {"streamed", stream_ ? 1 : 0}};
   }
 

@@ -176,7 +176,7 @@ class DepthwisePlanesExecution final : public Execution {
     const auto worth = static_cast<std::int64_t>(kTaskCycles * static_cast<double>(blocks_) / all);
     task_blocks_ = std::clamp<std::int64_t>(worth, 1, std::max<std::int64_t>(1, blocks_ / kWantedTasks));
     estimated_seconds = all / cost::kClock;
-    phases = phases_.dim[0].count() * phases_.dim[1].count() * phases_.dim[2].count();
+    phases = phases_.count();
     blocking = {{"rows", geometry.rows},
                 {"columns", geometry.columns},
                 {"groups", geometry.groups},

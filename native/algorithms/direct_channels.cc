@@ -55,7 +55,7 @@ class DirectChannelsExecution final : public Execution {
     const double store = static_cast<double>(problem_.dst_elements()) *
                          (store_.contiguous() ? cost::kTransposePerFloat + cost::kStorePerFloat : cost::kStorePerFloat);
     estimated_seconds = (static_cast<double>(blocks_.count()) * cycles + store) / cost::kClock;
-    phases = phases_.dim[0].count() * phases_.dim[1].count() * phases_.dim[2].count();
+    phases = phases_.count();
     list_kernels();
     this->blocking = {{"images", b_.images},   {"depths", b_.depths}, {"rows", b_.rows},
                       {"columns", b_.columns}, {"panel", widest_},    {"channelChunk", layout_.chunk()}};

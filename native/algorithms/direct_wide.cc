@@ -40,7 +40,7 @@ class DirectWideExecution final : public Execution {
     // What is divided between the tasks of a block: units, or panels if rows are joined.
     units_ = joins_rows_ ? static_cast<std::int64_t>(engine_.layout().panels().size()) : engine_.units();
     parts_ = parts_per_block(blocks_, blocking.cycles / static_cast<double>(blocks_), units_);
-    this->phases = phases.dim[0].count() * phases.dim[1].count() * phases.dim[2].count();
+    this->phases = phases.count();
     estimated_seconds = blocking.cycles / cost::kClock;
     list_kernels();
     this->blocking = {{"rows", blocking.rows},

@@ -9,6 +9,7 @@ namespace avx2 {
 namespace {
 
 #include "kernels/finish.inl.h"
+#include "kernels/lane.inl.h"
 #include "kernels/row.inl.h"
 #include "kernels/store.inl.h"
 #include "kernels/tile.inl.h"
@@ -64,6 +65,7 @@ const KernelTable kAvx2Kernels = {
     avx2::kRows,
     sizeof(avx2::kRows) / sizeof(RowKernel),
     avx2::pixel_kernel<8>(),
+    avx2::lane_kernel<5>(),
     {avx2::window_kernel<8>(), avx2::windows_kernel<4>()},
     avx2::spread,
     avx2::row_store<avx2::PlainStore>,

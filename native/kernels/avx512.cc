@@ -9,6 +9,7 @@ namespace avx512 {
 namespace {
 
 #include "kernels/finish.inl.h"
+#include "kernels/lane.inl.h"
 #include "kernels/row.inl.h"
 #include "kernels/store.inl.h"
 #include "kernels/tile.inl.h"
@@ -76,6 +77,7 @@ const KernelTable kAvx512Kernels = {
     avx512::kRows,
     sizeof(avx512::kRows) / sizeof(RowKernel),
     avx512::pixel_kernel<8>(),
+    avx512::lane_kernel<8>(),
     {avx512::window_kernel<16>(), avx512::windows_kernel<8>()},
     avx512::spread,
     avx512::row_store<avx512::PlainStore>,

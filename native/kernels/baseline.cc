@@ -63,6 +63,7 @@ const KernelTable kBaselineKernels = {
     baseline::kRows,
     sizeof(baseline::kRows) / sizeof(RowKernel),
     baseline::pixel_kernel<4>(),
+    {nullptr, nullptr},
     {baseline::window_kernel<8>(), baseline::windows_kernel<4>()},
     baseline::spread,
     baseline::row_store<baseline::PlainStore>,

@@ -240,6 +240,40 @@ struct PixelKernel {
   void (*fn)(const PixelArgs* args);
 };
 
+// Lane kernels: an output row of which every float is a channel of its own, neighbours being of different channels and
+// phases (channels last, few channels). What a lane multiplies by and where it reads comes again after a period of `vectors`
+// vectors of outputs, `period` floats on in src:
+//   sum[q][v][l] = sum over the step_count steps of vector v, in order, and k in [0, step.taps), in this order, of
+//                  weights[step.weights + k*L + l] * src[step.src + q*period + lanes[step.lanes + k*L + l]]
+//   dst[(q*vectors + v)*L + l] = epilogue(sum[q][v][l] + bias[v*L + l])
+// for the first `count` floats of dst, L being the lanes of a vector. lanes are in [0, L): a whole vector from each step's
+// place on is read. Nothing outside of dst is written. step_count >= 0. Each product is one fused multiply-add, as above.
+// `stream`: dst is 64-byte aligned, and whole vectors are stored past the caches (see stream_fence).
+struct LaneStep {
+  ptrdiff_t src;
+  ptrdiff_t weights;
+  ptrdiff_t lanes;
+  int64_t taps;
+};
+struct LaneArgs {
+  const float* src;
+  const float* weights;
+  const int32_t* lanes;
+  const LaneStep* steps;  // [vectors][step_count]
+  int64_t step_count;
+  int64_t vectors;
+  ptrdiff_t period;
+  int64_t count;
+  float* dst;
+  const float* bias;  // [vectors][L]
+  const Epilogue* epilogue;
+  bool stream;
+};
+struct LaneKernel {
+  const char* name;  // "lanes8": so many periods at a time
+  void (*fn)(const LaneArgs* args);
+};
+
 // Window kernels: channels-last, a line of output channels of some pixels, of one phase or of two that read the same inputs.
 // Lanes are channels. A step is a few taps of each phase that read neighbouring pixels, so that a vector that is loaded
 // serves all of them:
@@ -595,6 +629,7 @@ struct KernelTable {
   const RowKernel* rows;
   int rows_count;
   PixelKernel pixels;
+  LaneKernel lane;          // fn is nullptr where no instruction moves lanes by a list
   WindowKernel windows[2];  // of one phase, of two
   SpreadFn spread;
   RowStoreFn row_store;

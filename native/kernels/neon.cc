@@ -9,6 +9,7 @@ namespace neon {
 namespace {
 
 #include "kernels/finish.inl.h"
+#include "kernels/lane.inl.h"
 #include "kernels/row.inl.h"
 #include "kernels/store.inl.h"
 #include "kernels/tile.inl.h"
@@ -68,6 +69,7 @@ const KernelTable kNeonKernels = {
     neon::kRows,
     sizeof(neon::kRows) / sizeof(RowKernel),
     neon::pixel_kernel<8>(),
+    neon::lane_kernel<8>(),
     {neon::window_kernel<16>(), neon::windows_kernel<8>()},
     neon::spread,
     neon::row_store<neon::PlainStore>,

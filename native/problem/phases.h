@@ -51,6 +51,7 @@ PhaseSet1d make_phases(std::int64_t out, std::int64_t kernel, std::int64_t strid
 
 struct PhaseSet {
   PhaseSet1d dim[kSpatialDims];
+  std::int64_t count() const { return dim[0].count() * dim[1].count() * dim[2].count(); }
 };
 
 PhaseSet make_phases(const Problem& problem);

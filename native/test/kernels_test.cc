@@ -719,6 +719,62 @@ TEST_CASE("pixel kernels give every channel the bits of its own sum in order of 
   });
 }
 
+TEST_CASE("lane kernels give every float the bits of its own sum in order of steps and taps") {
+  Random random(12);
+  int checked = 0;
+  for_each_table([&](const KernelTable& table) {
+    if (table.lane.fn == nullptr) return;
+    const int lanes = table.lanes;
+    for (const bool stream : {false, true}) {
+      for (const int vectors : {1, 3, 4}) {
+        for (const int step_count : {0, 1, 4}) {
+          const int period = 2 + vectors * 5, floats = vectors * lanes, longest = 19 * floats;
+          for (int count = 0; count <= longest; count += count < 2 * floats ? 1 + count / 8 : 3 * floats / 2 + 1) {
+            std::vector<LaneStep> steps;
+            int listed = 0;  // vectors of weights and lanes
+            for (int s = 0; s < vectors * step_count; ++s) {
+              steps.push_back({s * 7 % 11, listed * lanes, listed * lanes, 1 + s % 3});
+              listed += 1 + s % 3;
+            }
+            // The last vector of src that is read ends where src does.
+            Source src(step_count == 0 ? 0 : 10 + (count / floats) * period + lanes), weights(listed * lanes), bias(floats);
+            std::vector<std::int32_t> list;
+            for (int i = 0; i < listed * lanes; ++i) list.push_back(i * 5 % 7 % lanes);
+            randomize(src, random);
+            randomize(weights, random);
+            randomize(bias, random);
+            Guarded dst(count, stream ? 0 : count % 16);
+            dst.fill(7.0f);
+            const Epilogue& limits = kLimits[count % 4];
+            const LaneArgs args{src.data(), weights.data(), list.data(), steps.data(), step_count, vectors,
+                                period,     count,          dst.data(),  bias.data(),  &limits,    stream};
+            table.lane.fn(&args);
+            if (stream) table.stream_fence();
+            int wrong = 0;
+            for (int at = 0; at < count; ++at) {
+              const int q = at / floats, v = at % floats / lanes, lane = at % lanes;
+              float sum = 0.0f;
+              for (int s = v * step_count; s < (v + 1) * step_count; ++s) {
+                const LaneStep& step = steps[s];
+                for (int i = lane; i < step.taps * lanes; i += lanes) {
+                  const float x = src[step.src + q * period + list[step.lanes + i]];
+                  sum = add_product(table, weights[step.weights + i], x, sum);
+                }
+              }
+              wrong += !same_bits(dst[at], reference_clamp(sum + bias[at % floats], limits.lower, limits.upper));
+            }
+            INFO("vectors " << vectors << " steps " << step_count << " count " << count << " stream " << stream);
+            CHECK(wrong == 0);
+            CHECK(dst.guards_intact());
+            ++checked;
+          }
+        }
+      }
+    }
+  });
+  if (active_kernels().lane.fn != nullptr) CHECK(checked > 300);
+}
+
 namespace {
 
 struct WindowCase {

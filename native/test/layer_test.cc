@@ -968,6 +968,73 @@ TEST_CASE("amx: a thread that has run a task holds no matrices, refused or not")
 }
 #endif
 
+TEST_CASE("depthwise of a few channels, channels last, by lanes: past the caches and not, from a line on and not") {
+  Random random(20261201);
+  Tally tally;
+  for (int round = 0; round < 300; ++round) {
+    Problem p;
+    LayerSpec& l = p.layer;
+    l.rank = static_cast<int>(pick(random, 1, 3));
+    l.in_channels = l.out_channels = l.groups = pick(random, 2, 8);
+    l.has_bias = round % 3 != 0;
+    p.call.batch = pick(random, 1, 3);
+    for (int d = kSpatialDims - l.rank; d < kSpatialDims; ++d) {
+      l.stride[d] = pick(random, 1, 4);
+      l.kernel[d] = pick(random, 0, 3) > 0 ? l.stride[d] * pick(random, 1, 3) : pick(random, 1, 5);
+      l.dilation[d] = pick(random, 0, 4) == 0 ? 2 : 1;
+      p.call.in[d] = d < 2 ? pick(random, 1, 9) : pick(random, 1, round % 8 == 0 ? 900 : 90);
+      p.call.pad_begin[d] = pick(random, -1, 3);
+      const std::int64_t natural = (p.call.in[d] - 1) * l.stride[d] + l.dilation[d] * (l.kernel[d] - 1) + 1;
+      p.call.out[d] = std::max<std::int64_t>(natural - p.call.pad_begin[d] - pick(random, -2, 3), 1);
+    }
+    p.call.algorithm = AlgorithmChoice::kDepthwise;
+    p.call.format = MemoryFormat::kChannelsLast;
+    p.call.invariant = true;  // one order of products, whatever runs
+    if (round % 5 == 0) p.call.post_ops = {Activation::kGelu};
+    const Values v = random_values(random, p);
+    const Expected expected = definition(p, v);
+    const std::vector<double> bounds = error_bounds(depthwise(), p, v, expected, DataKind::kMixedSigns);
+    INFO("problem " << describe(p));
+    for (const Isa isa : cpu_info().supported) {
+      const KernelTable& table = *kernel_table(isa);
+      INFO("instruction set " << table.isa);
+      std::vector<float> first;
+      for (const std::size_t l2 : {std::size_t{4} << 10, std::size_t{1} << 20}) {
+        CacheInfo caches;
+        caches.l2 = l2;
+        std::shared_ptr<const Plan> plan;
+        REQUIRE(make_plan_with(p, depthwise(), WeightFacts{}, table, caches, &plan).ok());
+        const bool by_lanes =
+            table.lane.fn != nullptr && plan->execution->kernels.test(static_cast<std::size_t>(lane_number(table)));
+        for (const bool fresh : {false, true}) {
+          for (const std::int64_t beside : {0, 3}) {  // floats: the output begins at a line, or not
+            FloatArray memory(p.dst_elements() + 16);
+            float* const y = memory.data() + beside;
+            std::fill(memory.data(), memory.data() + memory.count(), std::nanf(""));
+            REQUIRE(run_plan(*plan, v, fresh, y));
+            const std::vector<float> got{y, y + p.dst_elements()};
+            REQUIRE(first_wrong_output(got, expected, bounds) == "");
+            REQUIRE(std::isnan(y[p.dst_elements()]));
+            if (first.empty()) first = got;
+            REQUIRE(got == first);
+            const bool small =
+                static_cast<double>(p.dst_elements()) * sizeof(float) < (fresh ? 0.25 : 2.0) * static_cast<double>(l2);
+            ++tally[!by_lanes ? "by rows" : small ? "cached" : beside == 0 ? "from a line on" : "not from a line on"];
+            if (by_lanes && blocking_of(*plan, "columns") * l.stride[2] < p.call.out[2])
+              ++tally["several blocks of columns"];
+            if (by_lanes && blocking_of(*plan, "rows") * l.stride[1] < p.call.out[1]) ++tally["several blocks of rows"];
+          }
+        }
+      }
+    }
+  }
+  for (const std::string reached : {"by rows", "cached", "from a line on", "not from a line on", "several blocks of columns",
+                                    "several blocks of rows"}) {
+    const bool lanes = kernel_table(cpu_info().supported.back())->lane.fn != nullptr;
+    CHECK_MESSAGE((tally[reached] > 20 || !lanes), reached << " " << tally[reached]);
+  }
+}
+
 TEST_CASE("a smaller workspace means smaller blocks and the same bits") {
   Random random(11);
   for (const MemoryFormat format : {MemoryFormat::kContiguous, MemoryFormat::kChannelsLast}) {

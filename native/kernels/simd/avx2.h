@@ -115,6 +115,12 @@ CONVTRANSPOSE_INLINE void deinterleave2(Vec low, Vec high, Vec* even, Vec* odd) 
   *odd = _mm256_shuffle_ps(first, second, 0xdd);
 }
 
+typedef __m256i Lanes;
+CONVTRANSPOSE_INLINE Lanes lane_list(const int32_t* lanes) {
+  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(lanes));
+}
+CONVTRANSPOSE_INLINE Vec pick(Vec from, Lanes lanes) { return _mm256_permutevar8x32_ps(from, lanes); }
+
 template <class Map>
 CONVTRANSPOSE_INLINE Vec permute(Vec v) {
   return _mm256_permutevar8x32_ps(v, _mm256_setr_epi32(Map::source(0), Map::source(1), Map::source(2), Map::source(3),

@@ -99,6 +99,10 @@ CONVTRANSPOSE_INLINE void deinterleave2(Vec low, Vec high, Vec* even, Vec* odd) 
   *odd = _mm512_permutex2var_ps(low, odds, high);
 }
 
+typedef __m512i Lanes;
+CONVTRANSPOSE_INLINE Lanes lane_list(const int32_t* lanes) { return _mm512_loadu_si512(lanes); }
+CONVTRANSPOSE_INLINE Vec pick(Vec from, Lanes lanes) { return _mm512_permutexvar_ps(lanes, from); }
+
 template <class Map>
 CONVTRANSPOSE_INLINE Vec permute(Vec v) {
   const __m512i lanes =

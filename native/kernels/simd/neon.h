@@ -130,6 +130,15 @@ CONVTRANSPOSE_INLINE void deinterleave2(Vec low, Vec high, Vec* even, Vec* odd) 
   *odd = vuzp2q_f32(low, high);
 }
 
+typedef uint8x16_t Lanes;
+CONVTRANSPOSE_INLINE Lanes lane_list(const int32_t* lanes) {
+  const uint32x4_t lane = vreinterpretq_u32_s32(vld1q_s32(lanes));
+  return vreinterpretq_u8_u32(vmlaq_n_u32(vdupq_n_u32(0x03020100u), lane, 0x04040404u));
+}
+CONVTRANSPOSE_INLINE Vec pick(Vec from, Lanes lanes) {
+  return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(from), lanes));
+}
+
 template <class Map>
 CONVTRANSPOSE_INLINE Vec permute(Vec v) {
   constexpr auto word = [](int lane) { return 0x03020100u + 0x04040404u * static_cast<uint32_t>(Map::source(lane)); };
