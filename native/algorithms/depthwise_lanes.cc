@@ -24,6 +24,7 @@ constexpr std::int64_t kMaxWeightFloats = 16384;  // as lanes multiply by them: 
 constexpr std::int64_t kMaxRowPhases = 64;        // along the width
 constexpr std::int64_t kMaxColumns = 1024;        // floats of an input row: a multiple of a line
 constexpr std::int64_t kMaxBlockBytes = 96 * 1024;
+constexpr float kNothing = -0.0f;  // times zero leaves every sum as it is, a negative zero, too
 constexpr double kTaskCycles = 100000.0;
 constexpr double kRowOverhead = 60.0;    // cycles of a kernel call
 constexpr double kVectorProduct = 1.25;  // of a product of vectors, with its load and permutation
@@ -177,7 +178,7 @@ class DepthwiseLanesExecution final : public Execution {
     const float* const end = args.weights + form_.elements();
     for (const float* from = args.weights; from != end; from += positions, weights += point_floats()) {
       float* to = weights;
-      for (const std::int32_t weight : map_.weights) *to++ = from[weight];
+      for (const std::int32_t weight : map_.weights) *to++ = weight < 0 ? kNothing : from[weight];
     }
     for (std::int64_t i = 0; i < period_floats(); ++i) bias[i] = args.bias == nullptr ? 0.0f : args.bias[i % channels_];
     std::copy(map_.lanes.begin(), map_.lanes.end(), lanes);
@@ -274,8 +275,7 @@ std::unique_ptr<Execution> plan_depthwise_lanes(const PlanRequest& request, Decl
     decline->reason = "no instruction moves lanes by a list";
     return nullptr;
   }
-  if (request.kernels->lanes != kFloatsPerLine &&
-      streams(request.problem, *request.kernels, request.caches, kStreamDense)) {
+  if (request.kernels->lanes != kFloatsPerLine && streams(request.problem, *request.kernels, request.caches, kStreamDense)) {
     // Vectors come a period apart: it took AVX2 longer than rows of whole channels (3.2 ms, 3.0).
     decline->reason = "vectors of less than a line do not pass by the caches in order";
     return nullptr;

@@ -18,18 +18,17 @@ struct LaneReach {
 };
 
 struct LaneMap {
-  std::int64_t taps = 0;                        // of every phase
+  std::int64_t taps = 0;                        // of the phase that has most
   std::ptrdiff_t period = 0;                    // floats of the input
   std::vector<std::vector<LaneReach>> reaches;  // [vector of a period], all as many
-  // [vector][tap][lane]
+  // [vector][tap][lane], -1 where a phase has no such tap
   std::vector<std::int32_t> lanes;    // relative to the reach
   std::vector<std::int32_t> weights;  // kernel position along the width * channels + channel
 
   std::int64_t vectors() const { return static_cast<std::int64_t>(reaches.size()); }
 };
 
-// std::nullopt where phases have different numbers of taps, or the floats of a vector stand further apart than a vector is
-// long. `lanes`: of a vector.
+// std::nullopt where the floats of a vector stand further apart than a vector is long. `lanes`: of a vector.
 std::optional<LaneMap> make_lane_map(const PhaseSet1d& width, std::int64_t channels, std::int64_t lanes);
 
 }  // namespace convtranspose

@@ -246,9 +246,10 @@ struct PixelKernel {
 //   sum[q][v][l] = sum over the step_count steps of vector v, in order, and k in [0, step.taps), in this order, of
 //                  weights[step.weights + k*L + l] * src[step.src + q*period + lanes[step.lanes + k*L + l]]
 //   dst[(q*vectors + v)*L + l] = epilogue(sum[q][v][l] + bias[v*L + l])
-// for the first `count` floats of dst, L being the lanes of a vector. lanes are in [0, L): a whole vector from each step's
-// place on is read. Nothing outside of dst is written. step_count >= 0. Each product is one fused multiply-add, as above.
-// `stream`: dst is 64-byte aligned, and whole vectors are stored past the caches (see stream_fence).
+// for the first `count` floats of dst, L being the lanes of a vector. lanes are in [0, L), or -1: zero is multiplied then. A
+// whole vector from each step's place on is read. Nothing outside of dst is written. step_count >= 0. Each product is one
+// fused multiply-add, as above. `stream`: dst is 64-byte aligned, and whole vectors are stored past the caches (see
+// stream_fence).
 struct LaneStep {
   ptrdiff_t src;
   ptrdiff_t weights;

@@ -5,7 +5,7 @@
 #include "kernels/store.inl.h"
 
 // Besides the names of simd/baseline.h the vector header defines `Lanes`, which lane_list(const int32_t*) loads, kLanes of
-// them in [0, kLanes), and pick(v, lanes), with pick(v, lanes)[l] = v[lanes[l]].
+// them in [-1, kLanes), and pick(v, lanes), with pick(v, lanes)[l] = lanes[l] < 0 ? 0 : v[lanes[l]].
 
 // Vector v of kPeriods periods from q on: sink(p, sums, finished).
 template <int kPeriods, class Sink>

@@ -739,7 +739,7 @@ TEST_CASE("lane kernels give every float the bits of its own sum in order of ste
             // The last vector of src that is read ends where src does.
             Source src(step_count == 0 ? 0 : 10 + (count / floats) * period + lanes), weights(listed * lanes), bias(floats);
             std::vector<std::int32_t> list;
-            for (int i = 0; i < listed * lanes; ++i) list.push_back(i * 5 % 7 % lanes);
+            for (int i = 0; i < listed * lanes; ++i) list.push_back(i % 11 == 3 ? -1 : i * 5 % 7 % lanes);
             randomize(src, random);
             randomize(weights, random);
             randomize(bias, random);
@@ -757,7 +757,8 @@ TEST_CASE("lane kernels give every float the bits of its own sum in order of ste
               for (int s = v * step_count; s < (v + 1) * step_count; ++s) {
                 const LaneStep& step = steps[s];
                 for (int i = lane; i < step.taps * lanes; i += lanes) {
-                  const float x = src[step.src + q * period + list[step.lanes + i]];
+                  const std::int32_t from = list[step.lanes + i];
+                  const float x = from < 0 ? 0.0f : src[step.src + q * period + from];
                   sum = add_product(table, weights[step.weights + i], x, sum);
                 }
               }

@@ -115,11 +115,17 @@ CONVTRANSPOSE_INLINE void deinterleave2(Vec low, Vec high, Vec* even, Vec* odd) 
   *odd = _mm256_shuffle_ps(first, second, 0xdd);
 }
 
-typedef __m256i Lanes;
+struct Lanes {
+  __m256i of;
+  Vec none;
+};
 CONVTRANSPOSE_INLINE Lanes lane_list(const int32_t* lanes) {
-  return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(lanes));
+  const __m256i of = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(lanes));
+  return {of, _mm256_castsi256_ps(_mm256_srai_epi32(of, 31))};
 }
-CONVTRANSPOSE_INLINE Vec pick(Vec from, Lanes lanes) { return _mm256_permutevar8x32_ps(from, lanes); }
+CONVTRANSPOSE_INLINE Vec pick(Vec from, Lanes lanes) {
+  return _mm256_andnot_ps(lanes.none, _mm256_permutevar8x32_ps(from, lanes.of));
+}
 
 template <class Map>
 CONVTRANSPOSE_INLINE Vec permute(Vec v) {

@@ -99,9 +99,15 @@ CONVTRANSPOSE_INLINE void deinterleave2(Vec low, Vec high, Vec* even, Vec* odd) 
   *odd = _mm512_permutex2var_ps(low, odds, high);
 }
 
-typedef __m512i Lanes;
-CONVTRANSPOSE_INLINE Lanes lane_list(const int32_t* lanes) { return _mm512_loadu_si512(lanes); }
-CONVTRANSPOSE_INLINE Vec pick(Vec from, Lanes lanes) { return _mm512_permutexvar_ps(lanes, from); }
+struct Lanes {
+  __m512i of;
+  __mmask16 any;
+};
+CONVTRANSPOSE_INLINE Lanes lane_list(const int32_t* lanes) {
+  const __m512i of = _mm512_loadu_si512(lanes);
+  return {of, _mm512_cmpge_epi32_mask(of, _mm512_setzero_si512())};
+}
+CONVTRANSPOSE_INLINE Vec pick(Vec from, Lanes lanes) { return _mm512_maskz_permutexvar_ps(lanes.any, lanes.of, from); }
 
 template <class Map>
 CONVTRANSPOSE_INLINE Vec permute(Vec v) {

@@ -130,7 +130,7 @@ CONVTRANSPOSE_INLINE void deinterleave2(Vec low, Vec high, Vec* even, Vec* odd) 
   *odd = vuzp2q_f32(low, high);
 }
 
-typedef uint8x16_t Lanes;
+typedef uint8x16_t Lanes;  // bytes; those of lane -1 are beyond all, which the instruction takes for zero
 CONVTRANSPOSE_INLINE Lanes lane_list(const int32_t* lanes) {
   const uint32x4_t lane = vreinterpretq_u32_s32(vld1q_s32(lanes));
   return vreinterpretq_u8_u32(vmlaq_n_u32(vdupq_n_u32(0x03020100u), lane, 0x04040404u));
