@@ -29,12 +29,13 @@ class Depthwise final : public Algorithm {
     if (!decline->reason.empty()) return nullptr;
     const Problem& problem = request.problem;
     if (problem.call.format == MemoryFormat::kChannelsLast) {
-      const bool one_to_one = problem.in_channels_per_group() == 1 && problem.out_channels_per_group() == 1;
-      const bool by_row = problem.layer.out_channels <= kMaxChannelsByRow;
-      if (one_to_one && !by_row) return plan_depthwise_pixels(request, decline);
+      const bool alone = problem.in_channels_per_group() == 1;  // there are no sums over channels
       std::unique_ptr<Execution> execution;
-      if (one_to_one) execution = plan_depthwise_lanes(request, decline);
-      if (!one_to_one && !by_row && problem.layer.groups > 1 && spreads(problem.layer)) {
+      if (problem.layer.out_channels <= kMaxChannelsByRow) {
+        if (alone) execution = plan_depthwise_lanes(request, decline);
+      } else if (alone && problem.out_channels_per_group() == 1) {
+        return plan_depthwise_pixels(request, decline);
+      } else if (problem.layer.groups > 1 && spreads(problem.layer)) {
         execution = plan_depthwise_groups(request, decline);
       }
       if (execution != nullptr) return execution;

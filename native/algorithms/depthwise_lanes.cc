@@ -23,6 +23,7 @@ constexpr std::int64_t kFloatsPerLine = 16;
 constexpr std::int64_t kMaxWeightFloats = 16384;  // as lanes multiply by them: each thread makes them for itself
 constexpr std::int64_t kMaxRowPhases = 64;        // along the width
 constexpr std::int64_t kMaxColumns = 1024;        // floats of an input row: a multiple of a line
+constexpr std::int64_t kMaxRowOutputs = 4096;
 constexpr std::int64_t kMaxBlockBytes = 96 * 1024;
 constexpr float kNothing = -0.0f;  // times zero leaves every sum as it is, a negative zero, too
 constexpr double kTaskCycles = 100000.0;
@@ -46,6 +47,7 @@ class DepthwiseLanesExecution final : public Execution {
       : problem_(request.problem),
         finisher_(request.problem, *request.kernels),
         table_(request.kernels),
+        inputs_(request.problem.layer.in_channels),
         channels_(request.problem.layer.out_channels),
         form_(request.problem.layer, channels_),
         phases_(std::move(phases)),
@@ -120,7 +122,9 @@ class DepthwiseLanesExecution final : public Execution {
 
   void choose_geometry() {
     const std::int64_t width = phases_.dim[2].max_size(), height = phases_.dim[1].max_size();
-    const std::int64_t most = round_up(ceil_div(kMaxColumns, channels_), kFloatsPerLine);
+    const std::int64_t row_outputs = phases_.dim[2].count() * channels_;  // of a position
+    const std::int64_t most =
+        round_up(std::min(ceil_div(kMaxColumns, inputs_), ceil_div(kMaxRowOutputs, row_outputs)), kFloatsPerLine);
     geometry_.positions = std::min(width, round_up(ceil_div(width, ceil_div(width, most)), kFloatsPerLine));
     derive();
     const std::int64_t outputs = problem_.call.batch * phases_.dim[0].max_size() * ceil_div(width, geometry_.positions);
@@ -140,7 +144,7 @@ class DepthwiseLanesExecution final : public Execution {
   void derive() {
     Geometry& g = geometry_;
     // A kernel reads whole vectors.
-    const std::int64_t columns = (g.positions + phases_.dim[2].halo()) * channels_ + table_->lanes;
+    const std::int64_t columns = (g.positions + phases_.dim[2].halo()) * inputs_ + table_->lanes;
     g.box = {1 + phases_.dim[0].halo(), g.rows + phases_.dim[1].halo(), round_up(columns, kFloatsPerLine)};
     g.stride_h = row_stride(g.box[2]);
     g.stride_d = g.box[1] * g.stride_h;
@@ -197,12 +201,12 @@ class DepthwiseLanesExecution final : public Execution {
     // The floats of a row, whatever channels they are, as the columns of one channel.
     InputView view = input_view(problem_, args.src, image, 0);
     view.format = MemoryFormat::kContiguous;
-    view.in[2] *= channels_;
+    view.in[2] *= inputs_;
     view.channels = 1;
     view.pixel_stride = 1;
     InputBox box;
     box.first = {first_d + phases_.dim[0].min_offset, first_h + phases_.dim[1].min_offset,
-                 (first_w + phases_.dim[2].min_offset) * channels_};
+                 (first_w + phases_.dim[2].min_offset) * inputs_};
     box.size = geometry_.box;
     box.size[1] = rows + phases_.dim[1].halo();
     pack_planes(view, box, geometry_.stride_d, geometry_.stride_h, 0, *table_, run->packed);
@@ -256,7 +260,7 @@ class DepthwiseLanesExecution final : public Execution {
   Problem problem_;
   Finisher finisher_;
   const KernelTable* table_;
-  std::int64_t channels_;
+  std::int64_t inputs_, channels_;  // of a pixel of the input, of the output
   PixelWeights form_;
   PhaseSet phases_;
   LaneMap map_;
@@ -285,7 +289,7 @@ std::unique_ptr<Execution> plan_depthwise_lanes(const PlanRequest& request, Decl
     decline->reason = "more than " + std::to_string(kMaxRowPhases) + " phases along the width";
     return nullptr;
   }
-  std::optional<LaneMap> map = make_lane_map(phases.dim[2], layer.out_channels, request.kernels->lanes);
+  std::optional<LaneMap> map = make_lane_map(phases.dim[2], layer, request.kernels->lanes);
   if (!map || layer.kernel[0] * layer.kernel[1] * static_cast<std::int64_t>(map->weights.size()) > kMaxWeightFloats) {
     decline->reason = "no short lists of what each lane reads and multiplies by";
     return nullptr;

@@ -1,4 +1,4 @@
-// Depthwise in channels-last order with few channels (an RGB frame), vectors along the floats of an output row, whatever
+// Depthwise in channels-last order with few channels (a frame of colours), vectors along the floats of an output row, whatever
 // pixels and channels these are: lane kernels over padded rows of input.
 #pragma once
 
@@ -8,7 +8,7 @@
 
 namespace convtranspose {
 
-// For one channel in and out per group, channels last. Declines where lanes would need long lists of weights or read too far
+// For one input channel per group, channels last. Declines where lanes would need long lists of weights or read too far
 // apart, or for want of workspace. The problem has passed decline_phased().
 std::unique_ptr<Execution> plan_depthwise_lanes(const PlanRequest& request, Decline* decline);
 

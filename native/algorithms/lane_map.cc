@@ -52,11 +52,12 @@ std::int64_t taps_together(std::span<const std::int64_t> places, std::int64_t ta
 
 }  // namespace
 
-std::optional<LaneMap> make_lane_map(const PhaseSet1d& width, std::int64_t channels, std::int64_t lanes) {
-  const std::int64_t phases = width.count(), floats = std::lcm(phases * channels, lanes);
+std::optional<LaneMap> make_lane_map(const PhaseSet1d& width, const LayerSpec& layer, std::int64_t lanes) {
+  const std::int64_t inputs = layer.in_channels, channels = layer.out_channels, phases = width.count();
+  const std::int64_t floats = std::lcm(phases * channels, lanes);
   LaneMap map;
   for (const Phase1d& phase : width.phases) map.taps = std::max(map.taps, static_cast<std::int64_t>(phase.taps.size()));
-  map.period = floats / phases;
+  map.period = floats / phases / channels * inputs;
   map.reaches.resize(static_cast<std::size_t>(floats / lanes));
   if (map.taps == 0) return map;
   std::vector<std::int64_t> places;
@@ -66,7 +67,8 @@ std::optional<LaneMap> make_lane_map(const PhaseSet1d& width, std::int64_t chann
         const std::int64_t pixel = at / channels, channel = at % channels;
         const Phase1d& phase = width.phases[static_cast<std::size_t>(pixel % phases)];
         const bool reads = tap < phase.taps.size();
-        places.push_back(reads ? (pixel / phases + phase.taps[tap].offset - width.min_offset) * channels + channel : kNone);
+        const std::int64_t from = reads ? pixel / phases + phase.taps[tap].offset - width.min_offset : 0;
+        places.push_back(reads ? from * inputs + channel * inputs / channels : kNone);
         map.weights.push_back(reads ? static_cast<std::int32_t>(phase.taps[tap].index * channels + channel) : kNone);
       }
     }

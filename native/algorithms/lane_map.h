@@ -1,5 +1,5 @@
-// What the lanes of a lane kernel (kernels/kernel.h) read and multiply by: the outputs of a row in channels-last order where
-// every channel stands by itself, as one sequence of floats.
+// What the lanes of a lane kernel (kernels/kernel.h) read and multiply by: the outputs of a row in channels-last order, as
+// one sequence of floats, where every group has one input channel.
 #pragma once
 
 #include <cstddef>
@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "problem/phases.h"
+#include "problem/problem.h"
 
 namespace convtranspose {
 
@@ -23,12 +24,12 @@ struct LaneMap {
   std::vector<std::vector<LaneReach>> reaches;  // [vector of a period], all as many
   // [vector][tap][lane], -1 where a phase has no such tap
   std::vector<std::int32_t> lanes;    // relative to the reach
-  std::vector<std::int32_t> weights;  // kernel position along the width * channels + channel
+  std::vector<std::int32_t> weights;  // kernel position along the width * output channels + output channel
 
   std::int64_t vectors() const { return static_cast<std::int64_t>(reaches.size()); }
 };
 
 // std::nullopt where the floats of a vector stand further apart than a vector is long. `lanes`: of a vector.
-std::optional<LaneMap> make_lane_map(const PhaseSet1d& width, std::int64_t channels, std::int64_t lanes);
+std::optional<LaneMap> make_lane_map(const PhaseSet1d& width, const LayerSpec& layer, std::int64_t lanes);
 
 }  // namespace convtranspose

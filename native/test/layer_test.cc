@@ -976,6 +976,8 @@ TEST_CASE("depthwise of a few channels, channels last, by lanes: past the caches
     LayerSpec& l = p.layer;
     l.rank = static_cast<int>(pick(random, 1, 3));
     l.in_channels = l.out_channels = l.groups = pick(random, 2, 8);
+    if (round % 3 == 0) l.in_channels = l.groups = pick(random, 1, 2);
+    if (round % 3 == 0) l.out_channels = l.groups * pick(random, 2, 4);
     l.has_bias = round % 3 != 0;
     p.call.batch = pick(random, 1, 3);
     for (int d = kSpatialDims - l.rank; d < kSpatialDims; ++d) {
@@ -1022,14 +1024,15 @@ TEST_CASE("depthwise of a few channels, channels last, by lanes: past the caches
             ++tally[!by_lanes ? "by rows" : small ? "cached" : beside == 0 ? "from a line on" : "not from a line on"];
             if (by_lanes && blocking_of(*plan, "columns") * l.stride[2] < p.call.out[2])
               ++tally["several blocks of columns"];
+            if (by_lanes && l.out_channels > l.groups) ++tally["several outputs of an input"];
             if (by_lanes && blocking_of(*plan, "rows") * l.stride[1] < p.call.out[1]) ++tally["several blocks of rows"];
           }
         }
       }
     }
   }
-  for (const std::string reached : {"by rows", "cached", "from a line on", "not from a line on", "several blocks of columns",
-                                    "several blocks of rows"}) {
+  for (const std::string reached : {"by rows", "cached", "from a line on", "not from a line on",
+                                    "several outputs of an input", "several blocks of columns", "several blocks of rows"}) {
     const bool lanes = kernel_table(cpu_info().supported.back())->lane.fn != nullptr;
     CHECK_MESSAGE((tally[reached] > 20 || !lanes), reached << " " << tally[reached]);
   }
