@@ -27,10 +27,12 @@ constexpr std::int64_t kMaxProductBytes = 4 << 20;  // of a block of as few tile
 constexpr int kMaxPanelVectors = 3;                 // a chunk of channels of a panel of tiles stays in the first-level cache
 
 // Cycles, fitted to the native bench.
-constexpr double kCombinePerVector = 3.0;    // of weights
-constexpr double kInputPerVector = 6.0;      // of tiles, per point
-constexpr double kOutputPerVector = 8.0;     // of tiles, per value
-constexpr double kLinesPerFloat = 0.4;       // transposed, where channels fill whole lines
+constexpr double kCombinePerVector = 3.0;  // of weights
+constexpr double kInputPerVector = 6.0;    // of tiles, per point
+constexpr double kOutputPerVector = 8.0;   // of tiles, per value
+constexpr double kLinesPerFloat = 0.4;     // transposed, where channels fill whole lines
+constexpr std::int64_t kFloatsPerLine = 16;
+constexpr double kPartsPerFloat = 1.5;       // transposed by vectors of less than a line
 constexpr double kGridPerFloat = 1.0;        // gathered from inputs, or spread to outputs, of a dilated layer
 constexpr double kTask = 3000.0;             // a block of tiles and of output channels, its share of a stage
 constexpr double kInputCall = 100.0;         // a channel of a block of tiles
@@ -191,8 +193,10 @@ void estimate(const PlanRequest& request, const TileKernels& kernels, const Chan
                    static_cast<double>(p.dst_elements()) * cost::kStorePerFloat;
   if (tiles.dilated()) design->cycles += static_cast<double>(p.src_elements() + p.dst_elements()) * kGridPerFloat;
   if (p.call.format == MemoryFormat::kChannelsLast) {
-    design->cycles +=
-        static_cast<double>(p.src_elements() + p.dst_elements()) * (terms ? kLinesPerFloat : cost::kTransposePerFloat);
+    const double per_float = terms                              ? kLinesPerFloat
+                             : kernels.lanes() < kFloatsPerLine ? kPartsPerFloat
+                                                                : cost::kTransposePerFloat;
+    design->cycles += static_cast<double>(p.src_elements() + p.dst_elements()) * per_float;
   }
 }
 
