@@ -36,7 +36,8 @@ namespace {
 constexpr std::int64_t kFloatsPerLine = 16;
 constexpr std::size_t kMaxWorkspaceBytes = 8 << 20;  // for each thread
 constexpr std::int64_t kInputTaskFloats = 8 * 1024;  // of input that a task transforms
-constexpr std::int64_t kTransposedChannels = 32;     // at a time, of channels-last input
+constexpr std::int64_t kEvenTasks = 4;
+constexpr std::int64_t kTransposedChannels = 32;  // at a time, of channels-last input
 constexpr int kMaxWeightExponent = 40;
 constexpr int kMinWeightExponent = -60;
 constexpr std::int64_t kSmallestTile = 2;
@@ -61,6 +62,8 @@ class WinogradExecution final : public Execution {
     const std::int64_t channels = problem_.in_channels_per_group();
     if (form_.tile().matrices) terms_.emplace(request, tiles_);
     slice_ = std::clamp<std::int64_t>(kInputTaskFloats / std::max<std::int64_t>(1, tiles_.most_positions), 1, channels);
+    // As many tasks as few threads share evenly.
+    slice_ = ceil_div(channels, round_up(ceil_div(channels, slice_), kEvenTasks));
     if (last()) slice_ = std::min(channels, round_up(slice_, kTransposedChannels));
     if (terms_) slice_ = round_up(slice_, std::int64_t{kTermBlock});
     for (int d = 0; d < kSpatialDims; ++d) points_[d] = tiles_.points[d];

@@ -6,6 +6,11 @@
 // holds the job alone: nobody can enter, so it may call next_stage, publish the next stage, or finish the job. All of it is
 // compare-and-swap on that word, one a task; the word is also what makes the writes of the tasks visible to the next stage.
 //
+// Which task a thread takes: the tasks of a stage are cut into as many ranges as threads may take part (kMostRanges at
+// most), and each participant takes those of one range in order, then helps with the others. So a thread computes
+// neighbours, which often share what it has packed, and in each stage about the same part: its second-level cache holds the
+// weights of that part alone, and what it wrote itself. (Two threads, in turn by one list: 3 to 10 % more time.)
+//
 // The mutex guards the lists of jobs and who sleeps. Pool threads take it once a turn: to choose a job, enter it, and leave
 // it. The thread in run() takes it only to announce a stage that others can help with, and to sleep.
 //
@@ -235,10 +240,23 @@ struct ThreadPool::Impl {
     }
   }
 
+  static int ranges(const Job::Schedule& schedule) { return std::min(schedule.threads, Job::Schedule::kMostRanges); }
+
+  // The task of a participant that has counted one down: there is one, since no more were counted than there are.
+  static std::int64_t take_task(Job::Schedule& schedule, int number) {
+    const int count = ranges(schedule);
+    for (int range = number % count;; range = (range + 1) % count) {
+      const std::int64_t first = schedule.stage.tasks * range / count, end = schedule.stage.tasks * (range + 1) / count;
+      std::atomic<std::int64_t>& begun = schedule.begun[range];
+      if (begun.load(std::memory_order_relaxed) >= end - first) continue;
+      const std::int64_t task = first + begun.fetch_add(1, std::memory_order_relaxed);
+      if (task < end) return task;
+    }
+  }
+
   // Takes tasks until none is left, the job is to end, or (for a pool thread) it is another job's turn.
   void run_tasks(Job& job, std::byte* workspace, int number, bool takes_turns) {
     Job::Schedule& schedule = job.schedule_;
-    const std::int64_t tasks = schedule.stage.tasks;
     const bool contended = takes_turns && in_flight.load(std::memory_order_relaxed) > 1;
     const Clock::time_point start = contended ? Clock::now() : Clock::time_point();
     const bool submitted = schedule.caller == nullptr;
@@ -252,7 +270,7 @@ struct ThreadPool::Impl {
       do {
         if (tasks_left(state) == 0) return;
       } while (!schedule.state.compare_exchange_weak(state, state - kOneTask, std::memory_order_relaxed));
-      job.run_task(tasks - tasks_left(state), workspace, number);
+      job.run_task(take_task(schedule, number), workspace, number);
       if (submitted && Clock::now() - offered >= kOffer) {
         std::this_thread::yield();
         offered = Clock::now();
@@ -285,6 +303,7 @@ struct ThreadPool::Impl {
   void publish(Job& job, const Stage& stage, const Workspace* mine) {
     Job::Schedule& schedule = job.schedule_;
     schedule.stage = stage;
+    for (std::atomic<std::int64_t>& begun : schedule.begun) begun.store(0, std::memory_order_relaxed);
     const std::uint64_t state = (static_cast<std::uint64_t>(stage.tasks) << kTaskShift) | kOneParticipant;
     if (stage.tasks == 1 || schedule.threads == 1) {
       schedule.state.store(state, std::memory_order_release);

@@ -1,9 +1,10 @@
 // One pool of worker threads for the whole process, shared by every JavaScript thread.
 //
 // A Job is a list of stages; a stage is a number of independent tasks, cut from the problem and never from the number of
-// threads, so that the number of threads changes only who computes a task. The pool owns the loop: it hands out tasks in
-// ascending order, waits for the last task of a stage before it asks for the next stage, and looks at the abort flag
-// between tasks. Among the jobs in flight the workers take turns, so a small job queued behind large ones is not starved.
+// threads, so that the number of threads changes only who computes a task. The pool owns the loop: it hands out tasks,
+// neighbours to the same thread and in ascending order as far as that goes, waits for the last task of a stage before it
+// asks for the next stage, and looks at the abort flag between tasks. Among the jobs in flight the workers take turns, so a
+// small job queued behind large ones is not starved.
 #pragma once
 
 #include <atomic>
@@ -62,9 +63,11 @@ class Job {
   // The pool's own notes on a job in flight: kept here so that running a job allocates nothing.
   friend class ThreadPool;
   struct Schedule {
-    std::atomic<std::uint64_t> state{0};  // tasks to hand out, participants, shortage: see thread_pool.cc
-    Stage stage;                          // changes only while one thread alone holds the job
-    int threads = 1;                      // most participants, the caller of run() included
+    static constexpr int kMostRanges = 8;
+    std::atomic<std::uint64_t> state{0};             // tasks to hand out, participants, shortage: see thread_pool.cc
+    std::atomic<std::int64_t> begun[kMostRanges]{};  // tasks of each range that have been handed out, or more
+    Stage stage;                                     // changes only while one thread alone holds the job
+    int threads = 1;                                 // most participants, the caller of run() included
     // The rest is guarded by the pool's mutex, or belongs to the thread that holds the job before it is queued.
     std::uint64_t taken[kMaxThreads / 64] = {};  // participant numbers in use, one bit each
     int participants = 0;                        // number of those bits

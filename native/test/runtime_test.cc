@@ -13,6 +13,7 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "runtime/arena.h"
@@ -64,7 +65,7 @@ bool eventually(Condition condition) {
   return true;
 }
 
-// A job that checks the promises of the pool from within: tasks in ascending order of their beginning, each once, stages one
+// A job that checks the promises of the pool from within: each task once, stages one
 // after another with their writes visible, participants that never share a number or a workspace.
 class CheckedJob : public Job {
  public:
@@ -243,6 +244,44 @@ TEST_CASE("caps: never more participants than a job may have") {
       REQUIRE(eventually([&] { return job->is_finished(); }));
       CHECK(job->most_running() <= cap);
       CHECK(job->failure() == "");
+    }
+  }
+}
+
+TEST_CASE("each participant takes the tasks of one range in order, then those that are left of the next ones") {
+  struct Listing : Job {
+    std::vector<std::int64_t> taken[9];
+    std::int64_t tasks = 0;
+    bool begun = false;
+    bool next_stage(Stage* stage) noexcept override {
+      stage->tasks = tasks;
+      return !std::exchange(begun, true);
+    }
+    void run_task(std::int64_t task, std::byte*, int worker) noexcept override {
+      std::this_thread::sleep_for(std::chrono::microseconds(50 + task % 7 * 20));
+      taken[worker].push_back(task);
+    }
+    void finished(JobResult) noexcept override {}
+  };
+  for (int threads = 1; threads <= 9; ++threads) {
+    for (const std::int64_t tasks : {2, 5, 16, 77}) {
+      Listing job;
+      job.tasks = tasks;
+      ThreadPool::process().run(job, threads);
+      const std::int64_t ranges = std::min(threads, 8);
+      std::int64_t run = 0;
+      for (int worker = 0; worker < threads; ++worker) {
+        std::int64_t before = -1;
+        for (const std::int64_t task : job.taken[worker]) {
+          std::int64_t range = 0;
+          while (tasks * (range + 1) / ranges <= task) ++range;
+          const std::int64_t order = (range - worker % ranges + ranges) % ranges * tasks + task;
+          CHECK(order > before);
+          before = order;
+          ++run;
+        }
+      }
+      CHECK(run == tasks);
     }
   }
 }
