@@ -183,10 +183,12 @@ class DirectChannelsExecution final : public Execution {
         }
       }
     }
-    for (std::int64_t fw = 0; fw < phases_.dim[2].count(); ++fw) {
+    // Channels last, a row that no product reaches needs no tile.
+    const bool tiled = problem_.call.format == MemoryFormat::kContiguous || reaches(fd, fh);
+    for (std::int64_t fw = 0; tiled && fw < phases_.dim[2].count(); ++fw) {
       compute(args, origin.group, fd, fh, fw, panel, pixels, scratch);
     }
-    store_.begin_tile(args, panel, scratch.tile, pixels, scratch.transposed);
+    if (tiled) store_.begin_tile(args, panel, scratch.tile, pixels, scratch.transposed);
     PixelRow row{0, origin.group, 0, 0, origin.w, columns, 0};
     for (std::int64_t i = 0; i < images; ++i) {
       for (std::int64_t d = 0; d < depths; ++d) {
@@ -194,10 +196,17 @@ class DirectChannelsExecution final : public Execution {
           row.image = origin.image + i;
           row.od = phases_.dim[0].phases[fd].first + problem_.layer.stride[0] * (origin.d + d);
           row.oh = phases_.dim[1].phases[fh].first + problem_.layer.stride[1] * (origin.h + h);
-          store_.store(args, panel, row, pixels, scratch.tile, scratch.transposed);
+          store_.store(args, panel, row, pixels, tiled ? scratch.tile : nullptr, scratch.transposed);
         }
       }
     }
+  }
+
+  // Whether any output of a row of phases has a product.
+  bool reaches(std::int64_t fd, std::int64_t fh) const {
+    bool any = false;
+    for (std::int64_t fw = 0; fw < phases_.dim[2].count(); ++fw) any = any || !tap_offsets_.of(fd, fh, fw).empty();
+    return any;
   }
 
   void compute(const RunArgs& args, std::int64_t group, std::int64_t fd, std::int64_t fh, std::int64_t fw,

@@ -112,8 +112,8 @@ void PixelStore::store_channels_last(const RunArgs& args, const Panel& panel, co
   const std::int64_t out_channels = problem_.layer.out_channels;
   const std::int64_t first_channel = row.group * problem_.out_channels_per_group() + panel.first;
   PixelStoreArgs call;
-  call.tile = tile + row.first * phases_w_ * panel.width;
-  call.tile_stride = panel.width;
+  call.tile = tile == nullptr ? kZeros : tile + row.first * phases_w_ * panel.width;
+  call.tile_stride = tile == nullptr ? 0 : panel.width;
   call.rows = outputs(row);
   call.columns = panel.rows;
   call.dst =

@@ -25,6 +25,7 @@ class PixelStore final : public TileStore {
   // Brings the tile into the order of the output, in scratch, unless rows are long enough to do that on their way.
   void begin_tile(const RunArgs& args, const Panel& panel, const float* tile, std::int64_t pixels,
                   float* scratch) const override;
+  // Channels last, `tile` is nullptr for outputs that no product reaches.
   void store(const RunArgs& args, const Panel& panel, const PixelRow& row, std::int64_t pixels, const float* tile,
              float* scratch) const override;
   void finish(const RunArgs& args) const override;
