@@ -1,5 +1,5 @@
-// Depthwise in channels-last order with few channels (a frame of colours), vectors along the floats of an output row, whatever
-// pixels and channels these are: lane kernels over padded rows of input.
+// Depthwise in channels-last order with few channels (a frame of colours), vectors along the floats of an output row,
+// whatever pixels and channels these are: lane kernels over padded rows of input.
 #pragma once
 
 #include <memory>

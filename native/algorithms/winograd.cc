@@ -194,9 +194,9 @@ class WinogradExecution final : public Execution {
       if (last() && (c - task * slice_) % kTransposedChannels == 0) {
         transpose_planes(args, group, box, c, std::min(end, c + kTransposedChannels), planes);
       }
-      if (tiles_.dilated()) gather_planes(args, group, box, c, planes, check);
+      if (tiles_.dilated() && !last()) gather_planes(args, group, box, c, planes, check);
       const std::int64_t transposed =
-          last() ? (c - task * slice_) % kTransposedChannels * box.images * plane_floats(box) : 0;
+          last() ? (c - task * slice_) % kTransposedChannels * box.images * image_floats(box) : 0;
       split_channel(input_planes(args, group, box, c, planes + transposed), box, split, check);
       if (!terms_) {
         evaluate_channel(
@@ -245,6 +245,7 @@ class WinogradExecution final : public Execution {
             in[1] * in[2], in[2]};
   }
 
+  std::int64_t image_floats(const TileBox& box) const { return tiles_.dilated() ? grid_floats(box) : plane_floats(box); }
   // A grid of one channel, and room for what kernels write beyond its rows.
   std::int64_t grid_floats(const TileBox& box) const { return round_up(plane_floats(box), kFloatsPerLine) + kFloatsPerLine; }
 
@@ -295,23 +296,36 @@ class WinogradExecution final : public Execution {
     }
   }
 
-  // planes[channel][image][position]: some channels of channels-last input.
+  // planes[channel][image][position], images image_floats() apart: some channels of channels-last input.
   void transpose_planes(const RunArgs& args, std::int64_t group, const TileBox& box, std::int64_t first, std::int64_t end,
                         float* planes) const {
+    const auto& m = form_.tile().size;
+    const Dims& dilation = problem_.layer.dilation;
+    const std::int64_t channel_floats = box.images * image_floats(box), columns = rows_of(box, 2);
     for (std::int64_t i = 0; i < box.images; ++i) {
-      const InputView view = input_view(problem_, args.src, box.first_image + i, group);
-      const auto& m = form_.tile().size;
+      const WinogradTiles::Source source = tiles_.source(box.first_image + i);
+      const InputView view = input_view(problem_, args.src, source.n, group);
+      const auto position = [&](int d, std::int64_t at) {
+        return dilation[d] * (box.first[d] * m[d] + at) + source.grid[d];
+      };
+      const std::int64_t w = position(2, 0);
       for (std::int64_t d = 0; d < rows_of(box, 0); ++d) {
         for (std::int64_t h = 0; h < rows_of(box, 1); ++h) {
-          const std::int64_t position =
-              ((box.first[0] * m[0] + d) * view.in[1] + box.first[1] * m[1] + h) * view.in[2] + box.first[2] * m[2];
-          const TransposeArgs transpose{view.data + position * view.pixel_stride + first,
-                                        view.pixel_stride,
-                                        planes + i * plane_floats(box) + (d * rows_of(box, 1) + h) * rows_of(box, 2),
-                                        box.images * plane_floats(box),
-                                        rows_of(box, 2),
+          float* const to = planes + i * image_floats(box) + (d * rows_of(box, 1) + h) * columns;
+          const bool exists = position(0, d) < view.in[0] && position(1, h) < view.in[1];
+          const std::int64_t count =
+              exists ? std::clamp<std::int64_t>(ceil_div(view.in[2] - w, dilation[2]), 0, columns) : 0;
+          const std::int64_t pixel = (position(0, d) * view.in[1] + position(1, h)) * view.in[2] + w;
+          const TransposeArgs transpose{view.data + pixel * view.pixel_stride + first,
+                                        dilation[2] * view.pixel_stride,
+                                        to,
+                                        channel_floats,
+                                        count,
                                         end - first};
-          table_->transpose(&transpose);
+          if (count > 0) table_->transpose(&transpose);
+          for (std::int64_t c = 0; c < end - first && count < columns; ++c) {
+            std::fill(to + c * channel_floats + count, to + c * channel_floats + columns, 0.0f);
+          }
         }
       }
     }
@@ -810,7 +824,9 @@ std::string decline_winograd(const PlanRequest& request) {
     if (!grids_reach(p, d)) return "there are outputs that no tap of a dilated phase reaches";
     dilated = dilated || p.layer.dilation[d] > 1;
   }
-  if (dilated && p.call.format == MemoryFormat::kChannelsLast) return "of dilated layers it computes contiguous ones";
+  if (dilated && p.call.format == MemoryFormat::kChannelsLast && p.layer.stride[2] > 1) {
+    return "of dilated layers it computes contiguous ones, and channels-last ones of stride 1 along the width";
+  }
   if (!request.weights.finite) return "the weights hold an infinity or a NaN";
   if (request.weights.exponent > kMaxWeightExponent || request.weights.exponent < kMinWeightExponent) {
     return "the largest weight is near 2^" + std::to_string(request.weights.exponent) +

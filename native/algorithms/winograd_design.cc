@@ -34,6 +34,7 @@ constexpr double kLinesPerFloat = 0.4;     // transposed, where channels fill wh
 constexpr std::int64_t kFloatsPerLine = 16;
 constexpr double kPartsPerFloat = 1.5;       // transposed by vectors of less than a line
 constexpr double kGridPerFloat = 1.0;        // gathered from inputs, or spread to outputs, of a dilated layer
+constexpr double kGridRow = 40.0;            // a row of a grid of one channel, read or stored
 constexpr double kTask = 3000.0;             // a block of tiles and of output channels, its share of a stage
 constexpr double kInputCall = 100.0;         // a channel of a block of tiles
 constexpr double kOutputCall = 200.0;        // a channel's row of phases of a block of tiles
@@ -191,8 +192,13 @@ void estimate(const PlanRequest& request, const TileKernels& kernels, const Chan
   design->cycles = blocks * (kTask * (channel_blocks + 1.0) + multiply + combine + streamed / cost::kStreamBytesPerCycle +
                              input + output) +
                    static_cast<double>(p.dst_elements()) * cost::kStorePerFloat;
-  if (tiles.dilated()) design->cycles += static_cast<double>(p.src_elements() + p.dst_elements()) * kGridPerFloat;
-  if (p.call.format == MemoryFormat::kChannelsLast) {
+  const bool last = p.call.format == MemoryFormat::kChannelsLast;
+  if (tiles.dilated()) {
+    const std::int64_t rows = p.src_elements() / p.call.in[2] + p.dst_elements() / p.call.out[2];
+    design->cycles += static_cast<double>(rows * layer.dilation[2]) * kGridRow;
+    if (!last) design->cycles += static_cast<double>(p.src_elements() + p.dst_elements()) * kGridPerFloat;
+  }
+  if (last) {
     const double per_float = terms                              ? kLinesPerFloat
                              : kernels.lanes() < kFloatsPerLine ? kPartsPerFloat
                                                                 : cost::kTransposePerFloat;

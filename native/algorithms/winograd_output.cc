@@ -65,6 +65,8 @@ WinogradOutput::WinogradOutput(const Problem& problem, const KernelTable& table,
   std::int64_t most_channels = 1;
   for (const ChannelBlock& block : form.blocks()) most_channels = std::max(most_channels, block.channels);
   together_ = std::clamp<std::int64_t>(kFloatsTogether / tiles.product_floats, 1, most_channels);
+  // Channels last, the pixels of a grid are stored by themselves, a line of channels at a time.
+  if (scatters_pixels()) together_ = std::min(kFloatsPerLine, most_channels);
   place_.resize(static_cast<std::size_t>(layer.stride[0] * layer.stride[1] * layer.stride[2]));
   for (std::size_t c = 0; c < form.classes().size(); ++c) {
     const auto& residues = form.classes()[c].residues;
@@ -112,8 +114,12 @@ std::int64_t WinogradOutput::reach() const {
   return round_up(tiles_->most_tiles() / b.images + kFloatsPerLine, kFloatsPerLine);
 }
 
+bool WinogradOutput::scatters_pixels() const {
+  return tiles_->dilated() && problem_.call.format == MemoryFormat::kChannelsLast;
+}
+
 std::int64_t WinogradOutput::staged_floats() const {
-  if (problem_.call.format != MemoryFormat::kChannelsLast) return 0;
+  if (problem_.call.format != MemoryFormat::kChannelsLast || scatters_pixels()) return 0;
   std::int64_t most = 0;
   for (const ChannelBlock& block : form_->blocks()) most = std::max(most, block.channels);
   return most * row_stride(tiles_->most_outputs);
@@ -223,7 +229,7 @@ void WinogradOutput::store(const RunArgs& args, std::int64_t group, const TileBo
   pass.args = &args;
   // A residual is added to what is stored.
   const bool stream = streaming_.now(args.fresh) && (!last || (is_line(args.dst) && args.residual == nullptr));
-  pass.stream = stream && !last;
+  pass.stream = stream && (!last || scatters_pixels());
   pass.tiles = box.tiles();
   pass.first_n = tiles_->source(box.first_image).n;
   Buffers& b = pass.buffers;
@@ -263,7 +269,13 @@ void WinogradOutput::store(const RunArgs& args, std::int64_t group, const TileBo
     pass.channel = channel;
     pass.bias = args.bias == nullptr ? nullptr : args.bias + channel;
     pass.carry = carry + (block.first + i) * (tiles_->carry < 0 ? 0 : carry_stride());
-    if (last) {
+    if (scatters_pixels()) {
+      pass.stride_h = out[2] * layer.out_channels;
+      pass.stride_d = out[1] * pass.stride_h;
+      pass.stride_image = out[0] * pass.stride_d;
+      pass.stride_channel = 1;
+      pass.dst = args.dst + pass.first_n * pass.stride_image + channel;
+    } else if (last) {
       pass.stride_h = box.out_size[2];
       pass.stride_d = box.out_size[1] * pass.stride_h;
       pass.stride_image = out_box;
@@ -285,7 +297,7 @@ void WinogradOutput::store(const RunArgs& args, std::int64_t group, const TileBo
       }
     }
   }
-  if (last) transpose_staged(args, group, box, block, b.staged, stream);
+  if (last && !scatters_pixels()) transpose_staged(args, group, box, block, b.staged, stream);
   if (stream) table_->stream_fence();
 }
 
@@ -494,6 +506,7 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
   }
 
   // What runs over the last tile of each row, gathered and finished.
+  std::int64_t pass_tails = 0;  // of a channel
   if (tail > 0) {
     float* gathered = b.tails;
     for_each_run([&](const Run& run) {
@@ -506,6 +519,7 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
       gathered += run.rows * tail;
     });
     const std::int64_t of_channel = (gathered - b.tails) / pass.channels;
+    pass_tails = of_channel / tail;
     for (std::int64_t c = 0; c < pass.channels; ++c) {
       const RowStoreArgs tails{b.tails + c * of_channel,       0, 1, of_channel, b.finished + c * of_channel, bias(c),
                                &finisher_.epilogue(*pass.args)};
@@ -516,6 +530,22 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
 
   float* finished = b.finished;
   const std::int64_t row_floats = box.size[2] * phases;
+  if (scatters_pixels()) {
+    for_each_run([&](const Run& run) {
+      if (run.channel > 0) return;  // all channels of the pass together
+      for (std::int64_t r = 0; r < run.rows; ++r, finished += tail) {
+        const GridRow row{b.interleaved + run.tile * phases + r * row_floats + halo_w * phases,
+                          tiles_->product_floats * phases,
+                          finished,
+                          pass_tails * tail,
+                          box.first[2] * tile_[2] + halo_w * tile_[2],
+                          (box.size[2] - halo_w) * tile_[2],
+                          tail};
+        scatter_pixels(pass, row, run.grid, run.dst + r * run.stride);
+      }
+    });
+    return;
+  }
   if (dilated) {
     // With all grids along the width in the block, and no output of a row in another one, whole rows are put together.
     const std::int64_t grids = layer.dilation[2];
@@ -582,6 +612,23 @@ void WinogradOutput::scatter_grid(const GridRow& row, std::int64_t grid, float* 
   };
   scatter(row.values, row.first, row.count);
   scatter(row.tail, row.first + row.count, row.tail_count);
+}
+
+// A row of one grid of all channels of the pass, `next` and `tail_next` apart, to the pixels where its outputs stand in an
+// output row. There is one phase along the width.
+void WinogradOutput::scatter_pixels(const Pass& pass, const GridRow& row, std::int64_t grid, float* dst) const {
+  const std::int64_t step = problem_.layer.dilation[2], pixel = problem_.layer.out_channels;
+  const auto scatter = [&](const float* from, std::ptrdiff_t from_channel, std::int64_t first, std::int64_t count) {
+    const std::int64_t origin = step * first + grid - problem_.call.pad_begin[2];
+    const std::int64_t begin = std::max<std::int64_t>(0, ceil_div(-origin, step));
+    const std::int64_t end = std::min(count, ceil_div(problem_.call.out[2] - origin, step));
+    if (begin >= end) return;
+    const TransposeArgs call{from + begin, from_channel, dst + (origin + step * begin) * pixel, step * pixel, pass.channels,
+                             end - begin,  pass.stream};
+    table_->transpose(&call);
+  };
+  scatter(row.values, row.next, row.first, row.count);
+  scatter(row.tail, row.tail_next, row.first + row.count, row.tail_count);
 }
 
 // The rows of all grids along the width, as one output row.

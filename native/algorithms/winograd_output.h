@@ -72,11 +72,13 @@ class WinogradOutput {
   template <typename ViewOf>
   void store_rows(const Pass& pass, std::int64_t jd, std::int64_t jh, std::int64_t begin, const ViewOf& view_of) const;
   void scatter_grid(const GridRow& row, std::int64_t grid, float* dst) const;
+  void scatter_pixels(const Pass& pass, const GridRow& row, std::int64_t grid, float* dst) const;
   void store_grids(const Pass& pass, const GridRow& row, float* dst) const;
   void transpose_staged(const RunArgs& args, std::int64_t group, const TileBox& box, const ChannelBlock& block,
                         const float* staged, bool stream) const;
   std::int64_t staged_floats() const;
   bool stores_lines() const;  // of the caches, whole ones
+  bool scatters_pixels() const;
 
   Problem problem_;
   Finisher finisher_;
