@@ -35,10 +35,11 @@ WinogradTiles::WinogradTiles(const Problem& problem, const std::array<int, kSpat
     }
     return product;
   };
-  // The outermost dimension first: that leaves rows whole as long as possible.
+  // The outermost dimension first: that leaves rows whole as long as possible. The first one that is cut between tiles that
+  // overlap is the one to carry along: were there a halo before it, what is carried would have to come in behind that.
   for (int d = 0; d < kSpatialDims; ++d) {
     if (with_halo(extent_) <= most) break;
-    carry = d < kSpatialDims - 1 && tiles_[d] > 1 ? d : -1;
+    if (carry < 0 && d < kSpatialDims - 1 && tiles_[d] > 1 && taps_[d] > 1) carry = d;
     while (with_halo(extent_) > most && extent_[d] > 1) {
       const double share = static_cast<double>(most) / static_cast<double>(with_halo(extent_));
       const auto shrunk = static_cast<std::int64_t>(static_cast<double>(extent_[d]) * share);
@@ -50,7 +51,10 @@ WinogradTiles::WinogradTiles(const Problem& problem, const std::array<int, kSpat
     extent_[d] = ceil_div(tiles_[d], blocks_[d]);
     blocks_[d] = ceil_div(tiles_[d], extent_[d]);
   }
-  if (carry >= 0) slab = carry == 0 ? tiles_[1] * tiles_[2] : tiles_[2];
+  if (carry >= 0) {
+    slab = 1;
+    for (int d = carry + 1; d < kSpatialDims; ++d) slab *= extent_[d] + (taps_[d] > 1 && extent_[d] < tiles_[d] ? 1 : 0);
+  }
   const bool whole = blocks_[0] * blocks_[1] * blocks_[2] == 1;
   images = whole ? std::clamp<std::int64_t>(most / std::max<std::int64_t>(1, with_halo(extent_)), 1, batch_) : 1;
   images = ceil_div(batch_, ceil_div(batch_, images));
@@ -87,11 +91,17 @@ void WinogradTiles::set_columns(std::int64_t panel_columns) {
 }
 
 TileBox WinogradTiles::block(std::int64_t index) const {
-  const std::int64_t w = index % blocks_[2];
-  index /= blocks_[2];
-  const std::int64_t h = index % blocks_[1];
-  index /= blocks_[1];
-  return box(index / blocks_[0], index % blocks_[0], h, w);
+  const auto take = [&index](std::int64_t count) {
+    const std::int64_t taken = index % count;
+    index /= count;
+    return taken;
+  };
+  Dims at{0, 0, 0};
+  if (carry >= 0) at[carry] = take(blocks_[carry]);
+  for (int d = kSpatialDims - 1; d >= 0; --d) {
+    if (d != carry) at[d] = take(blocks_[d]);
+  }
+  return box(index, at[0], at[1], at[2]);
 }
 
 TileBox WinogradTiles::box(std::int64_t n, std::int64_t d, std::int64_t h, std::int64_t w) const {

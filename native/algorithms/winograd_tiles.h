@@ -16,7 +16,7 @@ namespace convtranspose {
 
 // A block: whole images, or a box of the tiles of one. The first tile along a dimension may be there for what runs over from
 // it alone (halo): its own outputs belong to the block before. Where blocks that follow one another are neighbours along a
-// dimension, the one before hands on what runs over instead (carry).
+// dimension, the one before hands on what runs over instead (carry), of the tiles of a halo along other dimensions, too.
 struct TileBox {
   std::int64_t first_image;
   std::int64_t images;
@@ -62,12 +62,13 @@ class WinogradTiles {
   std::int64_t point_of(const std::array<int, kSpatialDims>& of_class, std::int64_t index) const;
 
   std::array<int, kSpatialDims> points;
-  std::int64_t images = 1;          // of a whole block
-  int carry = -1;                   // dimension along which blocks carry; tiles are whole in all dimensions after it
-  std::int64_t slab = 0;            // tiles of a block in the dimensions after it: what each step along it holds
-  std::int64_t columns = 0;         // of a panel: tiles that a kernel multiplies at once
-  std::int64_t row_floats = 0;      // all panels: floats of one channel of transformed input at one point
-  std::int64_t front_floats = 0;    // before a row of products, for what is carried into a block
+  std::int64_t images = 1;        // of a whole block
+  int carry = -1;                 // dimension along which blocks carry: neighbours along it follow one another. Blocks have
+                                  // a single tile in each dimension before it
+  std::int64_t slab = 0;          // tiles of a block in the dimensions after it: what each step along it holds
+  std::int64_t columns = 0;       // of a panel: tiles that a kernel multiplies at once
+  std::int64_t row_floats = 0;    // all panels: floats of one channel of transformed input at one point
+  std::int64_t front_floats = 0;  // before a row of products, for what is carried into a block
   std::int64_t product_floats = 0;  // from one row of products to the next
   std::int64_t most_positions = 0;  // input positions of the largest block
   std::int64_t most_outputs = 0;    // of one channel, that a block stores

@@ -601,6 +601,69 @@ TEST_CASE("winograd stores lines of channels, past the caches and not") {
   for (const std::string reached : {"past the caches", "no lines", "small"}) CHECK_MESSAGE(tally[reached] > 2, reached);
 }
 
+TEST_CASE("winograd in blocks cut along several dimensions, dilated or not, past the caches and not") {
+  Random random(20261202);
+  Tally tally;
+  for (int round = 0; round < 80; ++round) {
+    Problem p;
+    LayerSpec& l = p.layer;
+    const bool last = round % 2 == 0, dilated = round % 3 != 0;
+    l.rank = static_cast<int>(pick(random, 1, 3));
+    l.groups = round % 6 == 0 ? 2 : 1;
+    l.in_channels = l.groups * pick(random, 1, 12);
+    l.out_channels = l.groups * (round % 5 == 0 ? pick(random, 1, 40) : 16 * pick(random, 1, 2));
+    l.has_bias = round % 4 != 0;
+    p.call.batch = pick(random, 1, 2);
+    p.call.format = last ? MemoryFormat::kChannelsLast : MemoryFormat::kContiguous;
+    p.call.algorithm = AlgorithmChoice::kWinograd;
+    for (int d = kSpatialDims - l.rank; d < kSpatialDims; ++d) {
+      l.stride[d] = last && dilated && d == 2 ? 1 : pick(random, 1, 2);
+      l.kernel[d] = l.stride[d] * pick(random, 2, 3) - pick(random, 0, l.stride[d] - 1);
+      l.dilation[d] = !dilated ? 1 : l.stride[d] == 2 ? 2 * pick(random, 0, 1) + 1 : pick(random, 1, 4);
+      p.call.in[d] = pick(random, 3 * l.dilation[d], l.rank == 1 ? 90 : l.rank == 2 ? 24 : 12);
+      p.call.pad_begin[d] = pick(random, 0, 2);
+      const std::int64_t natural = (p.call.in[d] - 1) * l.stride[d] + l.dilation[d] * (l.kernel[d] - 1) + 1;
+      p.call.out[d] = natural - p.call.pad_begin[d] - pick(random, 0, 2);
+    }
+    if (round % 7 == 0) p.call.post_ops = {Activation::kGelu};
+    Values v = random_values(random, p);
+    if (dilated) v.residual.clear();  // which it cannot add then
+    const Expected expected = definition(p, v);
+    INFO("problem " << describe(p));
+    for (const Isa isa : cpu_info().supported) {
+      CacheInfo caches;
+      caches.l2 = std::size_t{4096} << pick(random, 0, 4);
+      std::shared_ptr<const Plan> plan;
+      if (!make_plan_with(p, winograd(), WeightFacts{}, *kernel_table(isa), caches, &plan).ok()) continue;
+      INFO(caches.l2 << " bytes of cache on " << std::string(kernel_table(isa)->isa));
+      const std::vector<double> bounds = error_bounds(winograd(), p, v, expected, DataKind::kMixedSigns);
+      for (const bool fresh : {false, true}) {
+        for (const std::int64_t beside : {0, 4}) {  // floats: the output begins at a line, or not
+          FloatArray memory(p.dst_elements() + 16);
+          float* const y = memory.data() + beside;
+          std::fill(memory.data(), memory.data() + memory.count(), std::nanf(""));
+          REQUIRE(run_plan(*plan, v, fresh, y));
+          REQUIRE(first_wrong_output({y, y + p.dst_elements()}, expected, bounds) == "");
+          REQUIRE(std::isnan(y[p.dst_elements()]));
+          const std::string kind =
+              std::string(last ? "last, " : "contiguous, ") + (l.dilation != Dims{1, 1, 1} ? "dilated" : "not dilated");
+          const double bytes = static_cast<double>(p.dst_elements()) * sizeof(float);
+          if (bytes > (fresh ? 0.25 : 2.0) * static_cast<double>(caches.l2)) ++tally[kind + ", past the caches"];
+          ++tally[kind + ", " + std::to_string(l.rank) + "-D"];
+          // More than along one dimension.
+          const std::int64_t blocks = plan->execution->stages() / (2 * l.groups) / p.call.batch;
+          if (blocks > *std::max_element(p.call.in.begin(), p.call.in.end())) ++tally[kind + ", cut along two"];
+        }
+      }
+    }
+  }
+  for (const std::string kind : {"last, dilated", "last, not dilated", "contiguous, dilated", "contiguous, not dilated"}) {
+    for (const std::string reached : {"past the caches", "1-D", "2-D", "3-D", "cut along two"}) {
+      CHECK_MESSAGE(tally[kind + ", " + reached] > 2, kind << ", " << reached << " " << tally[kind + ", " + reached]);
+    }
+  }
+}
+
 TEST_CASE("outputs between the kernels of wide strides, past the caches and not") {
   Random random(20261128);
   int compared = 0;
@@ -999,7 +1062,7 @@ TEST_CASE("depthwise of a few channels, channels last, by lanes: past the caches
     INFO("problem " << describe(p));
     for (const Isa isa : cpu_info().supported) {
       const KernelTable& table = *kernel_table(isa);
-      INFO("instruction set " << table.isa);
+      INFO("instruction set " << std::string(table.isa));
       std::vector<float> first;
       for (const std::size_t l2 : {std::size_t{4} << 10, std::size_t{1} << 20}) {
         CacheInfo caches;
