@@ -289,8 +289,9 @@ std::unique_ptr<Execution> plan_depthwise_lanes(const PlanRequest& request, Decl
     decline->reason = "more than " + std::to_string(kMaxRowPhases) + " phases along the width";
     return nullptr;
   }
-  std::optional<LaneMap> map = make_lane_map(phases.dim[2], layer, request.kernels->lanes);
-  if (!map || layer.kernel[0] * layer.kernel[1] * static_cast<std::int64_t>(map->weights.size()) > kMaxWeightFloats) {
+  const std::int64_t most = kMaxWeightFloats / (layer.kernel[0] * layer.kernel[1]);
+  std::optional<LaneMap> map = make_lane_map(phases.dim[2], layer, request.kernels->lanes, most);
+  if (!map) {
     decline->reason = "no short lists of what each lane reads and multiplies by";
     return nullptr;
   }

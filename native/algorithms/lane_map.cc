@@ -45,18 +45,20 @@ std::int64_t taps_together(std::span<const std::int64_t> places, std::int64_t ta
     }
     return true;
   };
-  std::int64_t together = taps;
-  while (together > 0 && !fits(together)) --together;
+  std::int64_t together = 0;
+  while (together < taps && fits(together + 1)) ++together;
   return together;
 }
 
 }  // namespace
 
-std::optional<LaneMap> make_lane_map(const PhaseSet1d& width, const LayerSpec& layer, std::int64_t lanes) {
+std::optional<LaneMap> make_lane_map(const PhaseSet1d& width, const LayerSpec& layer, std::int64_t lanes,
+                                     std::int64_t most) {
   const std::int64_t inputs = layer.in_channels, channels = layer.out_channels, phases = width.count();
   const std::int64_t floats = std::lcm(phases * channels, lanes);
   LaneMap map;
   for (const Phase1d& phase : width.phases) map.taps = std::max(map.taps, static_cast<std::int64_t>(phase.taps.size()));
+  if (map.taps * floats > most) return std::nullopt;
   map.period = floats / phases / channels * inputs;
   map.reaches.resize(static_cast<std::size_t>(floats / lanes));
   if (map.taps == 0) return map;

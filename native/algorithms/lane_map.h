@@ -29,7 +29,8 @@ struct LaneMap {
   std::int64_t vectors() const { return static_cast<std::int64_t>(reaches.size()); }
 };
 
-// std::nullopt where the floats of a vector stand further apart than a vector is long. `lanes`: of a vector.
-std::optional<LaneMap> make_lane_map(const PhaseSet1d& width, const LayerSpec& layer, std::int64_t lanes);
+// std::nullopt where the floats of a vector stand further apart than a vector is long, or lists would be longer than `most`.
+// `lanes`: of a vector.
+std::optional<LaneMap> make_lane_map(const PhaseSet1d& width, const LayerSpec& layer, std::int64_t lanes, std::int64_t most);
 
 }  // namespace convtranspose

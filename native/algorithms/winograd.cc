@@ -36,8 +36,8 @@ namespace {
 constexpr std::int64_t kFloatsPerLine = 16;
 constexpr std::size_t kMaxWorkspaceBytes = 8 << 20;  // for each thread
 constexpr std::int64_t kInputTaskFloats = 8 * 1024;  // of input that a task transforms
-constexpr std::int64_t kEvenTasks = 4;
-constexpr std::int64_t kTransposedChannels = 32;  // at a time, of channels-last input
+constexpr std::int64_t kEvenTasks = 4;               // or a multiple of it, that transform the input of a block
+constexpr std::int64_t kTransposedChannels = 32;     // at a time, of channels-last input
 constexpr int kMaxWeightExponent = 40;
 constexpr int kMinWeightExponent = -60;
 constexpr std::int64_t kSmallestTile = 2;

@@ -13,6 +13,7 @@
 namespace convtranspose {
 namespace {
 
+constexpr std::int64_t kFloatsPerLine = 16;
 constexpr std::int64_t kMaxBlockBytes = 6 << 20;               // of transformed input and products,
 constexpr double kBlockShares[] = {0.75, 1.5, 0.5, 0.3, 3.0};  // or so many second-level caches: what is tried
 constexpr double kResidentShare = 0.65;                        // of the second-level cache, that stays there
@@ -27,11 +28,10 @@ constexpr std::int64_t kMaxProductBytes = 4 << 20;  // of a block of as few tile
 constexpr int kMaxPanelVectors = 3;                 // a chunk of channels of a panel of tiles stays in the first-level cache
 
 // Cycles, fitted to the native bench.
-constexpr double kCombinePerVector = 3.0;  // of weights
-constexpr double kInputPerVector = 6.0;    // of tiles, per point
-constexpr double kOutputPerVector = 8.0;   // of tiles, per value
-constexpr double kLinesPerFloat = 0.4;     // transposed, where channels fill whole lines
-constexpr std::int64_t kFloatsPerLine = 16;
+constexpr double kCombinePerVector = 3.0;    // of weights
+constexpr double kInputPerVector = 6.0;      // of tiles, per point
+constexpr double kOutputPerVector = 8.0;     // of tiles, per value
+constexpr double kLinesPerFloat = 0.4;       // transposed, where channels fill whole lines
 constexpr double kPartsPerFloat = 1.5;       // transposed by vectors of less than a line
 constexpr double kGridPerFloat = 1.0;        // gathered from inputs, or spread to outputs, of a dilated layer
 constexpr double kGridRow = 40.0;            // a row of a grid of one channel, read or stored

@@ -1257,6 +1257,17 @@ TEST_CASE("extreme parameters are planned at once") {
   CHECK(!explain(long_rows).empty());
   Problem phases = problem_2d(4, 1024, 2, 256, 256, 0);
   CHECK(!explain(phases).empty());
+  for (const std::int64_t kernel : {4, 64, 1024, 20000}) {
+    for (const std::int64_t stride : {1, 2, 7, 64, 1024}) {
+      Problem frame = depthwise_2d(7, 1, 8, 4, 2, 1);
+      frame.call.format = MemoryFormat::kChannelsLast;
+      frame.layer.kernel[2] = kernel;
+      frame.layer.stride[2] = stride;
+      frame.call.in[2] = std::int64_t{1} << 24;
+      frame.call.out[2] = (frame.call.in[2] - 1) * stride + kernel - 1;
+      CHECK(!explain(frame).empty());
+    }
+  }
   Problem none = problem_2d(0, 8, 4, 2, 2, 0);
   CHECK(explain(none) == "reference");
 }
