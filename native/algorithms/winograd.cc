@@ -847,30 +847,43 @@ class Winograd final : public Algorithm {
     if (!decline->reason.empty()) return nullptr;
     const KernelTable& table = *request.kernels;
     const TileKernels kernels(table, TileKernels::Family::kWideAligned);
-    const WinogradDesign best = choose_winograd_design(request, kernels);
-    if (best.cycles == 0.0) {
+    WinogradDesign design = choose_winograd_design(request, kernels);
+    if (design.cycles == 0.0) {
       decline->reason = "there are so many phases that the products of a few tiles take megabytes";
       return nullptr;
     }
-    WinogradTiles tiles = winograd_tiles(request.problem, best);
+    // What is carried from block to block grows with them, too.
+    std::unique_ptr<Execution> execution = execute(request, kernels, design, decline);
+    while (execution == nullptr && design.tiles > kernels.lanes()) {
+      design = in_blocks_of(request, kernels, design, std::max<std::int64_t>(kernels.lanes(), design.tiles / 2));
+      execution = execute(request, kernels, design, decline);
+    }
+    return execution;
+  }
+
+ private:
+  // nullptr, and a reason, if it would need too much memory, or too many blocks.
+  static std::unique_ptr<Execution> execute(const PlanRequest& request, const TileKernels& kernels,
+                                            const WinogradDesign& design, Decline* decline) {
+    WinogradTiles tiles = winograd_tiles(request.problem, design);
     if (tiles.block_count() > kMaxBlocks / request.problem.layer.groups) {
       decline->reason = "it would need more than " + std::to_string(kMaxBlocks) + " blocks, one after the other";
       return nullptr;
     }
-    tiles.set_columns(best.panel.columns);
-    WinogradWeights form(request.problem.layer, best.tile, best.block_channels, best.panel.rows);
-    auto execution = std::make_unique<WinogradExecution>(request, std::move(form), kernels, tiles, best.rounds,
-                                                         winograd_input_limit(request, best.tile));
-    execution->estimated_seconds = best.cycles / cost::kClock;
+    tiles.set_columns(design.panel.columns);
+    WinogradWeights form(request.problem.layer, design.tile, design.block_channels, design.panel.rows);
+    auto execution = std::make_unique<WinogradExecution>(request, std::move(form), kernels, tiles, design.rounds,
+                                                         winograd_input_limit(request, design.tile));
+    execution->estimated_seconds = design.cycles / cost::kClock;
     if (execution->workspace_bytes() > kMaxWorkspaceBytes) {
       decline->reason =
           "its outputs need " + std::to_string(execution->workspace_bytes()) + " bytes of scratch for each thread";
       return nullptr;
     }
-    if (execution->workspace_bytes() + execution->shared_bytes() > static_cast<std::size_t>(request.workspace_limit)) {
-      decline->reason = "its smallest block needs " +
-                        std::to_string(execution->workspace_bytes() + execution->shared_bytes()) +
-                        " bytes, more than the limit of " + std::to_string(request.workspace_limit);
+    const std::size_t bytes = execution->workspace_bytes() + execution->shared_bytes();
+    if (bytes > static_cast<std::size_t>(request.workspace_limit)) {
+      decline->reason = "its smallest block needs " + std::to_string(bytes) + " bytes, more than the limit of " +
+                        std::to_string(request.workspace_limit);
       return nullptr;
     }
     return execution;

@@ -277,6 +277,13 @@ int float_input_limit(const PlanRequest& request, const std::array<int, kSpatial
 
 }  // namespace
 
+WinogradDesign in_blocks_of(const PlanRequest& request, const TileKernels& kernels, WinogradDesign design,
+                            std::int64_t tiles) {
+  design.tiles = tiles;
+  estimate(request, kernels, channel_counts(request.problem.layer, design.tile), &design);
+  return design;
+}
+
 WinogradTiles winograd_tiles(const Problem& problem, const WinogradDesign& design) {
   return WinogradTiles(problem, design.tile.size, input_points(problem.layer, design.tile.size), all_taps(problem.layer),
                        design.tiles);

@@ -28,6 +28,10 @@ struct WinogradDesign {
 // 'highest' is for those of two.) Its cycles are 0 if there are so many phases that the products of any block are too large.
 WinogradDesign choose_winograd_design(const PlanRequest& request, const TileKernels& kernels);
 
+// The same in blocks of at most so many tiles, and what it costs then.
+WinogradDesign in_blocks_of(const PlanRequest& request, const TileKernels& kernels, WinogradDesign design,
+                            std::int64_t tiles);
+
 // The tiles and blocks that go with it. Their columns are not set.
 WinogradTiles winograd_tiles(const Problem& problem, const WinogradDesign& design);
 
