@@ -475,12 +475,7 @@ class Amx final : public Algorithm {
     const AmxBlocks blocks = choose_amx_blocks(computed, phases, form);
     auto execution =
         std::make_unique<AmxExecution>(request, computed, phases, std::move(form), columns, blocks, std::move(store));
-    if (execution->workspace_bytes() > static_cast<std::size_t>(request.workspace_limit)) {
-      decline->for_workspace = true;
-      decline->reason = "one pixel of all input channels needs " + std::to_string(execution->workspace_bytes()) +
-                        " bytes of workspace, more than the limit of " + std::to_string(request.workspace_limit);
-      return nullptr;
-    }
+    if (lacks_workspace(request, execution->workspace_bytes(), "one pixel of all input channels", decline)) return nullptr;
     return execution;
   }
 };

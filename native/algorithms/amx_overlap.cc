@@ -13,6 +13,7 @@
 
 #include "algorithms/algorithm.h"
 #include "algorithms/cost_model.h"
+#include "algorithms/limits.h"
 #include "algorithms/overlap_blocks.h"
 #include "algorithms/overlap_output.h"
 #include "algorithms/row_stride.h"
@@ -45,12 +46,8 @@ class AmxOverlapExecution final : public Execution {
     blocking = {{"terms", form_.terms()}, {"planes", b_.planes}, {"rows", b_.rows},
                 {"stripe", b_.stripe},    {"pixels", b_.pixels}, {"channels", of_part}};
     notes.push_back(refusal_note());
-    if (fits(request)) list_kernels();
-  }
-
-  // Whether it may run; else it has no other use than to say how much workspace it needs.
-  bool fits(const PlanRequest& request) const {
-    return workspace_bytes() <= static_cast<std::size_t>(request.workspace_limit);
+    // With too little workspace it has no other use than to say how much it needs.
+    if (workspace_bytes() <= static_cast<std::size_t>(request.workspace_limit)) list_kernels();
   }
 
   const PackedForm* packed_form() const override { return &form_; }
@@ -458,12 +455,7 @@ class AmxOverlap final : public Algorithm {
     if (!decline->reason.empty()) return nullptr;
     const OverlapBlocks blocks = choose_overlap_blocks(request, form);
     auto execution = std::make_unique<AmxOverlapExecution>(request, std::move(form), blocks);
-    if (!execution->fits(request)) {
-      decline->for_workspace = true;
-      decline->reason = "a row of the input needs " + std::to_string(execution->workspace_bytes()) +
-                        " bytes of workspace, more than the limit of " + std::to_string(request.workspace_limit);
-      return nullptr;
-    }
+    if (lacks_workspace(request, execution->workspace_bytes(), "a row of the input", decline)) return nullptr;
     return execution;
   }
 

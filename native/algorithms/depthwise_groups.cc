@@ -408,12 +408,7 @@ std::unique_ptr<Execution> plan_depthwise_groups(const PlanRequest& request, Dec
   PhaseSet phases = make_phases(request.problem);
   const Geometry geometry = make_geometry(request, phases, form.panel_elements());
   auto execution = std::make_unique<DepthwiseGroupsExecution>(request, std::move(form), std::move(phases), geometry);
-  if (execution->workspace_bytes() > static_cast<std::size_t>(request.workspace_limit)) {
-    decline->for_workspace = true;
-    decline->reason = "one position of a line of channels needs " + std::to_string(execution->workspace_bytes()) +
-                      " bytes of workspace, more than the limit of " + std::to_string(request.workspace_limit);
-    return nullptr;
-  }
+  if (lacks_workspace(request, execution->workspace_bytes(), "one position of a line of channels", decline)) return nullptr;
   return execution;
 }
 

@@ -20,9 +20,11 @@ namespace convtranspose {
 namespace {
 
 constexpr std::int64_t kFloatsPerLine = 16;
-constexpr std::int64_t kMaxWeightFloats = 16384;  // as lanes multiply by them: each thread makes them for itself
-constexpr std::int64_t kMaxRowPhases = 64;        // along the width
-constexpr std::int64_t kMaxColumns = 1024;        // floats of an input row: a multiple of a line
+// As lanes multiply by them: each thread makes them for itself, once a run. Packed like that they would be many times the
+// weights.
+constexpr std::int64_t kMaxWeightFloats = 16384;
+constexpr std::int64_t kMaxRowPhases = 64;  // along the width
+constexpr std::int64_t kMaxColumns = 1024;  // floats of an input row: a multiple of a line
 constexpr std::int64_t kMaxRowOutputs = 4096;
 constexpr std::int64_t kMaxBlockBytes = 96 * 1024;
 constexpr float kNothing = -0.0f;  // times zero leaves every sum as it is, a negative zero, too
@@ -126,23 +128,23 @@ class DepthwiseLanesExecution final : public Execution {
     const std::int64_t most =
         round_up(std::min(ceil_div(kMaxColumns, inputs_), ceil_div(kMaxRowOutputs, row_outputs)), kFloatsPerLine);
     geometry_.positions = std::min(width, round_up(ceil_div(width, ceil_div(width, most)), kFloatsPerLine));
-    derive();
+    const auto fits = [this](std::int64_t rows) {
+      derive(rows);
+      return geometry_.block_floats * 4 <= kMaxBlockBytes;
+    };
+    derive(1);
     const std::int64_t outputs = problem_.call.batch * phases_.dim[0].max_size() * ceil_div(width, geometry_.positions);
     const std::int64_t parts = parts_per_block(outputs, cycles() / static_cast<double>(outputs), height);
     const std::int64_t most_rows = ceil_div(height, parts);
-    while (geometry_.rows < most_rows) {
-      ++geometry_.rows;
-      derive();
-      if (geometry_.block_floats * 4 <= kMaxBlockBytes) continue;
-      --geometry_.rows;
-      break;
-    }
-    geometry_.rows = ceil_div(height, ceil_div(height, geometry_.rows));
-    derive();
+    std::int64_t rows = 1;
+    while (rows < most_rows && fits(rows + 1)) ++rows;
+    derive(ceil_div(height, ceil_div(height, rows)));
   }
 
-  void derive() {
+  // What follows from the positions and so many rows.
+  void derive(std::int64_t rows) {
     Geometry& g = geometry_;
+    g.rows = rows;
     // A kernel reads whole vectors.
     const std::int64_t columns = (g.positions + phases_.dim[2].halo()) * inputs_ + table_->lanes;
     g.box = {1 + phases_.dim[0].halo(), g.rows + phases_.dim[1].halo(), round_up(columns, kFloatsPerLine)};
@@ -189,13 +191,9 @@ class DepthwiseLanesExecution final : public Execution {
   }
 
   void run_block(const RunArgs& args, std::int64_t index, LaneArgs* call, Task* run) const {
-    const auto take = [&index](std::int64_t count) {
-      const std::int64_t taken = index % count;
-      index /= count;
-      return taken;
-    };
-    const std::int64_t first_w = take(blocks_w_) * geometry_.positions, first_h = take(blocks_h_) * geometry_.rows;
-    const std::int64_t first_d = take(blocks_d_), image = index;
+    const std::int64_t first_w = take_digit(&index, blocks_w_) * geometry_.positions;
+    const std::int64_t first_h = take_digit(&index, blocks_h_) * geometry_.rows;
+    const std::int64_t first_d = take_digit(&index, blocks_d_), image = index;
     const std::int64_t rows = std::min(geometry_.rows, phases_.dim[1].max_size() - first_h);
 
     // The floats of a row, whatever channels they are, as the columns of one channel.
@@ -243,12 +241,7 @@ class DepthwiseLanesExecution final : public Execution {
   }
 
   double cycles() const {
-    double products = static_cast<double>(map_.taps);
-    for (int d = 0; d < 2; ++d) {
-      double taps = 0.0;
-      for (const Phase1d& phase : phases_.dim[d].phases) taps += static_cast<double>(phase.taps.size());
-      products *= taps / static_cast<double>(phases_.dim[d].count());
-    }
+    const double products = mean_taps(phases_);
     const std::int64_t blocks_w = ceil_div(phases_.dim[2].max_size(), geometry_.positions);
     const std::int64_t calls = problem_.call.batch * problem_.call.out[0] * problem_.call.out[1] * blocks_w;
     const double vectors = static_cast<double>(problem_.dst_elements()) / table_->lanes;
@@ -296,12 +289,7 @@ std::unique_ptr<Execution> plan_depthwise_lanes(const PlanRequest& request, Decl
     return nullptr;
   }
   auto execution = std::make_unique<DepthwiseLanesExecution>(request, std::move(phases), std::move(*map));
-  if (execution->workspace_bytes() > static_cast<std::size_t>(request.workspace_limit)) {
-    decline->for_workspace = true;
-    decline->reason = "a block of rows needs " + std::to_string(execution->workspace_bytes()) +
-                      " bytes of workspace, more than the limit of " + std::to_string(request.workspace_limit);
-    return nullptr;
-  }
+  if (lacks_workspace(request, execution->workspace_bytes(), "a block of rows", decline)) return nullptr;
   return execution;
 }
 

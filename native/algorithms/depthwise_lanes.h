@@ -9,7 +9,8 @@
 namespace convtranspose {
 
 // For one input channel per group, channels last. Declines where lanes would need long lists of weights or read too far
-// apart, or for want of workspace. The problem has passed decline_phased().
+// apart, where the instruction set cannot move lanes by a list or its vectors are parts of the lines that pass by the
+// caches, and for want of workspace. The problem has passed decline_phased().
 std::unique_ptr<Execution> plan_depthwise_lanes(const PlanRequest& request, Decline* decline);
 
 }  // namespace convtranspose

@@ -160,12 +160,7 @@ class DepthwisePixelsExecution final : public Execution {
 
   // Cycles of a row of outputs: on the average over the phases.
   double row_cycles() const {
-    double products = 1.0;
-    for (int d = 0; d < kSpatialDims; ++d) {
-      double taps = 0.0;
-      for (const Phase1d& phase : phases_.dim[d].phases) taps += static_cast<double>(phase.taps.size());
-      products *= taps / static_cast<double>(phases_.dim[d].count());
-    }
+    const double products = mean_taps(phases_);
     const double vectors = static_cast<double>(ceil_div(problem_.layer.out_channels, table_->lanes));
     const std::int64_t cuts = (ceil_div(phases_.dim[2].max_size(), positions_) - 1) * phases_.dim[2].count();
     return static_cast<double>(static_cast<std::int64_t>(runs_.size()) + cuts) * kCallOverhead +
@@ -188,12 +183,7 @@ class DepthwisePixelsExecution final : public Execution {
 
 std::unique_ptr<Execution> plan_depthwise_pixels(const PlanRequest& request, Decline* decline) {
   auto execution = std::make_unique<DepthwisePixelsExecution>(request);
-  if (execution->workspace_bytes() > static_cast<std::size_t>(request.workspace_limit)) {
-    decline->for_workspace = true;
-    decline->reason = "the list of a pixel's products needs " + std::to_string(execution->workspace_bytes()) +
-                      " bytes of workspace, more than the limit of " + std::to_string(request.workspace_limit);
-    return nullptr;
-  }
+  if (lacks_workspace(request, execution->workspace_bytes(), "the list of a pixel's products", decline)) return nullptr;
   return execution;
 }
 

@@ -237,11 +237,7 @@ class DepthwisePlanesExecution final : public Execution {
   }
 
   void run_block(const RunArgs& args, std::int64_t index, float* packed) const {
-    const auto take = [&index](std::int64_t count) {
-      const std::int64_t taken = index % count;
-      index /= count;
-      return taken;
-    };
+    const auto take = [&index](std::int64_t count) { return take_digit(&index, count); };
     // Channels last, all channels of some rows come one after the other, while their pixels are in the caches.
     const bool last = problem_.call.format == MemoryFormat::kChannelsLast;
     Block block;
@@ -536,12 +532,8 @@ std::unique_ptr<Execution> plan_depthwise_planes(const PlanRequest& request, Dec
       {streams(problem, table, request.caches, kStreamDense), streams(problem, table, request.caches, kStreamFresh)},
       Finisher(problem, table).always_follows()};
   const Geometry geometry = make_geometry(setting, request.workspace_limit);
-  if (workspace_floats(geometry) * 4 > request.workspace_limit) {
-    decline->for_workspace = true;
-    decline->reason = "one row of a group needs " + std::to_string(workspace_floats(geometry) * 4) +
-                      " bytes of workspace, more than the limit of " + std::to_string(request.workspace_limit);
-    return nullptr;
-  }
+  const auto bytes = static_cast<std::size_t>(workspace_floats(geometry)) * sizeof(float);
+  if (lacks_workspace(request, bytes, "one row of a group", decline)) return nullptr;
   return std::make_unique<DepthwisePlanesExecution>(request, form, setting, geometry);
 }
 

@@ -317,12 +317,7 @@ class DirectChannels final : public Algorithm {
                         request.channel_chunk);
     const Blocking blocking = choose(request, phases, layout.widest_panel());
     auto execution = std::make_unique<DirectChannelsExecution>(request, phases, kernels, std::move(layout), blocking);
-    if (execution->workspace_bytes() > static_cast<std::size_t>(request.workspace_limit)) {
-      decline->for_workspace = true;
-      decline->reason = "one pixel of all input channels needs " + std::to_string(execution->workspace_bytes()) +
-                        " bytes of workspace, more than the limit of " + std::to_string(request.workspace_limit);
-      return nullptr;
-    }
+    if (lacks_workspace(request, execution->workspace_bytes(), "one pixel of all input channels", decline)) return nullptr;
     return execution;
   }
 };

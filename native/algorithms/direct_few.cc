@@ -715,12 +715,7 @@ class DirectFew final : public Algorithm {
     for (const Strip& strip : form.strips()) domain.call_rows.push_back(strip.rows);
     const Geometry geometry = cheapest(setting);
     auto execution = std::make_unique<DirectFewExecution>(request, kernels, std::move(form), chunk, geometry);
-    if (execution->workspace_bytes() > static_cast<std::size_t>(request.workspace_limit)) {
-      decline->for_workspace = true;
-      decline->reason = "one row of all input channels needs " + std::to_string(execution->workspace_bytes()) +
-                        " bytes of workspace, more than the limit of " + std::to_string(request.workspace_limit);
-      return nullptr;
-    }
+    if (lacks_workspace(request, execution->workspace_bytes(), "one row of all input channels", decline)) return nullptr;
     return execution;
   }
 };

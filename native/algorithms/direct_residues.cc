@@ -525,12 +525,8 @@ class DirectResidues final : public Algorithm {
         make_phases(problem.call.out[1], layer.kernel[1], layer.stride[1], layer.dilation[1], problem.call.pad_begin[1])};
     const Blocking blocking = choose(request, phases, kernels.max_columns());
     auto execution = std::make_unique<DirectResiduesExecution>(request, phases, kernels, std::move(form), blocking);
-    if (execution->workspace_bytes() > static_cast<std::size_t>(request.workspace_limit)) {
-      decline->for_workspace = true;
-      decline->reason = "one position of all input channels needs " + std::to_string(execution->workspace_bytes()) +
-                        " bytes of workspace, more than the limit of " + std::to_string(request.workspace_limit);
+    if (lacks_workspace(request, execution->workspace_bytes(), "one position of all input channels", decline))
       return nullptr;
-    }
     return execution;
   }
 };

@@ -264,12 +264,7 @@ class DirectWide final : public Algorithm {
       return joins_rows && b.flat ? std::numeric_limits<double>::infinity() : run_cycles(request, engine, b);
     });
     auto execution = std::make_unique<DirectWideExecution>(request, phases, kernels, std::move(layout), best);
-    if (execution->workspace_bytes() > static_cast<std::size_t>(request.workspace_limit)) {
-      decline->for_workspace = true;
-      decline->reason = "one row of all input channels needs " + std::to_string(execution->workspace_bytes()) +
-                        " bytes of workspace, more than the limit of " + std::to_string(request.workspace_limit);
-      return nullptr;
-    }
+    if (lacks_workspace(request, execution->workspace_bytes(), "one row of all input channels", decline)) return nullptr;
     return execution;
   }
 };

@@ -234,12 +234,7 @@ class Gemm final : public Algorithm {
     pixels = round_up(ceil_div(total, ceil_div(total, pixels)), strip);
     pixels = std::min(pixels, total);
     auto execution = std::make_unique<GemmExecution>(request, phases, kernels, std::move(layout), pixels);
-    if (execution->workspace_bytes() > static_cast<std::size_t>(request.workspace_limit)) {
-      decline->for_workspace = true;
-      decline->reason = "a panel of all input channels needs " + std::to_string(execution->workspace_bytes()) +
-                        " bytes of workspace, more than the limit of " + std::to_string(request.workspace_limit);
-      return nullptr;
-    }
+    if (lacks_workspace(request, execution->workspace_bytes(), "a panel of all input channels", decline)) return nullptr;
     return execution;
   }
 };

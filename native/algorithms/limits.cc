@@ -28,6 +28,14 @@ std::string decline_phased(const PlanRequest& request) {
   return "";
 }
 
+bool lacks_workspace(const PlanRequest& request, std::size_t bytes, const char* what, Decline* decline) {
+  if (bytes <= static_cast<std::size_t>(request.workspace_limit)) return false;
+  decline->for_workspace = true;
+  decline->reason = std::string(what) + " needs " + std::to_string(bytes) + " bytes of workspace, more than the limit of " +
+                    std::to_string(request.workspace_limit);
+  return true;
+}
+
 std::int64_t parts_per_block(std::int64_t blocks, double cycles_per_block, std::int64_t max_parts) {
   std::int64_t parts = std::max<std::int64_t>(1, ceil_div(kWantedTasks, blocks));
   const double affordable = std::max(1.0, std::floor(cycles_per_block / kMinTaskCycles));

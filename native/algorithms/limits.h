@@ -1,6 +1,7 @@
 // Bounds that the blocked algorithms share.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 
@@ -32,6 +33,10 @@ bool few_outputs(const LayerSpec& layer);
 
 // Why depthwise cannot run this layer, in words for the user; "" if it can.
 std::string decline_depthwise(const LayerSpec& layer);
+
+// Whether so many bytes are more than a thread may have for its workspace. If so, declines because `what` ("one row") needs
+// them.
+bool lacks_workspace(const PlanRequest& request, std::size_t bytes, const char* what, Decline* decline);
 
 // Into how many parts to cut each of `blocks` blocks of `cycles_per_block`, given at most `max_parts`.
 std::int64_t parts_per_block(std::int64_t blocks, double cycles_per_block, std::int64_t max_parts);

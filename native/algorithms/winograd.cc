@@ -249,12 +249,20 @@ class WinogradExecution final : public Execution {
   // A grid of one channel, and room for what kernels write beyond its rows.
   std::int64_t grid_floats(const TileBox& box) const { return round_up(plane_floats(box), kFloatsPerLine) + kFloatsPerLine; }
 
+  // Where box coordinate `at` of an image of the tiles stands along dimension d of the input.
+  std::int64_t position(const TileBox& box, const WinogradTiles::Source& source, int d, std::int64_t at) const {
+    return problem_.layer.dilation[d] * (box.first[d] * form_.tile().size[d] + at) + source.grid[d];
+  }
+  // How many of a box's positions along dimension d exist, the first one being at `first` of the input.
+  std::int64_t existing(const TileBox& box, int d, std::int64_t first) const {
+    return std::clamp<std::int64_t>(ceil_div(problem_.call.in[d] - first, problem_.layer.dilation[d]), 0, rows_of(box, d));
+  }
+
   // planes[image][position], images grid_floats() apart: one channel's grids.
   void gather_planes(const RunArgs& args, std::int64_t group, const TileBox& box, std::int64_t channel, float* planes,
                      float* check) const {
     const Dims& in = problem_.call.in;
     const Dims& dilation = problem_.layer.dilation;
-    const auto& m = form_.tile().size;
     const std::int64_t columns = rows_of(box, 2);
     const bool together = box.first_image % dilation[2] == 0 && box.images % dilation[2] == 0;
     const bool split = dilation[2] == 2 || dilation[2] == 4;
@@ -264,18 +272,13 @@ class WinogradExecution final : public Execution {
       const float* const plane =
           args.src + (source.n * problem_.layer.in_channels + group * problem_.in_channels_per_group() + channel) *
                          problem_.in_points();
-      // Input positions along each dimension, and how many of so many rows exist.
-      const auto position = [&](int d, std::int64_t at) {
-        return dilation[d] * (box.first[d] * m[d] + at) + source.grid[d];
-      };
-      const auto existing = [&](int d, std::int64_t first) {
-        return std::clamp<std::int64_t>(ceil_div(in[d] - first, dilation[d]), 0, rows_of(box, d));
-      };
-      const std::int64_t first_h = position(1, 0), rows = existing(1, first_h), first_w = position(2, 0);
+      const std::int64_t first_h = position(box, source, 1, 0), first_w = position(box, source, 2, 0);
+      const std::int64_t rows = existing(box, 1, first_h);
       for (std::int64_t d = 0; d < rows_of(box, 0); ++d) {
         float* const to = planes + i * grid_floats(box) + d * rows_of(box, 1) * columns;
-        const std::int64_t present = position(0, d) < in[0] && first_w < in[2] ? rows : 0;
-        const float* const from = plane + (position(0, d) * in[1] + first_h) * in[2] + first_w;
+        const std::int64_t from_d = position(box, source, 0, d);
+        const std::int64_t present = from_d < in[0] && first_w < in[2] ? rows : 0;
+        const float* const from = plane + (from_d * in[1] + first_h) * in[2] + first_w;
         const std::int64_t from_row = dilation[1] * in[2];
         if (split) {
           // All grids from this one on; those that are not wanted are overwritten, or stand behind the last one.
@@ -285,7 +288,7 @@ class WinogradExecution final : public Execution {
         }
         for (std::int64_t r = 0; r < grids; ++r) {
           float* const grid = to + r * grid_floats(box);
-          const std::int64_t count = split ? columns : existing(2, first_w + r);
+          const std::int64_t count = split ? columns : existing(box, 2, first_w + r);
           for (std::int64_t h = 0; h < present && !split; ++h) {
             for (std::int64_t w = 0; w < count; ++w) grid[h * columns + w] = from[h * from_row + w * dilation[2] + r];
             std::fill(grid + h * columns + count, grid + (h + 1) * columns, 0.0f);
@@ -299,25 +302,19 @@ class WinogradExecution final : public Execution {
   // planes[channel][image][position], images image_floats() apart: some channels of channels-last input.
   void transpose_planes(const RunArgs& args, std::int64_t group, const TileBox& box, std::int64_t first, std::int64_t end,
                         float* planes) const {
-    const auto& m = form_.tile().size;
-    const Dims& dilation = problem_.layer.dilation;
     const std::int64_t channel_floats = box.images * image_floats(box), columns = rows_of(box, 2);
     for (std::int64_t i = 0; i < box.images; ++i) {
       const WinogradTiles::Source source = tiles_.source(box.first_image + i);
       const InputView view = input_view(problem_, args.src, source.n, group);
-      const auto position = [&](int d, std::int64_t at) {
-        return dilation[d] * (box.first[d] * m[d] + at) + source.grid[d];
-      };
-      const std::int64_t w = position(2, 0);
+      const std::int64_t w = position(box, source, 2, 0);
       for (std::int64_t d = 0; d < rows_of(box, 0); ++d) {
         for (std::int64_t h = 0; h < rows_of(box, 1); ++h) {
           float* const to = planes + i * image_floats(box) + (d * rows_of(box, 1) + h) * columns;
-          const bool exists = position(0, d) < view.in[0] && position(1, h) < view.in[1];
-          const std::int64_t count =
-              exists ? std::clamp<std::int64_t>(ceil_div(view.in[2] - w, dilation[2]), 0, columns) : 0;
-          const std::int64_t pixel = (position(0, d) * view.in[1] + position(1, h)) * view.in[2] + w;
+          const std::int64_t from_d = position(box, source, 0, d), from_h = position(box, source, 1, h);
+          const std::int64_t count = from_d < view.in[0] && from_h < view.in[1] ? existing(box, 2, w) : 0;
+          const std::int64_t pixel = (from_d * view.in[1] + from_h) * view.in[2] + w;
           const TransposeArgs transpose{view.data + pixel * view.pixel_stride + first,
-                                        dilation[2] * view.pixel_stride,
+                                        problem_.layer.dilation[2] * view.pixel_stride,
                                         to,
                                         channel_floats,
                                         count,

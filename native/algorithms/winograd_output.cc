@@ -222,6 +222,7 @@ void WinogradOutput::store(const RunArgs& args, std::int64_t group, const TileBo
   const std::int64_t s = stride();
   const auto most_points = [this](int d) { return std::int64_t{winograd_points(tile_[d], most_taps_[d])}; };
   const bool last = problem_.call.format == MemoryFormat::kChannelsLast;
+  const bool staged = last && !scatters_pixels();
 
   Pass pass;
   pass.box = &box;
@@ -229,7 +230,7 @@ void WinogradOutput::store(const RunArgs& args, std::int64_t group, const TileBo
   pass.args = &args;
   // A residual is added to what is stored.
   const bool stream = streaming_.now(args.fresh) && (!last || (is_line(args.dst) && args.residual == nullptr));
-  pass.stream = stream && (!last || scatters_pixels());
+  pass.stream = stream && !staged;
   pass.tiles = box.tiles();
   pass.first_n = tiles_->source(box.first_image).n;
   Buffers& b = pass.buffers;
@@ -275,7 +276,7 @@ void WinogradOutput::store(const RunArgs& args, std::int64_t group, const TileBo
       pass.stride_image = out[0] * pass.stride_d;
       pass.stride_channel = 1;
       pass.dst = args.dst + pass.first_n * pass.stride_image + channel;
-    } else if (last) {
+    } else if (staged) {
       pass.stride_h = box.out_size[2];
       pass.stride_d = box.out_size[1] * pass.stride_h;
       pass.stride_image = out_box;
@@ -297,7 +298,7 @@ void WinogradOutput::store(const RunArgs& args, std::int64_t group, const TileBo
       }
     }
   }
-  if (last && !scatters_pixels()) transpose_staged(args, group, box, block, b.staged, stream);
+  if (staged) transpose_staged(args, group, box, block, b.staged, stream);
   if (stream) table_->stream_fence();
 }
 
@@ -506,7 +507,7 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
   }
 
   // What runs over the last tile of each row, gathered and finished.
-  std::int64_t pass_tails = 0;  // of a channel
+  std::ptrdiff_t tails_of_channel = 0;
   if (tail > 0) {
     float* gathered = b.tails;
     for_each_run([&](const Run& run) {
@@ -518,11 +519,11 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
       }
       gathered += run.rows * tail;
     });
-    const std::int64_t of_channel = (gathered - b.tails) / pass.channels;
-    pass_tails = of_channel / tail;
+    tails_of_channel = (gathered - b.tails) / pass.channels;
     for (std::int64_t c = 0; c < pass.channels; ++c) {
-      const RowStoreArgs tails{b.tails + c * of_channel,       0, 1, of_channel, b.finished + c * of_channel, bias(c),
-                               &finisher_.epilogue(*pass.args)};
+      const RowStoreArgs tails{
+          b.tails + c * tails_of_channel, 0, 1, tails_of_channel, b.finished + c * tails_of_channel, bias(c),
+          &finisher_.epilogue(*pass.args)};
       table_->row_store(&tails);
       finish_early(c, tails);
     }
@@ -537,7 +538,7 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
         const GridRow row{b.interleaved + run.tile * phases + r * row_floats + halo_w * phases,
                           tiles_->product_floats * phases,
                           finished,
-                          pass_tails * tail,
+                          tails_of_channel,
                           box.first[2] * tile_[2] + halo_w * tile_[2],
                           (box.size[2] - halo_w) * tile_[2],
                           tail};

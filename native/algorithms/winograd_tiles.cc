@@ -28,20 +28,21 @@ WinogradTiles::WinogradTiles(const Problem& problem, const std::array<int, kSpat
     tiles_[d] = ceil_div(in_[d], tile_[d]);
   }
   extent_ = tiles_;
-  const auto with_halo = [&](const Dims& extent) {
+  // Tiles of a block in the dimensions from one on, halos included.
+  const auto tiles_from = [this](int first) {
     std::int64_t product = 1;
-    for (int d = 0; d < kSpatialDims; ++d) {
-      product *= extent[d] + (taps_[d] > 1 && extent[d] < tiles_[d] && d != carry ? 1 : 0);
+    for (int d = first; d < kSpatialDims; ++d) {
+      product *= extent_[d] + (taps_[d] > 1 && extent_[d] < tiles_[d] && d != carry ? 1 : 0);
     }
     return product;
   };
   // The outermost dimension first: that leaves rows whole as long as possible. The first one that is cut between tiles that
   // overlap is the one to carry along: were there a halo before it, what is carried would have to come in behind that.
   for (int d = 0; d < kSpatialDims; ++d) {
-    if (with_halo(extent_) <= most) break;
+    if (tiles_from(0) <= most) break;
     if (carry < 0 && d < kSpatialDims - 1 && tiles_[d] > 1 && taps_[d] > 1) carry = d;
-    while (with_halo(extent_) > most && extent_[d] > 1) {
-      const double share = static_cast<double>(most) / static_cast<double>(with_halo(extent_));
+    while (tiles_from(0) > most && extent_[d] > 1) {
+      const double share = static_cast<double>(most) / static_cast<double>(tiles_from(0));
       const auto shrunk = static_cast<std::int64_t>(static_cast<double>(extent_[d]) * share);
       extent_[d] = std::max<std::int64_t>(1, std::min(extent_[d] - 1, shrunk));
     }
@@ -51,12 +52,9 @@ WinogradTiles::WinogradTiles(const Problem& problem, const std::array<int, kSpat
     extent_[d] = ceil_div(tiles_[d], blocks_[d]);
     blocks_[d] = ceil_div(tiles_[d], extent_[d]);
   }
-  if (carry >= 0) {
-    slab = 1;
-    for (int d = carry + 1; d < kSpatialDims; ++d) slab *= extent_[d] + (taps_[d] > 1 && extent_[d] < tiles_[d] ? 1 : 0);
-  }
+  if (carry >= 0) slab = tiles_from(carry + 1);
   const bool whole = blocks_[0] * blocks_[1] * blocks_[2] == 1;
-  images = whole ? std::clamp<std::int64_t>(most / std::max<std::int64_t>(1, with_halo(extent_)), 1, batch_) : 1;
+  images = whole ? std::clamp<std::int64_t>(most / std::max<std::int64_t>(1, tiles_from(0)), 1, batch_) : 1;
   images = ceil_div(batch_, ceil_div(batch_, images));
   // All grids along the width in one block, if that can be: they make output rows together.
   if (whole && images < batch_ && images > grids_[2]) images = images / grids_[2] * grids_[2];
@@ -91,15 +89,10 @@ void WinogradTiles::set_columns(std::int64_t panel_columns) {
 }
 
 TileBox WinogradTiles::block(std::int64_t index) const {
-  const auto take = [&index](std::int64_t count) {
-    const std::int64_t taken = index % count;
-    index /= count;
-    return taken;
-  };
   Dims at{0, 0, 0};
-  if (carry >= 0) at[carry] = take(blocks_[carry]);
+  if (carry >= 0) at[carry] = take_digit(&index, blocks_[carry]);
   for (int d = kSpatialDims - 1; d >= 0; --d) {
-    if (d != carry) at[d] = take(blocks_[d]);
+    if (d != carry) at[d] = take_digit(&index, blocks_[d]);
   }
   return box(index, at[0], at[1], at[2]);
 }

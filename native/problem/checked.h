@@ -42,4 +42,11 @@ inline std::int64_t ceil_div(std::int64_t a, std::int64_t b) { return -floor_div
 inline std::int64_t floor_mod(std::int64_t a, std::int64_t b) { return a - floor_div(a, b) * b; }
 inline std::int64_t round_up(std::int64_t a, std::int64_t b) { return ceil_div(a, b) * b; }
 
+// The last digit of *index, of which there are `count`; the digits before it are left.
+inline std::int64_t take_digit(std::int64_t* index, std::int64_t count) {
+  const std::int64_t digit = *index % count;
+  *index /= count;
+  return digit;
+}
+
 }  // namespace convtranspose

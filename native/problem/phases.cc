@@ -75,6 +75,10 @@ PhaseTotals phase_totals(const PhaseSet& phases) {
   return totals;
 }
 
+double mean_taps(const PhaseSet& phases) {
+  return static_cast<double>(phase_totals(phases).taps) / static_cast<double>(phases.count());
+}
+
 TapOffsets::TapOffsets(const PhaseSet& phases, std::int64_t stride_d, std::int64_t stride_h, std::int64_t stride_w)
     : phases_h_(phases.dim[1].count()), phases_w_(phases.dim[2].count()) {
   const auto count = [&phases](int d) { return static_cast<std::size_t>(phases.dim[d].count()); };

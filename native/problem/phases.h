@@ -65,6 +65,8 @@ struct PhaseTotals {
   std::int64_t reached = 1;
 };
 PhaseTotals phase_totals(const PhaseSet& phases);
+// Taps of a phase, on the average.
+double mean_taps(const PhaseSet& phases);
 
 // Where the taps of every phase read, the tap along the width innermost, in an input whose positions are these strides
 // apart, relative to the phase's first pixel; counted from the smallest offset of each dimension.

@@ -9,7 +9,7 @@
 // Which task a thread takes: the tasks of a stage are cut into as many ranges as threads may take part (kMostRanges at
 // most), and each participant takes those of one range in order, then helps with the others. So a thread computes
 // neighbours, which often share what it has packed, and in each stage about the same part: its second-level cache holds the
-// weights of that part alone, and what it wrote itself. (Two threads, in turn by one list: 3 to 10 % more time.)
+// weights of that part alone, and what it wrote itself. (Two threads, in turn by one list: up to 30 % more time.)
 //
 // The mutex guards the lists of jobs and who sleeps. Pool threads take it once a turn: to choose a job, enter it, and leave
 // it. The thread in run() takes it only to announce a stage that others can help with, and to sleep.
