@@ -288,11 +288,11 @@ class WinogradExecution final : public Execution {
         }
         for (std::int64_t r = 0; r < grids; ++r) {
           float* const grid = to + r * grid_floats(box);
-          const std::int64_t count = split ? columns : existing(box, 2, first_w + r);
+          const std::int64_t count = existing(box, 2, first_w + r);
           for (std::int64_t h = 0; h < present && !split; ++h) {
             for (std::int64_t w = 0; w < count; ++w) grid[h * columns + w] = from[h * from_row + w * dilation[2] + r];
-            std::fill(grid + h * columns + count, grid + (h + 1) * columns, 0.0f);
           }
+          for (std::int64_t h = 0; h < present && count < columns; ++h) grid[h * columns + count] = 0.0f;  // at most one
           std::fill(grid + present * columns, grid + rows_of(box, 1) * columns, 0.0f);
         }
       }

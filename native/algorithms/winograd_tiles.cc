@@ -60,24 +60,24 @@ WinogradTiles::WinogradTiles(const Problem& problem, const std::array<int, kSpat
   if (whole && images < batch_ && images > grids_[2]) images = images / grids_[2] * grids_[2];
   blocks_n_ = ceil_div(batch_, images);
 
-  const auto places = [](std::int64_t count) {
-    std::vector<std::int64_t> result{0};
-    if (count > 2) result.push_back(1);
-    if (count > 1) result.push_back(count - 1);
-    return result;
-  };
-  for (const std::int64_t n : places(blocks_n_)) {
-    for (const std::int64_t d : places(blocks_[0])) {
-      for (const std::int64_t h : places(blocks_[1])) {
-        for (const std::int64_t w : places(blocks_[2])) {
-          const TileBox b = box(n, d, h, w);
-          most_ = std::max(most_, b.tiles());
-          most_positions = std::max(most_positions, b.tiles() * tile_[0] * tile_[1] * tile_[2]);
-          most_outputs = std::max(most_outputs, b.images * b.out_size[0] * b.out_size[1] * b.out_size[2]);
-        }
-      }
+  // Blocks differ in each dimension by themselves: the first one, the next one (which has a halo), and the last one.
+  most_ = most_outputs = images;
+  for (int d = 0; d < kSpatialDims; ++d) {
+    std::int64_t size = 0, outputs = 0;
+    for (const std::int64_t at : {std::int64_t{0}, std::int64_t{1}, blocks_[d] - 1}) {
+      if (at >= blocks_[d]) continue;
+      Dims place{0, 0, 0};
+      place[d] = at;
+      const TileBox b = box(0, place[0], place[1], place[2]);
+      size = std::max(size, b.size[d]);
+      outputs = std::max(outputs, b.out_size[d]);
     }
+    // All of these may lie in the padding, and the outputs in the blocks between.
+    if (blocks_[d] > 3) outputs = std::max(outputs, std::min(out_[d], stride_[d] * tile_[d] * extent_[d]));
+    most_ *= size;
+    most_outputs *= outputs;
   }
+  most_positions = most_ * tile_[0] * tile_[1] * tile_[2];
 }
 
 void WinogradTiles::set_columns(std::int64_t panel_columns) {

@@ -100,7 +100,7 @@ class WinogradBound {
       const std::int64_t before = floor_mod(in, grids_[d]) * tiles_[d];  // tiles of other grids
       const std::int64_t tile = floor_div(floor_div(in, grids_[d]), tile_[d]);
       last[d] = before + std::min(tile, tiles_[d] - 1);
-      first[d] = before + std::max<std::int64_t>(0, tile - (tile_[d] > 1 ? 1 : 0));
+      first[d] = before + std::clamp<std::int64_t>(tile - (tile_[d] > 1 ? 1 : 0), 0, tiles_[d] - 1);
     }
     double largest = 0.0;
     for (std::int64_t d = first[0]; d <= last[0]; ++d) {

@@ -187,9 +187,10 @@ TEST_CASE("every algorithm on every instruction set keeps the bound, and those o
       std::map<SumOrder, std::vector<float>> first;
       for (const Algorithm* algorithm : algorithm_list()) {
         INFO(std::string(algorithm->name()) << " on " << std::string(table->isa));
-        // A tiny cache makes many blocks of a small problem.
+        // Tiny caches make many blocks of a small problem.
         CacheInfo caches;
-        caches.l2 = round % 2 == 0 ? 16 * 1024 : 1024 * 1024;
+        caches.l1d = std::size_t{1024} << pick(random, 0, 6);
+        caches.l2 = std::size_t{1024} << pick(random, 0, 10);
         problem.call.algorithm = algorithm->choice();
         std::shared_ptr<const Plan> plan;
         if (!make_plan_with(problem, *algorithm, WeightFacts{}, *table, caches, &plan).ok()) continue;
@@ -633,9 +634,11 @@ TEST_CASE("winograd in blocks cut along several dimensions, dilated or not, past
       l.kernel[d] = l.stride[d] * pick(random, 2, 3) - pick(random, 0, l.stride[d] - 1);
       l.dilation[d] = !dilated ? 1 : l.stride[d] == 2 ? 2 * pick(random, 0, 1) + 1 : pick(random, 1, 4);
       p.call.in[d] = pick(random, 3 * l.dilation[d], l.rank == 1 ? 90 : l.rank == 2 ? (dilated ? 34 : 20) : 12);
-      p.call.pad_begin[d] = pick(random, 0, 2);
       const std::int64_t natural = (p.call.in[d] - 1) * l.stride[d] + l.dilation[d] * (l.kernel[d] - 1) + 1;
-      p.call.out[d] = natural - p.call.pad_begin[d] - pick(random, 0, 2);
+      // Whole blocks lie in a wide padding.
+      const std::int64_t most = round % 5 == 1 ? (natural - 1) / 2 : std::min<std::int64_t>(2, (natural - 1) / 2);
+      p.call.pad_begin[d] = pick(random, 0, most);
+      p.call.out[d] = natural - p.call.pad_begin[d] - pick(random, 0, most);
     }
     if (round % 7 == 0) p.call.post_ops = {Activation::kGelu};
     Values v = random_values(random, p);
@@ -672,6 +675,70 @@ TEST_CASE("winograd in blocks cut along several dimensions, dilated or not, past
       CHECK_MESSAGE(tally[kind + ", " + reached] > 2, kind << ", " << reached << " " << tally[kind + ", " + reached]);
     }
   }
+}
+
+// A row that is split into grids ends with a whole vector of each, or one column before the widest of them ends.
+TEST_CASE("winograd of grids that differ in width, each in a block of its own and not") {
+  Random random(20261203);
+  Tally tally;
+  for (const Isa isa : cpu_info().supported) {
+    const KernelTable& table = *kernel_table(isa);
+    for (const std::int64_t dilation : {2, 3, 4}) {
+      for (const std::int64_t beyond : {-1, 0, 1, 2}) {  // columns
+        for (const MemoryFormat format : {MemoryFormat::kContiguous, MemoryFormat::kChannelsLast}) {
+          Problem p;
+          p.layer = {2, 1, 3, 16, {1, 3, 3}, {1, 1, 1}, {1, 1, dilation}, true};
+          p.call.in = {1, 9, 2 * dilation * table.lanes + beyond};
+          p.call.out = {1, 11, p.call.in[2] + 2 * dilation};
+          p.call.algorithm = AlgorithmChoice::kWinograd;
+          p.call.format = format;
+          Values v = random_values(random, p);
+          v.residual.clear();  // which it cannot add
+          const Expected expected = definition(p, v);
+          const std::vector<double> bounds = error_bounds(winograd(), p, v, expected, DataKind::kMixedSigns);
+          for (std::size_t l2 = 1024; l2 <= 1024 * 1024; l2 *= 4) {
+            INFO("problem " << describe(p) << ", " << l2 << " bytes of cache on " << std::string(table.isa));
+            CacheInfo caches;
+            caches.l2 = l2;
+            std::shared_ptr<const Plan> plan;
+            REQUIRE(make_plan_with(p, winograd(), WeightFacts{}, table, caches, &plan).ok());
+            REQUIRE(first_wrong_output(run_beside(*plan, v, false, 0), expected, bounds) == "");
+            ++tally[plan->execution->stages() > 2 ? "several blocks" : "one block"];
+          }
+        }
+      }
+    }
+  }
+  for (const std::string reached : {"several blocks", "one block"}) CHECK_MESSAGE(tally[reached] > 2, reached);
+}
+
+TEST_CASE("winograd whose first blocks and last ones lie in the padding") {
+  Random random(20261204);
+  int blocks = 0;
+  for (const Isa isa : cpu_info().supported) {
+    for (const MemoryFormat format : {MemoryFormat::kContiguous, MemoryFormat::kChannelsLast}) {
+      Problem p;
+      p.layer = {2, 1, 8, 20, {1, 4, 4}, {1, 2, 2}, {1, 1, 1}, true};
+      p.call.in = {1, 60, 12};
+      p.call.pad_begin = {0, 50, 1};
+      p.call.out = {1, 22, 24};
+      p.call.algorithm = AlgorithmChoice::kWinograd;
+      p.call.format = format;
+      const Values v = random_values(random, p);
+      const Expected expected = definition(p, v);
+      const std::vector<double> bounds = error_bounds(winograd(), p, v, expected, DataKind::kMixedSigns);
+      for (std::size_t l2 = 1024; l2 <= 256 * 1024; l2 *= 2) {
+        INFO("problem " << describe(p) << ", " << l2 << " bytes of cache on " << std::string(kernel_table(isa)->isa));
+        CacheInfo caches;
+        caches.l2 = l2;
+        std::shared_ptr<const Plan> plan;
+        REQUIRE(make_plan_with(p, winograd(), WeightFacts{}, *kernel_table(isa), caches, &plan).ok());
+        REQUIRE(first_wrong_output(run_beside(*plan, v, true, 0), expected, bounds) == "");
+        if (plan->execution->stages() > 2 * 5) ++blocks;
+      }
+    }
+  }
+  CHECK(blocks > 2);
 }
 
 TEST_CASE("outputs between the kernels of wide strides, past the caches and not") {
