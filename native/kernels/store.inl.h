@@ -198,9 +198,28 @@ CONVTRANSPOSE_INLINE void copy_row(const float* src, float* dst, int64_t count) 
   if (count > 0) store_partial(dst, load_partial(src, count), count);
 }
 
+// Whole vectors alone, of which those that come later overwrite parts of those before: `count` is at least one vector, and
+// `before` and `after` at most that.
+CONVTRANSPOSE_INLINE void copy_row_within(const float* src, float* dst, int64_t before, int64_t count, int64_t after) {
+  store(dst, zero());
+  dst += before;
+  store(dst + count + after - kLanes, zero());
+  for (int64_t i = kLanes; i <= count; i += kLanes) {
+    store(dst + i - kLanes, load(src + i - kLanes));
+    stay_a_loop();
+  }
+  store(dst + count - kLanes, load(src + count - kLanes));
+}
+
 void copy_rows(const CopyRowsArgs* args) {
   const float* src = args->src;
   float* dst = args->dst;
+  if (args->count >= kLanes && args->before <= kLanes && args->after <= kLanes) {
+    for (int64_t i = 0; i < args->rows; ++i, src += args->src_stride, dst += args->dst_stride) {
+      copy_row_within(src, dst, args->before, args->count, args->after);
+    }
+    return;
+  }
   for (int64_t i = 0; i < args->rows; ++i, src += args->src_stride, dst += args->dst_stride) {
     copy_row(src, dst + args->before, args->count);
     zero_row(dst, args->before);
