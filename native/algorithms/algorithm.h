@@ -84,13 +84,14 @@ class Execution {
 // In which order the products of an output are added. Algorithms of the same order agree to the bit. Where results must not
 // depend on sizes (CallSpec::invariant), the planner keeps to one order for a layer.
 enum class SumOrder {
-  kChunks,   // chunk of channels, channel, kernel position (PlanRequest::channel_chunk)
-  kStrips,   // offset group, chunk of channels, channel, kernel position: see pack/strip_weights.h
-  kTaps,     // channel, kernel position (under `invariant`; else in an order of the problem's own)
-  kTiles,    // by tiles of inputs: see winograd.cc
-  kTerms,    // by terms of bfloat16: see amx.cc
-  kOverlap,  // by terms of bfloat16 and rows of the kernel: see amx_overlap.cc
-  kExact,    // in double precision
+  kChunks,     // chunk of channels, channel, kernel position (PlanRequest::channel_chunk)
+  kStrips,     // offset group, chunk of channels, channel, kernel position: see pack/strip_weights.h
+  kTaps,       // channel, kernel position (under `invariant`; else in an order of the problem's own)
+  kTiles,      // by tiles of inputs: see winograd.cc
+  kTerms,      // by terms of bfloat16: see amx.cc
+  kOverlap,    // by terms of bfloat16 and rows of the kernel: see amx_overlap.cc
+  kPositions,  // kernel position by kernel position, the channels of each: see direct_overlap.cc
+  kExact,      // in double precision
 };
 
 // Why an algorithm does not run a problem, in words for the user.
@@ -119,6 +120,7 @@ const Algorithm& gemm();
 const Algorithm& winograd();
 const Algorithm& amx();
 const Algorithm& amx_overlap();
+const Algorithm& direct_overlap();
 const Algorithm& reference();
 
 }  // namespace convtranspose

@@ -109,21 +109,10 @@ class DirectChannelsExecution final : public Execution {
   void list_kernels() {
     const std::vector<std::int64_t> widths = layout_.distinct_widths();
     for_each_block_size(problem_, phases_, b_, [&](const PixelExtents& e) {
-      for_each_tile(e.pixels(), [&](std::int64_t, std::int64_t rows) {
+      kernels_.for_each_tile(e.pixels(), [&](std::int64_t, std::int64_t rows) {
         for (const std::int64_t width : widths) kernels.set(kernels_.number(kernels_.pick(rows, width)));
       });
     });
-  }
-
-  // Calls visit(first pixel, rows) for even tiles over `pixels` pixels.
-  template <typename Visit>
-  void for_each_tile(std::int64_t pixels, Visit visit) const {
-    const std::int64_t most = kernels_.preferred_rows();
-    const std::int64_t count = ceil_div(pixels, most);
-    for (std::int64_t t = 0; t < count; ++t) {
-      const std::int64_t first = pixels * t / count;
-      visit(first, pixels * (t + 1) / count - first);
-    }
   }
 
   double block_cycles() const {
@@ -138,7 +127,7 @@ class DirectChannelsExecution final : public Execution {
     const double steps = taps * static_cast<double>(problem_.in_channels_per_group()) / std::max(calls, 1.0);
     double compute = 0.0;
     for (const Panel& panel : layout_.panels()) {
-      for_each_tile(b_.pixels(), [&](std::int64_t, std::int64_t rows) {
+      kernels_.for_each_tile(b_.pixels(), [&](std::int64_t, std::int64_t rows) {
         compute += calls * kernels_.call_cycles(kernels_.pick(rows, panel.width), steps);
       });
     }
@@ -241,7 +230,7 @@ class DirectChannelsExecution final : public Execution {
       const std::int64_t lines = ceil_div(panel.width, kFloatsPerLine);
       std::int64_t line = 0;
       call.prefetch = nullptr;
-      for_each_tile(pixels, [&](std::int64_t first, std::int64_t rows) {
+      kernels_.for_each_tile(pixels, [&](std::int64_t first, std::int64_t rows) {
         call.row_offset = scratch.offsets + first;
         call.tile = tile + first * pixel_stride;
         const TileKernel& kernel = kernels_.pick(rows, panel.width);

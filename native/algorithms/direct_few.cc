@@ -43,6 +43,7 @@ constexpr double kInPlace = 1.1;                               // tiles over pla
 constexpr double kFetchedAhead = 0.78;
 constexpr std::int64_t kChannelsToFetch = 9;
 constexpr double kBlockOverhead = 200.0;
+constexpr double kCopyRow = 10.0;    // of a channel, beside its floats
 constexpr double kAccumulate = 2.0;  // for a vector of the tile that is added to
 
 // Channels per chunk, by the layer alone. With one tap to a phase the order of the products is gemm's, and so is the chunk.
@@ -605,7 +606,10 @@ double run_cycles(const Setting& s, const Geometry& geometry) {
       compute *= kBeyondFirst;
     }
     const double packed = static_cast<double>(s.domain.channels * b.box[0] * b.box[1] * (columns + s.domain.halo[2]));
-    const double pack = in_place ? 0.0 : packed * (last ? cost::kTransposePerFloat : cost::kCopyPerFloat);
+    const double packed_rows = static_cast<double>(s.domain.channels * b.box[0] * b.box[1]);
+    const double pack = in_place ? 0.0
+                        : last   ? packed * cost::kTransposePerFloat
+                                 : packed * cost::kCopyPerFloat + packed_rows * kCopyRow;
     cycles += static_cast<double>(spans) * (chunks * compute + packs * pack + kBlockOverhead);
   });
   const bool several = last && p.layer.out_channels > 1;  // beside each other

@@ -9,6 +9,7 @@
 #include "algorithms/cost_model.h"
 #include "kernels/kernel.h"
 #include "kernels/kernel_set.h"
+#include "problem/checked.h"
 
 namespace convtranspose {
 
@@ -44,6 +45,16 @@ class TileKernels {
 
   // Cycles of one call of `kernel` over `steps` steps.
   double call_cycles(const TileKernel& kernel, double steps) const;
+
+  // Calls visit(first, rows) for even tiles of at most preferred_rows() rows over `count` of them.
+  template <typename Visit>
+  void for_each_tile(std::int64_t count, Visit visit) const {
+    const std::int64_t tiles = ceil_div(count, std::int64_t{preferred_rows_});
+    for (std::int64_t t = 0; t < tiles; ++t) {
+      const std::int64_t first = count * t / tiles;
+      visit(first, count * (t + 1) / tiles - first);
+    }
+  }
 
   // Rows of the kernel that does most multiplications per load: the panel height to prefer.
   int preferred_rows() const { return preferred_rows_; }

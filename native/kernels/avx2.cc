@@ -10,6 +10,7 @@ namespace {
 
 #include "kernels/finish.inl.h"
 #include "kernels/lane.inl.h"
+#include "kernels/overlap.inl.h"
 #include "kernels/row.inl.h"
 #include "kernels/store.inl.h"
 #include "kernels/tile.inl.h"
@@ -75,6 +76,7 @@ const KernelTable kAvx2Kernels = {
     avx2::transpose,
     avx2::transpose_store,
     avx2::copy_rows,
+    avx2::overlap_add,
     avx2::kStoresPast ? avx2::stream : nullptr,
     avx2::fence_past,
     avx2::row_split,

@@ -10,6 +10,7 @@ namespace {
 
 #include "kernels/finish.inl.h"
 #include "kernels/lane.inl.h"
+#include "kernels/overlap.inl.h"
 #include "kernels/row.inl.h"
 #include "kernels/store.inl.h"
 #include "kernels/tile.inl.h"
@@ -87,6 +88,7 @@ const KernelTable kAvx512Kernels = {
     avx512::transpose,
     avx512::transpose_store,
     avx512::copy_rows,
+    avx512::overlap_add,
     avx512::kStoresPast ? avx512::stream : nullptr,
     avx512::fence_past,
     avx512::row_split,

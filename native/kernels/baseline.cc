@@ -9,6 +9,7 @@ namespace baseline {
 namespace {
 
 #include "kernels/finish.inl.h"
+#include "kernels/overlap.inl.h"
 #include "kernels/row.inl.h"
 #include "kernels/store.inl.h"
 #include "kernels/tile.inl.h"
@@ -73,6 +74,7 @@ const KernelTable kBaselineKernels = {
     baseline::transpose,
     baseline::transpose_store,
     baseline::copy_rows,
+    baseline::overlap_add,
     baseline::kStoresPast ? baseline::stream : nullptr,
     baseline::fence_past,
     baseline::row_split,

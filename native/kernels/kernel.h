@@ -171,6 +171,24 @@ struct CopyRowsArgs {
 };
 typedef void (*CopyRowsFn)(const CopyRowsArgs* args);
 
+// Overlap-add, channels last: pixel q of a source, at sources[s] + q*pitch, gives to block q of the outputs, `floats`
+// floats.
+//   dst[q*floats + f] = bias[f] + sum over s, in order, of sources[s][q*pitch + f]
+// for q in [0, blocks), f in [0, floats), where s is in [0, whole), and, for f < cut_floats, in [whole, whole + cut) as
+// well. Up to a vector more is read of bias and of the first `whole` sources, and written to dst.
+struct OverlapAddArgs {
+  const float* const* sources;
+  int64_t whole;
+  int64_t cut;
+  int64_t cut_floats;
+  ptrdiff_t pitch;
+  int64_t blocks;
+  int64_t floats;
+  const float* bias;
+  float* dst;
+};
+typedef void (*OverlapAddFn)(const OverlapAddArgs* args);
+
 // One step of the two kinds of kernels below: what it reads and what it multiplies by, relative to src and weights.
 struct TapStep {
   ptrdiff_t src;
@@ -643,6 +661,7 @@ struct KernelTable {
   TransposeFn transpose;
   TransposeStoreFn transpose_store;
   CopyRowsFn copy_rows;
+  OverlapAddFn overlap_add;
   // dst[i] = src[i] for i in [0, count), past the caches: dst 64-byte aligned, count a multiple of 16. nullptr where the
   // instruction set has no such stores. Before anybody else may read, the thread that stored calls stream_fence.
   void (*stream)(const float* src, float* dst, int64_t count);

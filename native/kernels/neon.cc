@@ -10,6 +10,7 @@ namespace {
 
 #include "kernels/finish.inl.h"
 #include "kernels/lane.inl.h"
+#include "kernels/overlap.inl.h"
 #include "kernels/row.inl.h"
 #include "kernels/store.inl.h"
 #include "kernels/tile.inl.h"
@@ -79,6 +80,7 @@ const KernelTable kNeonKernels = {
     neon::transpose,
     neon::transpose_store,
     neon::copy_rows,
+    neon::overlap_add,
     neon::kStoresPast ? neon::stream : nullptr,
     neon::fence_past,
     neon::row_split,

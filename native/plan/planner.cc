@@ -140,9 +140,9 @@ std::string activation_text(const PostOps& post_ops) {
 }
 
 const std::vector<const Algorithm*>& algorithm_list() {
-  static const std::vector<const Algorithm*> list{
-      &gemm(),        &winograd(),        &amx_overlap(), &amx(), &depthwise(), &direct_few(), &direct_residues(),
-      &direct_wide(), &direct_channels(), &reference()};
+  static const std::vector<const Algorithm*> list{&gemm(),        &winograd(),        &amx_overlap(),    &amx(),
+                                                  &depthwise(),   &direct_few(),      &direct_overlap(), &direct_residues(),
+                                                  &direct_wide(), &direct_channels(), &reference()};
   return list;
 }
 

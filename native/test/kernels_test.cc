@@ -393,6 +393,52 @@ TEST_CASE("copy_rows copies, puts zeros around and touches nothing else") {
   });
 }
 
+TEST_CASE("overlap_add adds what pixels give to blocks, and the bias") {
+  Random random(14);
+  for_each_table([&](const KernelTable& table) {
+    for (const std::int64_t floats : {1, 2, 3, 6, 8, 12, 15, 16, 17, 24, 40}) {
+      for (const std::int64_t whole : {0, 1, 2, 3, 4, 5, 9}) {
+        for (const std::int64_t cut : {0, 1, 3}) {
+          for (const std::int64_t blocks : {1, 2, 7}) {
+            const std::int64_t cut_floats = cut == 0 ? 0 : 1 + (floats + whole) % floats;
+            const ptrdiff_t pitch = floats + 5;
+            const auto vectors = static_cast<std::size_t>(table.lanes);
+            std::vector<std::unique_ptr<Source>> memory;
+            std::vector<const float*> sources;
+            for (std::int64_t s = 0; s < whole + cut; ++s) {
+              // Whole sources are read a vector further; cut ones end with what they give.
+              const auto end = static_cast<std::size_t>((blocks - 1) * pitch + (s < whole ? floats : cut_floats));
+              memory.push_back(std::make_unique<Source>(s < whole ? end + vectors : end));
+              randomize(*memory.back(), random);
+              sources.push_back(memory.back()->data());
+            }
+            Source bias(static_cast<std::size_t>(floats) + vectors);
+            randomize(bias, random);
+            Guarded dst(static_cast<std::size_t>(blocks * floats) + vectors, static_cast<std::size_t>(floats % 5));
+            const OverlapAddArgs args{sources.data(), whole,  cut,         cut_floats, pitch,
+                                      blocks,         floats, bias.data(), dst.data()};
+            table.overlap_add(&args);
+            INFO("floats " << floats << " whole " << whole << " cut " << cut << " blocks " << blocks);
+            int wrong = 0;
+            for (std::int64_t q = 0; q < blocks; ++q) {
+              for (std::int64_t f = 0; f < floats; ++f) {
+                float sum = 0.0f;
+                for (std::int64_t s = 0; s < whole + cut; ++s) {
+                  if (s < whole || f < cut_floats) sum += sources[static_cast<std::size_t>(s)][q * pitch + f];
+                }
+                sum += bias[static_cast<std::size_t>(f)];
+                wrong += !same_bits(dst[static_cast<std::size_t>(q * floats + f)], sum);
+              }
+            }
+            CHECK(wrong == 0);
+            CHECK(dst.guards_intact());
+          }
+        }
+      }
+    }
+  });
+}
+
 TEST_CASE("row_store interleaves phases, adds the bias or those of the phases and clamps") {
   Random random(2);
   for_each_table([&](const KernelTable& table) {

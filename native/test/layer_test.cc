@@ -1172,6 +1172,59 @@ TEST_CASE("depthwise of a few channels, channels last, by lanes: past the caches
   }
 }
 
+TEST_CASE("direct-overlap keeps the bound, whatever it cuts a problem into") {
+  Random random(20261205);
+  Tally tally;
+  for (int round = 0; round < 150; ++round) {
+    Problem p;
+    LayerSpec& l = p.layer;
+    l.rank = static_cast<int>(pick(random, 1, 2));
+    l.in_channels = round % 4 == 0 ? pick(random, 200, 300) : pick(random, 1, 40);
+    l.out_channels = pick(random, 1, 4);
+    l.has_bias = round % 3 != 0;
+    p.call.batch = pick(random, 1, 2);
+    p.call.format = round % 2 == 0 ? MemoryFormat::kChannelsLast : MemoryFormat::kContiguous;
+    const bool many = round % 10 == 0;  // enough for several stripes
+    for (int d = kSpatialDims - l.rank; d < kSpatialDims; ++d) {
+      l.stride[d] = pick(random, d == 2 ? 2 : 1, 3);
+      l.kernel[d] = pick(random, 1, 5);
+      if (d == 1 && round % 3 == 0) l.dilation[d] = pick(random, 2, 3);
+      p.call.in[d] = many ? pick(random, 30, 40) : pick(random, 1, l.rank == 1 ? 150 : 12);
+      const std::int64_t natural = (p.call.in[d] - 1) * l.stride[d] + l.dilation[d] * (l.kernel[d] - 1) + 1;
+      p.call.pad_begin[d] = pick(random, 0, round % 5 == 0 ? (natural - 1) / 2 : std::min<std::int64_t>(2, natural - 1));
+      p.call.out[d] = std::max<std::int64_t>(1, natural - p.call.pad_begin[d] + pick(random, -2, l.stride[d] - 1));
+    }
+    if (round % 7 == 0) p.call.post_ops = {Activation::kGelu};
+    p.call.algorithm = AlgorithmChoice::kDirect;
+    const Values v = random_values(random, p);
+    const Expected expected = definition(p, v);
+    INFO("problem " << describe(p));
+    for (const Isa isa : cpu_info().supported) {
+      CacheInfo caches;
+      caches.l2 = std::size_t{16 * 1024} << pick(random, 0, 5);
+      std::shared_ptr<const Plan> plan;
+      if (!make_plan_with(p, direct_overlap(), WeightFacts{}, *kernel_table(isa), caches, &plan).ok()) continue;
+      INFO(caches.l2 << " bytes of cache on " << std::string(kernel_table(isa)->isa));
+      const std::vector<float> y = run_beside(*plan, v, false, pick(random, 0, 1) * 4);
+      REQUIRE(first_wrong_output(y, expected, error_bounds(direct_overlap(), p, v, expected, DataKind::kMixedSigns)) == "");
+      const auto count = [&](const std::string& what, bool reached) { tally[what] += reached ? 1 : 0; };
+      ++tally[p.call.format == MemoryFormat::kContiguous ? "contiguous" : "channelsLast"];
+      count("several stripes", blocking_of(*plan, "stripes") > 1);
+      count("several tasks along the width", plan->execution->tasks(0) > p.call.batch * blocking_of(*plan, "stripes"));
+      count("several chunks of channels", l.in_channels > blocking_of(*plan, "channelChunk"));
+      count("residual", !v.residual.empty());
+      count("cut taps", l.kernel[2] % l.stride[2] != 0);
+      count("fewer taps than the stride", l.kernel[2] < l.stride[2]);
+      count("dilated along the height", l.dilation[1] > 1);
+    }
+  }
+  for (const std::string reached :
+       {"contiguous", "channelsLast", "several stripes", "several tasks along the width", "several chunks of channels",
+        "residual", "cut taps", "fewer taps than the stride", "dilated along the height"}) {
+    CHECK_MESSAGE(tally[reached] > 2, reached << " " << tally[reached]);
+  }
+}
+
 TEST_CASE("a smaller workspace means smaller blocks and the same bits") {
   Random random(11);
   for (const MemoryFormat format : {MemoryFormat::kContiguous, MemoryFormat::kChannelsLast}) {

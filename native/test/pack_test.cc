@@ -15,6 +15,7 @@
 #include "pack/join.h"
 #include "pack/overlap_weights.h"
 #include "pack/pixel_weights.h"
+#include "pack/position_weights.h"
 #include "pack/residue_weights.h"
 #include "pack/row_weights.h"
 #include "pack/strip_weights.h"
@@ -617,6 +618,38 @@ TEST_CASE("overlap weights: every weight's terms in the row of its position, pad
         INFO("outputs " << layer.out_channels << " kernel width " << layer.kernel[2] << " terms " << terms);
         check_overlap_weights(layer, terms, *split);
       }
+    }
+  }
+}
+
+TEST_CASE("position weights: every weight once, in columns of position and channel, padding is zero") {
+  for (const auto& [in_channels, out_channels, kh, kw] :
+       std::vector<std::array<std::int64_t, 4>>{{5, 3, 4, 4}, {1, 1, 1, 2}, {7, 4, 5, 5}, {3000, 2, 3, 4}, {64, 3, 9, 9}}) {
+    for (const std::int64_t lanes : {4, 8, 16}) {
+      LayerSpec layer;
+      layer.in_channels = in_channels;
+      layer.out_channels = out_channels;
+      layer.kernel = {1, kh, kw};
+      const PositionWeights form(layer, 3 * lanes, lanes);
+      std::vector<float> raw(static_cast<std::size_t>(in_channels * out_channels * kh * kw));
+      for (std::size_t i = 0; i < raw.size(); ++i) raw[i] = static_cast<float>(i + 1);
+      FloatArray packed(form.elements());
+      std::fill(packed.data(), packed.data() + packed.count(), std::nanf(""));
+      pack_all(form, raw.data(), packed.data());
+      INFO("kernel " << kh << " x " << kw << ", " << in_channels << " to " << out_channels << ", vectors of " << lanes);
+      CHECK(form.columns() == kh * kw * out_channels);
+      int wrong = 0;
+      for (const Panel& panel : form.panels()) {
+        for (std::int64_t c = 0; c < in_channels; ++c) {
+          for (std::int64_t i = 0; i < panel.width; ++i) {
+            const std::int64_t column = panel.first + i, co = column % out_channels, position = column / out_channels;
+            const float expected =
+                i < panel.rows ? raw[static_cast<std::size_t>((c * out_channels + co) * kh * kw + position)] : 0.0f;
+            wrong += packed.data()[form.offset(panel) + c * panel.width + i] != expected;
+          }
+        }
+      }
+      CHECK(wrong == 0);
     }
   }
 }

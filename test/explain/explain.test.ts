@@ -13,7 +13,7 @@ describe('explain()', () => {
     expect(report.failures).toEqual([]);
     expect(report.suite).toBeGreaterThan(20);
     expect(report.compared).toBeGreaterThan(600);
-    for (const algorithm of ['depthwise', 'direct-few', 'direct-wide', 'direct-channels', 'gemm', 'reference', ...(isa === 'amx' ? ['amx', 'amx-overlap'] : [])]) {
+    for (const algorithm of ['depthwise', 'direct-few', 'direct-overlap', 'direct-wide', 'direct-channels', 'gemm', 'reference', ...(isa === 'amx' ? ['amx', 'amx-overlap'] : [])]) {
       expect(Object.keys(report.algorithms)).toContain(algorithm);
     }
   }, 300_000);

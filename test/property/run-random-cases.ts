@@ -33,7 +33,7 @@ export interface RandomReport {
 }
 
 /** Algorithms as the counters name them. */
-const counted = ['depthwise', 'direct-few', 'direct-wide', 'direct-channels', 'direct-residues', 'gemm', 'winograd', 'reference'] as const;
+const counted = ['depthwise', 'direct-few', 'direct-overlap', 'direct-wide', 'direct-channels', 'direct-residues', 'gemm', 'winograd', 'reference'] as const;
 const countedOfAmx = ['amx', 'amx-overlap'] as const;
 export type CountedAlgorithm = (typeof counted)[number] | (typeof countedOfAmx)[number];
 
@@ -47,8 +47,17 @@ export function formatsOf(algorithm: CountedAlgorithm): readonly MemoryFormat[] 
   return algorithm === 'amx-overlap' ? ['contiguous'] : memoryFormats;
 }
 
-/** Cases of every (algorithm, dimension, memory format). */
-export const wantedCases = 300;
+/** The dimensions that an algorithm is for. */
+export function ranksOf(algorithm: CountedAlgorithm): readonly number[] {
+  return algorithm === 'direct-overlap' ? [1, 2] : [1, 2, 3];
+}
+
+/**
+ * Cases of every (algorithm, dimension, memory format). Contiguous layers are rarely for direct-overlap: the native tests run it on those
+ * by itself.
+ */
+export const wantedCases = (algorithm: CountedAlgorithm, format: MemoryFormat): number =>
+  algorithm === 'direct-overlap' && format === 'contiguous' ? 40 : 300;
 
 /** What the algorithms cut into blocks, and how many runs must go over two of them and must end with a smaller one. */
 const blockedAxes: readonly string[] = [
@@ -79,7 +88,7 @@ const choices: readonly AlgorithmChoice[] = ['auto', 'direct', 'gemm', 'winograd
 /** Runs of Winograd by products of terms, of every dimension. */
 export const wantedTerms = 20;
 
-/** Seeds from here on are cases of few outputs, which no algorithm but amx-overlap is tested with, */
+/** Seeds from here on are cases of few outputs, for the algorithms that add up what neighbours give, */
 const fewOutputsSeeds = 1_000_000;
 /** and from here on those of matrices, which Winograd alone is tested with. */
 const matricesSeeds = 2_000_000;
@@ -88,8 +97,10 @@ export function runRandomCases(): RandomReport {
   const report: RandomReport = { isa: cpuInfo().isa, problems: {}, runs: {}, winogradTerms: {}, kernels: [], overTwoBlocks: {}, tails: {}, worst: {}, failures: [] };
   const kernels = new Set<string>();
   const reached = (algorithm: CountedAlgorithm, rank: number) =>
-    formatsOf(algorithm).every((format) => (report.runs[`${algorithm}/${rank}d/${format}`] ?? 0) >= wantedCases);
-  const others = countedAlgorithms(report.isa).filter((algorithm) => algorithm !== 'amx-overlap');
+    formatsOf(algorithm).every((format) => (report.runs[`${algorithm}/${rank}d/${format}`] ?? 0) >= wantedCases(algorithm, format));
+  const overlaps: readonly CountedAlgorithm[] = ['direct-overlap', 'amx-overlap'];
+  const [others, ofFewOutputs] = [false, true].map((few) =>
+    countedAlgorithms(report.isa).filter((algorithm) => overlaps.includes(algorithm) === few)) as [CountedAlgorithm[], CountedAlgorithm[]];
   const few: Record<number, number> = {};
   const matrices: Record<number, number> = {};
   const run = (rank: number, problems: Record<number, number>, first: number) => {
@@ -101,8 +112,8 @@ export function runRandomCases(): RandomReport {
   };
   for (const rank of [1, 2, 3]) {
     while (!others.every((algorithm) => reached(algorithm, rank)) && run(rank, report.problems, 0));
+    while (!ofFewOutputs.every((algorithm) => !ranksOf(algorithm).includes(rank) || reached(algorithm, rank)) && run(rank, few, fewOutputsSeeds));
     if (report.isa !== 'amx') continue;
-    while (!reached('amx-overlap', rank) && run(rank, few, fewOutputsSeeds));
     while ((report.winogradTerms[rank] ?? 0) < wantedTerms && (matrices[rank] ?? 0) < 10 * wantedTerms && run(rank, matrices, matricesSeeds));
   }
   for (let rank = 1; ; rank = rank % 3 + 1) {
@@ -132,7 +143,7 @@ function runInto(report: RandomReport, kernels: Set<string>, rank: number, seed:
   const { problem, data: kind } = caseOf(rank, seed);
   const [formats, algorithms]: [readonly MemoryFormat[], readonly AlgorithmChoice[]] =
     seed < fewOutputsSeeds ? [memoryFormats, choices] :
-    seed < matricesSeeds ? [formatsOf('amx-overlap'), ['auto', 'amx']] : [memoryFormats, ['winograd']];
+    seed < matricesSeeds ? [memoryFormats, report.isa === 'amx' ? ['auto', 'direct', 'amx'] : ['auto', 'direct']] : [memoryFormats, ['winograd']];
   const stream = 16 * seed + 4 * rank;
   const data: Data = {
     input: values(kind, stream, product(inputShape(problem))),
