@@ -121,7 +121,9 @@ class DirectOverlapExecution final : public Execution {
     const std::int64_t first = b_.first_row + b_.rows * stripe / b_.stripes;
     const std::int64_t end = b_.first_row + b_.rows * (stripe + 1) / b_.stripes;
     for (std::int64_t row = first - b_.halo_h; row < end; ++row) {
-      if (row >= 0 && row < problem_.call.in[1] && columns.pixels > 0) multiply(args, image, row, columns, scratch);
+      if (row >= 0 && row < problem_.call.in[1] && columns.pixels > 0) {
+        multiply(args, image, row, std::min(end, problem_.call.in[1]), columns, scratch);
+      }
       if (row < first) continue;
       for (std::int64_t residue = 0; residue < problem_.layer.stride[1]; ++residue) {
         const std::int64_t oh = row * problem_.layer.stride[1] + residue - problem_.call.pad_begin[1];
@@ -162,8 +164,24 @@ class DirectOverlapExecution final : public Execution {
     return c;
   }
 
-  // Products of a row of the input.
-  void multiply(const RunArgs& args, std::int64_t image, std::int64_t row, const Columns& columns,
+  // The row of the input that is multiplied next, which calls ask for at the pace at which they read this one. A call asks
+  // for a line in each of `channels` runs of `nr` floats (kernels/kernel.h).
+  struct InputAhead {
+    const float* data = nullptr;
+    std::int64_t floats = 0;
+    std::int64_t calls = 0;  // so far
+
+    // What a call asks for that ends with float `end` of this row; nullptr: nothing.
+    const float* next(std::int64_t end, std::int64_t channels, std::int64_t nr) {
+      const std::int64_t lines = std::max<std::int64_t>(1, nr / kFloatsPerLine);  // of a run
+      const std::int64_t first = calls / lines * channels * nr;
+      if (first >= std::min(end, floats)) return nullptr;
+      return data + first + calls++ % lines * kFloatsPerLine;
+    }
+  };
+
+  // Products of a row of the input, of a task that reads those before `end`.
+  void multiply(const RunArgs& args, std::int64_t image, std::int64_t row, std::int64_t end, const Columns& columns,
                 const Scratch& scratch) const {
     const InputView view = input_view(problem_, args.src, image, 0);
     const float* src = view.data + (row * problem_.call.in[2] + columns.pixel) * view.pixel_stride;
@@ -179,6 +197,8 @@ class DirectOverlapExecution final : public Execution {
     call.taps = 1;
     call.tile_stride = form_.pitch();
     const std::int64_t channels = problem_.layer.in_channels;
+    InputAhead ahead;
+    if (!contiguous_ && row + 1 < end) ahead = {src + problem_.call.in[2] * channels, columns.pixels * channels, 0};
     for (const Panel& panel : form_.panels()) {
       for (std::int64_t c = 0; c < channels; c += chunk_) {
         call.src = src + c;
@@ -189,6 +209,7 @@ class DirectOverlapExecution final : public Execution {
           call.row_offset = scratch.offsets + first;
           call.tile = to + first * form_.pitch() + panel.begin;
           const TileKernel& kernel = kernels_.pick(rows, panel.width);
+          call.prefetch = ahead.next((first + rows) * channels, call.channels, kernel.nr);
           kernel.fn(&call);
           scratch.used->set(kernels_.number(kernel));
         });
