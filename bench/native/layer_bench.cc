@@ -155,7 +155,7 @@ bool check(Layer& layer, CallSpec call, Layer::Pointers pointers, std::span<cons
     if (!(error <= largest)) largest = error;  // a NaN stays
   }
   const double count = static_cast<double>(dst.size());
-  const double scale = std::sqrt(squares / count);
+  const double scale = squares > 0.0 ? std::sqrt(squares / count) : 1.0;  // zeros, if no product reaches any output
   const double rms = std::sqrt(error_squares / count) / scale;
   const bool accepted = rms <= kRmsLimits[static_cast<int>(call.precision)];
   std::printf("  error rms %.1e max %.1e%s", rms, largest / scale, accepted ? "" : " WRONG");

@@ -125,8 +125,8 @@ test('pictures: twice the size, interpolated between the centres of pixels', asy
 
 test('back-pressure: what is too much is refused at once, the rest is answered', async () => {
   const port = await start(slow(), { maxPending: 2 });
-  const body = io.encodeNpy(ramp([64, 24, 24]));
-  const first = [0, 1].map(() => post(port, '/forward', 'application/x-npy', body));
+  const body = io.encodeNpy(ramp([64, 24, 24])), long = io.encodeNpy(ramp([64, 96, 96]));
+  const first = [0, 1].map(() => post(port, '/forward', 'application/x-npy', long)); // still running when the others have come
   await until(port, ({ pending }) => pending === 2); // the event loop is free while they run
   const more = await Promise.all([0, 1, 2].map(() => post(port, '/forward', 'application/x-npy', body)));
   expect(more.map(({ status, headers }) => [status, headers['retry-after']])).toEqual(Array(3).fill([503, '1']));
