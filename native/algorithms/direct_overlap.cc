@@ -76,7 +76,6 @@ class DirectOverlapExecution final : public Execution {
         if (floor_mod(beyond, layer.stride[1]) == 0) taps_.back().push_back({kh, floor_div(beyond, layer.stride[1])});
       }
     }
-    // An odd number of lines between pixels, so that neighbours do not share cache sets.
     pixel_stride_ = row_stride(layer.in_channels);
     const std::int64_t blocks = problem_.call.batch * b_.column_tasks;
     const double cycles = block_cycles();
@@ -324,7 +323,7 @@ class DirectOverlapExecution final : public Execution {
   std::int64_t outputs_;
   std::int64_t block_floats_;
   bool contiguous_;
-  std::int64_t pixel_stride_;                 // of packed input
+  std::int64_t pixel_stride_;                 // of packed input, no multiple of what cache sets recur after
   std::vector<std::vector<HeightTap>> taps_;  // [residue along the height]
 };
 
