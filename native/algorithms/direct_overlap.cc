@@ -7,7 +7,6 @@
 // many input rows as meet in an output row. A task goes down a stripe of the input, and computes what the rows before it
 // give to its first outputs as well.
 #include <algorithm>
-#include <cstring>
 
 #include "algorithms/algorithm.h"
 #include "algorithms/cost_model.h"
@@ -37,7 +36,7 @@ constexpr double kShortVectors = 0.5;  // of transposing, again for each vector 
 // The processor reads ahead what is multiplied, row after row, which other algorithms wait for.
 constexpr double kReadAhead = 0.72;
 
-// A row of outputs by what gives to it: taps `kh` of the input rows `lag` before the last one.
+// Output row row*stride + residue along the height (o') has tap `kh` of input row `row - lag`.
 struct HeightTap {
   std::int64_t kh, lag;
 };
@@ -112,10 +111,9 @@ class DirectOverlapExecution final : public Execution {
     const std::int64_t stripe = task % b_.stripes;
     const std::int64_t image = task / b_.stripes / b_.column_tasks;
     const Columns columns = columns_of(task / b_.stripes % b_.column_tasks);
-    for (std::int64_t i = 0; i < columns.pixels; ++i)
-      scratch.offsets[i] = i * (contiguous_ ? pixel_stride_ : problem_.layer.in_channels);
-    // What lies beyond the input stays zero.
-    std::memset(scratch.products, 0, static_cast<std::size_t>(products_floats()) * sizeof(float));
+    const std::int64_t stride = contiguous_ ? pixel_stride_ : problem_.layer.in_channels;
+    for (std::int64_t i = 0; i < columns.pixels; ++i) scratch.offsets[i] = i * stride;
+    clear_beside(columns, scratch.products);
 
     const std::int64_t first = b_.first_row + b_.rows * stripe / b_.stripes;
     const std::int64_t end = b_.first_row + b_.rows * (stripe + 1) / b_.stripes;
@@ -126,7 +124,9 @@ class DirectOverlapExecution final : public Execution {
       if (row < first) continue;
       for (std::int64_t residue = 0; residue < problem_.layer.stride[1]; ++residue) {
         const std::int64_t oh = row * problem_.layer.stride[1] + residue - problem_.call.pad_begin[1];
-        if (oh >= 0 && oh < problem_.call.out[1]) store(args, image, row, residue, oh, columns, scratch);
+        if (oh < 0 || oh >= problem_.call.out[1]) continue;
+        add_up(row, residue, columns, scratch);
+        store(args, image, oh, columns, scratch);
       }
     }
   }
@@ -161,6 +161,15 @@ class DirectOverlapExecution final : public Execution {
     c.pixels = std::max<std::int64_t>(0, std::min(problem_.call.in[2], c.first + c.blocks) - c.pixel);
     c.slot = c.pixel - (c.first - b_.halo_w);
     return c;
+  }
+
+  // Pixels of a task that lie beside the input give nothing: their products stay zero.
+  void clear_beside(const Columns& columns, float* products) const {
+    const std::int64_t begin = columns.slot * form_.pitch(), end = (columns.slot + columns.pixels) * form_.pitch();
+    for (std::int64_t row = 0; row <= b_.halo_h; ++row, products += products_row()) {
+      std::fill(products, products + begin, 0.0f);
+      std::fill(products + end, products + b_.pixels() * form_.pitch(), 0.0f);
+    }
   }
 
   // The row of the input that is multiplied next, which calls ask for at the pace at which they read this one. A call asks
@@ -216,12 +225,10 @@ class DirectOverlapExecution final : public Execution {
     }
   }
 
-  // Output row oh, of input position `row` along the height.
-  void store(const RunArgs& args, std::int64_t image, std::int64_t row, std::int64_t residue, std::int64_t oh,
-             const Columns& columns, const Scratch& scratch) const {
+  // The sums of output row row*stride + residue along the height (o'), with the bias.
+  void add_up(std::int64_t row, std::int64_t residue, const Columns& columns, const Scratch& scratch) const {
     const LayerSpec& layer = problem_.layer;
-    const Dims& out = problem_.call.out;
-    const std::int64_t stride = layer.stride[2], pad = problem_.call.pad_begin[2];
+    const std::int64_t stride = layer.stride[2];
     const float* sources[kMaxSources];
     const auto list = [&](std::int64_t first, std::int64_t end, std::int64_t count) {  // taps [first, end) of `stride` taps
       for (const HeightTap& tap : taps_[static_cast<std::size_t>(residue)]) {
@@ -246,7 +253,13 @@ class DirectOverlapExecution final : public Execution {
     add.bias = scratch.bias;
     add.dst = scratch.sums;
     table_->overlap_add(&add);
+  }
 
+  // Stores the sums as output row oh.
+  void store(const RunArgs& args, std::int64_t image, std::int64_t oh, const Columns& columns,
+             const Scratch& scratch) const {
+    const Dims& out = problem_.call.out;
+    const std::int64_t stride = problem_.layer.stride[2], pad = problem_.call.pad_begin[2];
     const std::int64_t begin = std::max<std::int64_t>(0, columns.first * stride - pad);
     const std::int64_t end = std::min(out[2], (columns.first + columns.blocks) * stride - pad);
     const float* const sums = scratch.sums + (begin + pad - columns.first * stride) * outputs_;
