@@ -388,7 +388,8 @@ class DirectOverlap final : public Algorithm {
     const LayerSpec& l = p.layer;
     if (l.groups > 1) return "several groups";
     if (!few_outputs(l)) return "more output channels or phases than direct-few has rows for, or a single phase";
-    if (p.call.in[0] > 1 || l.kernel[0] > 1 || p.call.out[0] > 1) return "three dimensions";
+    // A single plane, to which the input gives.
+    if (p.call.in[0] > 1 || l.kernel[0] > 1 || p.call.out[0] > 1 || p.call.pad_begin[0] != 0) return "three dimensions";
     if (l.dilation[2] > 1) return "dilation along the width";
     const std::int64_t halo = ceil_div(l.kernel[2], l.stride[2]);
     if (l.kernel[1] * l.kernel[2] * l.out_channels > kMaxColumns || l.kernel[1] * halo > kMaxSources) {

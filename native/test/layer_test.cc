@@ -1189,7 +1189,12 @@ TEST_CASE("direct-overlap keeps the bound, whatever it cuts a problem into") {
     p.call.batch = pick(random, 1, 2);
     p.call.format = round % 2 == 0 ? MemoryFormat::kChannelsLast : MemoryFormat::kContiguous;
     const bool many = round % 10 == 0;  // enough for several stripes
-    for (int d = kSpatialDims - l.rank; d < kSpatialDims; ++d) {
+    if (round % 6 == 1) {               // a single plane of three dimensions, to which the input may give nothing
+      l.rank = 3;
+      l.stride[0] = pick(random, 1, 2);
+      p.call.pad_begin[0] = pick(random, 0, 2);
+    }
+    for (int d = l.rank == 1 ? 2 : 1; d < kSpatialDims; ++d) {
       l.stride[d] = pick(random, d == 2 ? 2 : 1, 3);
       l.kernel[d] = pick(random, 1, 5);
       if (d == 1 && round % 3 == 0) l.dilation[d] = pick(random, 2, 3);
@@ -1217,6 +1222,7 @@ TEST_CASE("direct-overlap keeps the bound, whatever it cuts a problem into") {
       count("several tasks along the width", plan->execution->tasks(0) > p.call.batch * blocking_of(*plan, "stripes"));
       count("several chunks of channels", l.in_channels > blocking_of(*plan, "channelChunk"));
       count("residual", !v.residual.empty());
+      count("a single plane", l.rank == 3);
       count("cut taps", l.kernel[2] % l.stride[2] != 0);
       count("fewer taps than the stride", l.kernel[2] < l.stride[2]);
       count("dilated along the height", l.dilation[1] > 1);
@@ -1224,7 +1230,7 @@ TEST_CASE("direct-overlap keeps the bound, whatever it cuts a problem into") {
   }
   for (const std::string reached :
        {"contiguous", "channelsLast", "several stripes", "several tasks along the width", "several chunks of channels",
-        "residual", "cut taps", "fewer taps than the stride", "dilated along the height"}) {
+        "residual", "a single plane", "cut taps", "fewer taps than the stride", "dilated along the height"}) {
     CHECK_MESSAGE(tally[reached] > 2, reached << " " << tally[reached]);
   }
 }
