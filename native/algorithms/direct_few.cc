@@ -716,6 +716,7 @@ class DirectFew final : public Algorithm {
     domain.channels = std::min(packed_channels(request.problem.call.format, chunk), request.problem.in_channels_per_group());
     domain.workspace_limit = request.workspace_limit;
     domain.tile_rows = form.rows();
+    domain.transposed = request.problem.call.format == MemoryFormat::kChannelsLast;
     for (const Strip& strip : form.strips()) domain.call_rows.push_back(strip.rows);
     const Geometry geometry = cheapest(setting);
     auto execution = std::make_unique<DirectFewExecution>(request, kernels, std::move(form), chunk, geometry);

@@ -8,10 +8,17 @@
 namespace convtranspose {
 namespace {
 
+constexpr std::int64_t kFloatsPerLine = 16;
 constexpr std::int64_t kLongRow = 256;  // from here on the library's copy, which knows the processor, is worth its call
 
 void zero(float* dst, std::int64_t count) {
   if (count > 0) std::memset(dst, 0, static_cast<std::size_t>(count) * sizeof(float));
+}
+
+// Floats from p to the next cache line.
+std::int64_t to_line(const float* p) {
+  const auto floats = static_cast<std::int64_t>(reinterpret_cast<std::uintptr_t>(p) / sizeof(float));
+  return round_up(floats, kFloatsPerLine) - floats;
 }
 
 void copy(float* dst, const float* src, std::int64_t count) {
@@ -97,15 +104,19 @@ void pack_planes(const InputView& input, const InputBox& box, std::int64_t strid
     }
   }
   if (contiguous || width <= 0) return;
+  // Squares begin at lines of the rows, if the rows of all channels do: a store that crosses a line takes as long as two.
+  const bool lines = stride_c % kFloatsPerLine == 0;
   for (std::int64_t d = rows_d.begin; d < rows_d.end; ++d) {
     for (std::int64_t h = rows_h.begin; h < rows_h.end; ++h) {
-      const TransposeArgs args{at(input, box, d, h, columns.begin),
-                               input.pixel_stride,
-                               dst + d * stride_d + h * stride_h + columns.begin,
-                               stride_c,
-                               width,
-                               input.channels};
-      kernels.transpose(&args);
+      float* const row = dst + d * stride_d + h * stride_h + columns.begin;
+      const std::int64_t before = lines ? std::min(to_line(row), width) : 0;
+      const auto transpose = [&](std::int64_t first, std::int64_t count) {
+        const TransposeArgs args{
+            at(input, box, d, h, columns.begin + first), input.pixel_stride, row + first, stride_c, count, input.channels};
+        kernels.transpose(&args);
+      };
+      if (before > 0) transpose(0, before);
+      if (before < width) transpose(before, width - before);
     }
   }
 }

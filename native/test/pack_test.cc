@@ -21,6 +21,7 @@
 #include "pack/strip_weights.h"
 #include "pack/term_weights.h"
 #include "pack/weights.h"
+#include "problem/checked.h"
 #include "problem/phases.h"
 
 namespace convtranspose {
@@ -673,20 +674,33 @@ TEST_CASE("packed input: both orders, both memory formats, halos are zero") {
         return src[static_cast<std::size_t>(at)];
       };
       for (const Dims& first : {Dims{-1, -2, -3}, Dims{0, 0, 0}, Dims{2, 3, 15}, Dims{-5, 1, 2}, Dims{0, 0, 40}}) {
-        const InputBox box{first, {3, 4, 9}};
-        const InputView view = input_view(p, src.data(), 1, 1);
-        std::vector<float> planes(5 * 120, -1.0f), pixels(3 * 4 * 9 * 7, -1.0f);
-        pack_planes(view, box, 40, 10, 120, *kernel_table(isa), planes.data());
-        pack_pixels(view, box, 7, transpose, pixels.data());
-        for (std::int64_t c = 0; c < 5; ++c) {
-          for (std::int64_t d = 0; d < 3; ++d) {
-            for (std::int64_t h = 0; h < 4; ++h) {
-              for (std::int64_t w = 0; w < 9; ++w) {
-                const float expected = value(1, 5 + c, first[0] + d, first[1] + h, first[2] + w);
-                REQUIRE(planes[static_cast<std::size_t>(d * 40 + h * 10 + c * 120 + w)] == expected);
-                REQUIRE(pixels[static_cast<std::size_t>(((d * 4 + h) * 9 + w) * 7 + c)] == expected);
+        for (const std::int64_t width : {std::int64_t{9}, std::int64_t{31}}) {
+          const InputBox box{first, {3, 4, width}};
+          const InputView view = input_view(p, src.data(), 1, 1);
+          std::vector<float> pixels(static_cast<std::size_t>(3 * 4 * width * 7), -1.0f);
+          pack_pixels(view, box, 7, transpose, pixels.data());
+          // [channel][depth][row][column], and [depth][row][channel][column] in whole lines.
+          const std::int64_t row = width + 1, line = round_up(width, 16);
+          const Dims layouts[] = {{4 * row, row, 12 * row}, {20 * line, 5 * line, line}};
+          for (const auto& [stride_d, stride_h, stride_c] : layouts) {
+            const std::int64_t floats = 60 * std::max(row, line);
+            FloatArray planes(floats);
+            std::fill(planes.data(), planes.data() + floats, -1.0f);
+            pack_planes(view, box, stride_d, stride_h, stride_c, *kernel_table(isa), planes.data());
+            int written = 0;
+            for (std::int64_t c = 0; c < 5; ++c) {
+              for (std::int64_t d = 0; d < 3; ++d) {
+                for (std::int64_t h = 0; h < 4; ++h) {
+                  for (std::int64_t w = 0; w < width; ++w) {
+                    const float expected = value(1, 5 + c, first[0] + d, first[1] + h, first[2] + w);
+                    REQUIRE(planes.data()[d * stride_d + h * stride_h + c * stride_c + w] == expected);
+                    REQUIRE(pixels[static_cast<std::size_t>(((d * 4 + h) * width + w) * 7 + c)] == expected);
+                  }
+                }
               }
             }
+            for (std::int64_t i = 0; i < floats; ++i) written += planes.data()[i] != -1.0f;
+            CHECK(written == 60 * width);
           }
         }
       }
