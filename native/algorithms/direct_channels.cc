@@ -2,7 +2,8 @@
 // Pixels are addressed one by one, so images of any width and batches of tiny images leave no row of a tile idle. For layers
 // with more weights than pixels, and for channels-last tensors, where its tiles have the layout of the output.
 //
-// A block is some rows of one depth position, or several whole images of a batch when they are small.
+// A block is some rows of one depth position, or several whole images of a batch when they are small. Of whole images, whose
+// borders are a large share, pixels are computed in parts, each with the taps that read the input there (tap_parts.h).
 #include <algorithm>
 #include <cstring>
 
@@ -11,6 +12,7 @@
 #include "algorithms/limits.h"
 #include "algorithms/pixel_blocks.h"
 #include "algorithms/pixel_store.h"
+#include "algorithms/tap_parts.h"
 #include "algorithms/tile_kernels.h"
 #include "pack/input.h"
 #include "pack/weights.h"
@@ -25,7 +27,11 @@ constexpr std::int64_t kTileBytes = 192 * 1024;
 constexpr std::int64_t kBlockBytes = 1280 * 1024;  // read once per panel, in chunks that fit the first-level cache
 constexpr std::int64_t kMaxPixels = 256;
 constexpr std::int64_t kSlackBytes = 1024;
-constexpr double kMaxPadding = 1.5;  // stored over true weights, so that all packed forms stay within their bound
+constexpr std::int64_t kMaxPartedPhases = 64;
+constexpr double kPartGain = 0.97;      // of the time that a phase takes whole, for parts to be worth it
+constexpr double kPartCost = 1.05;      // all parts read the same weights
+constexpr double kMovePerVector = 3.0;  // from a part to the tile
+constexpr double kMaxPadding = 1.5;     // stored over true weights, so that all packed forms stay within their bound
 
 struct Blocking : PixelExtents {
   Dims box{1, 1, 1};
@@ -50,8 +56,14 @@ class DirectChannelsExecution final : public Execution {
     streamed_bytes_ = cost::streamed_bytes(layout_.group_elements(), request.caches.l2);
     const std::int64_t stride_h = b_.box[2] * b_.stride_pixel;
     tap_offsets_ = TapOffsets(phases_, b_.box[1] * stride_h, stride_h, b_.stride_pixel);
+    for (const std::int64_t width : layout_.distinct_widths()) {
+      const auto as_wide = [width](const Panel& panel) { return panel.width == width; };
+      panel_widths_.push_back(
+          {width, static_cast<double>(std::count_if(layout_.panels().begin(), layout_.panels().end(), as_wide))});
+    }
+    if (whole_images()) part_phases(request);
     const double cycles = block_cycles();
-    parts_ = parts_per_block(blocks_.count(), cycles, units_);
+    tasks_per_block_ = parts_per_block(blocks_.count(), cycles, units_);
     const double store = static_cast<double>(problem_.dst_elements()) *
                          (store_.contiguous() ? cost::kTransposePerFloat + cost::kStorePerFloat : cost::kStorePerFloat);
     estimated_seconds = (static_cast<double>(blocks_.count()) * cycles + store) / cost::kClock;
@@ -59,33 +71,41 @@ class DirectChannelsExecution final : public Execution {
     list_kernels();
     this->blocking = {{"images", b_.images},   {"depths", b_.depths}, {"rows", b_.rows},
                       {"columns", b_.columns}, {"panel", widest_},    {"channelChunk", layout_.chunk()}};
+    if (!parted_.empty()) {
+      std::int64_t parts = 0;
+      for (const PartedPhase& phase : parted_) parts += static_cast<std::int64_t>(phase.parts.size());
+      this->blocking.push_back({"parts", parts});
+    }
   }
 
   const PackedForm* packed_form() const override { return &layout_; }
-  std::int64_t tasks(int) const override { return blocks_.count() * parts_; }
+  std::int64_t tasks(int) const override { return blocks_.count() * tasks_per_block_; }
   std::size_t workspace_bytes() const override {
-    return static_cast<std::size_t>(b_.block_floats + tile_floats() + transposed_floats() + offsets_floats()) *
+    return static_cast<std::size_t>(b_.block_floats + tile_floats() + transposed_floats() + sums_floats() +
+                                    (parted_.empty() ? 1 : 2) * offsets_floats()) *
            sizeof(float);
   }
 
   void run_task(const RunArgs& args, int, std::int64_t task, Workspace workspace) const noexcept override {
-    const std::int64_t part = task % parts_;
-    const std::int64_t block = task / parts_;
+    const std::int64_t part = task % tasks_per_block_;
+    const std::int64_t block = task / tasks_per_block_;
     const Origin origin = blocks_.origin(block);
 
     Scratch scratch;
     scratch.packed = reinterpret_cast<float*>(workspace.data);
     scratch.tile = scratch.packed + b_.block_floats;
     scratch.transposed = scratch.tile + tile_floats();
-    scratch.offsets = reinterpret_cast<std::ptrdiff_t*>(scratch.transposed + transposed_floats());
+    scratch.sums = scratch.transposed + transposed_floats();
+    scratch.offsets = reinterpret_cast<std::ptrdiff_t*>(scratch.sums + sums_floats());
+    scratch.part_offsets = reinterpret_cast<std::ptrdiff_t*>(scratch.sums + sums_floats() + offsets_floats());
     scratch.used = workspace.used;
     if (*workspace.tag != block) {
       pack(args, origin, scratch.packed);
       *workspace.tag = block;
     }
     const std::int64_t panels = static_cast<std::int64_t>(layout_.panels().size());
-    const std::int64_t begin = units_ * part / parts_;
-    const std::int64_t end = units_ * (part + 1) / parts_;
+    const std::int64_t begin = units_ * part / tasks_per_block_;
+    const std::int64_t end = units_ * (part + 1) / tasks_per_block_;
     for (std::int64_t unit = begin; unit < end; ++unit) {
       run_unit(args, origin, unit / panels, layout_.panels()[static_cast<std::size_t>(unit % panels)], scratch);
     }
@@ -96,15 +116,98 @@ class DirectChannelsExecution final : public Execution {
   using Origin = PixelBlocks::Origin;
   struct Scratch {
     float* packed;
-    float* tile;              // [pixel][phase along the width][panel width]
-    float* transposed;        // [channel][pixel][phase along the width], contiguous output only
-    std::ptrdiff_t* offsets;  // [pixel]
+    float* tile;                   // [pixel][phase along the width][panel width]
+    float* transposed;             // [channel][pixel][phase along the width], contiguous output only
+    float* sums;                   // [pixel, part after part][panel width], if a phase is parted
+    std::ptrdiff_t* offsets;       // [pixel]
+    std::ptrdiff_t* part_offsets;  // [pixel, part after part]
     KernelSet* used;
   };
 
   std::int64_t tile_floats() const { return phases_.dim[2].count() * b_.pixels() * widest_; }
   std::int64_t transposed_floats() const { return store_.scratch_floats(b_.pixels(), widest_); }
+  std::int64_t sums_floats() const { return parted_.empty() ? 0 : round_up(b_.pixels() * widest_, kFloatsPerLine); }
   std::int64_t offsets_floats() const { return round_up(b_.pixels() * 2, kFloatsPerLine); }
+
+  // ---- Parts ----------------------------------------------------------------------------------------------------------
+
+  struct PanelWidth {
+    std::int64_t width;
+    double count;  // of panels
+  };
+  struct PartedPhase {
+    std::vector<TapPart> parts;                  // none: all pixels with all taps
+    std::vector<std::vector<TapStep>> steps[2];  // [width of a panel: the first one's, the other][part]
+  };
+
+  bool whole_images() const {
+    const PixelExtents whole = all_pixels(problem_, phases_);
+    return b_.columns == whole.columns && b_.rows == whole.rows && b_.depths == whole.depths;
+  }
+  std::int64_t chunks() const { return ceil_div(problem_.in_channels_per_group(), layout_.chunk()); }
+
+  // Cycles of `pixels` pixels with so many taps, in all panels.
+  double compute_cycles(std::int64_t pixels, double taps) const {
+    if (taps == 0.0) return 0.0;
+    const double steps = taps * static_cast<double>(problem_.in_channels_per_group()) / static_cast<double>(chunks());
+    double cycles = 0.0;
+    for (const PanelWidth& panels : panel_widths_) {
+      double of_panel = 0.0;
+      kernels_.for_each_tile(pixels, [&](std::int64_t, std::int64_t rows) {
+        of_panel += kernels_.call_cycles(kernels_.pick(rows, panels.width), steps);
+      });
+      cycles += panels.count * of_panel;
+    }
+    return static_cast<double>(chunks()) * cycles;
+  }
+
+  // Of a phase, in a block.
+  double phase_cycles(std::int64_t phase, std::span<const TapPart> parts) const {
+    if (parts.empty()) return compute_cycles(b_.pixels(), static_cast<double>(tap_offsets_[phase].size()));
+    double cycles = 0.0;
+    for (const TapPart& part : parts) {
+      cycles += compute_cycles(b_.images * part.pixels, static_cast<double>(part.taps.size()));
+    }
+    for (const PanelWidth& panels : panel_widths_) {
+      const std::int64_t vectors = ceil_div(panels.width, std::int64_t{kernels_.lanes()});
+      cycles += panels.count * static_cast<double>(b_.pixels() * vectors) * kMovePerVector;
+    }
+    return kPartCost * cycles;
+  }
+
+  // Parts the phases that gain by it, unless it is the weights that they wait for.
+  void part_phases(const PlanRequest& request) {
+    if (phases_.count() > kMaxPartedPhases) return;
+    std::vector<PartedPhase> all;
+    double whole = 0.0;
+    bool any = false;
+    const Dims count{phases_.dim[0].count(), phases_.dim[1].count(), phases_.dim[2].count()};
+    for (std::int64_t p = 0; p < tap_offsets_.phases(); ++p) {
+      const Dims phase{p / count[2] / count[1], p / count[2] % count[1], p % count[2]};
+      const auto size = [&](int d) { return phases_.dim[d].phases[static_cast<std::size_t>(phase[d])].size; };
+      const double of_phase = phase_cycles(p, {});
+      double least = kPartGain * of_phase;
+      PartedPhase parted;
+      for (const bool columns : {false, true}) {
+        auto parts = tap_parts(phases_, problem_.call.in, {size(0), size(1), b_.columns}, phase, columns);
+        const double cycles = phase_cycles(p, parts);
+        if (parts.size() < 2 || cycles > least) continue;
+        least = cycles;
+        parted.parts = std::move(parts);
+      }
+      for (std::size_t w = 0; w < panel_widths_.size(); ++w) {
+        for (const TapPart& part : parted.parts) {
+          parted.steps[w].push_back(tap_steps(part, tap_offsets_[p], panel_widths_[w].width));
+        }
+      }
+      whole += of_phase;
+      any = any || !parted.parts.empty();
+      all.push_back(std::move(parted));
+    }
+    if (!any || whole < static_cast<double>(streamed_bytes_) / cost::kStreamBytesPerCycle) return;
+    parted_ = std::move(all);
+    if (workspace_bytes() > static_cast<std::size_t>(request.workspace_limit)) parted_.clear();
+  }
 
   void list_kernels() {
     const std::vector<std::int64_t> widths = layout_.distinct_widths();
@@ -113,23 +216,29 @@ class DirectChannelsExecution final : public Execution {
         for (const std::int64_t width : widths) kernels.set(kernels_.number(kernels_.pick(rows, width)));
       });
     });
+    for (const PartedPhase& phase : parted_) {
+      for (const TapPart& part : phase.parts) {
+        if (part.taps.empty()) continue;
+        for (const std::int64_t images : {b_.images, (problem_.call.batch - 1) % b_.images + 1}) {
+          kernels_.for_each_tile(images * part.pixels, [&](std::int64_t, std::int64_t rows) {
+            for (const std::int64_t width : widths) kernels.set(kernels_.number(kernels_.pick(rows, width)));
+          });
+        }
+      }
+    }
   }
 
   double block_cycles() const {
-    // Costs are linear in the steps of a call: phases count by their mean.
-    double taps = 0.0;
-    double calls = 0.0;
-    for (std::int64_t phase = 0; phase < tap_offsets_.phases(); ++phase) {
-      const std::size_t taps_of_phase = tap_offsets_[phase].size();
-      taps += static_cast<double>(taps_of_phase);
-      if (taps_of_phase > 0) calls += static_cast<double>(ceil_div(problem_.in_channels_per_group(), layout_.chunk()));
-    }
-    const double steps = taps * static_cast<double>(problem_.in_channels_per_group()) / std::max(calls, 1.0);
     double compute = 0.0;
-    for (const Panel& panel : layout_.panels()) {
-      kernels_.for_each_tile(b_.pixels(), [&](std::int64_t, std::int64_t rows) {
-        compute += calls * kernels_.call_cycles(kernels_.pick(rows, panel.width), steps);
-      });
+    if (parted_.empty()) {
+      // Costs are linear in the steps of a call: phases count by their mean.
+      const PhaseTotals totals = phase_totals(phases_);
+      const double reached = static_cast<double>(std::max<std::int64_t>(1, totals.reached));
+      compute = reached * compute_cycles(b_.pixels(), static_cast<double>(totals.taps) / reached);
+    } else {
+      for (std::int64_t phase = 0; phase < tap_offsets_.phases(); ++phase) {
+        compute += phase_cycles(phase, parted_[static_cast<std::size_t>(phase)].parts);
+      }
     }
     const bool last = problem_.call.format == MemoryFormat::kChannelsLast;
     const double packed = static_cast<double>(b_.images * b_.box[0] * b_.box[1] * b_.box[2]) *
@@ -175,7 +284,7 @@ class DirectChannelsExecution final : public Execution {
     // Channels last, a row that no product reaches needs no tile.
     const bool tiled = problem_.call.format == MemoryFormat::kContiguous || reaches(fd, fh);
     for (std::int64_t fw = 0; tiled && fw < phases_.dim[2].count(); ++fw) {
-      compute(args, origin.group, fd, fh, fw, panel, pixels, scratch);
+      compute(args, origin.group, fd, fh, fw, panel, images, pixels, scratch);
     }
     if (tiled) store_.begin_tile(args, panel, scratch.tile, pixels, scratch.transposed);
     PixelRow row{0, origin.group, 0, 0, origin.w, columns, 0};
@@ -198,8 +307,21 @@ class DirectChannelsExecution final : public Execution {
     return any;
   }
 
+  // Lines of the weights of the next chunk. Weights are read in the order in which they stand: all tiles but the first ask
+  // for a line of each step's.
+  struct Ahead {
+    const float* weights;  // or nullptr
+    std::int64_t lines;
+    std::int64_t asked = -1;
+    const float* next() {
+      if (weights == nullptr || asked++ < 0) return nullptr;
+      return weights + (asked - 1) % lines * kFloatsPerLine;
+    }
+  };
+
+  // Sums of one phase along the width, for all pixels of a block, which are those of `images` images.
   void compute(const RunArgs& args, std::int64_t group, std::int64_t fd, std::int64_t fh, std::int64_t fw,
-               const Panel& panel, std::int64_t pixels, const Scratch& scratch) const {
+               const Panel& panel, std::int64_t images, std::int64_t pixels, const Scratch& scratch) const {
     const std::int64_t pixel_stride = phases_.dim[2].count() * panel.width;
     float* const tile = scratch.tile + fw * panel.width;
     const auto offsets = tap_offsets_.of(fd, fh, fw);
@@ -209,6 +331,8 @@ class DirectChannelsExecution final : public Execution {
       }
       return;
     }
+    const PartedPhase* const parted = parted_phase(fd, fh, fw);
+    if (parted != nullptr) begin_parts(*parted, panel, images, pixels, scratch);
     const std::int64_t taps = static_cast<std::int64_t>(offsets.size());
     const float* const weights =
         args.weights + layout_.offset(group, phases_.dim[0].phases[fd].residue, phases_.dim[1].phases[fh].residue, panel,
@@ -216,28 +340,102 @@ class DirectChannelsExecution final : public Execution {
     TileArgs call;
     call.tap_offset = offsets.data();
     call.src_channel_stride = 1;
-    call.taps = taps;
-    call.tile_stride = pixel_stride;
+    call.weights_channel_stride = taps * panel.width;
     const std::int64_t channels = problem_.in_channels_per_group();
     for (std::int64_t c = 0; c < channels; c += layout_.chunk()) {
       call.src = scratch.packed + c;
       call.channels = std::min(layout_.chunk(), channels - c);
       call.weights = weights + c * taps * panel.width;
       call.accumulate = c > 0;
-      // Weights are read in the order in which they stand: all tiles but the first ask for those of the next chunk, a line
-      // of each step's.
-      const float* const next = call.weights + call.channels * taps * panel.width;
-      const std::int64_t lines = ceil_div(panel.width, kFloatsPerLine);
-      std::int64_t line = 0;
-      call.prefetch = nullptr;
-      kernels_.for_each_tile(pixels, [&](std::int64_t first, std::int64_t rows) {
-        call.row_offset = scratch.offsets + first;
-        call.tile = tile + first * pixel_stride;
-        const TileKernel& kernel = kernels_.pick(rows, panel.width);
-        kernel.fn(&call);
-        scratch.used->set(kernels_.number(kernel));
-        if (streamed_bytes_ > 0) call.prefetch = next + line++ % lines * kFloatsPerLine;
+      Ahead ahead{streamed_bytes_ > 0 ? call.weights + call.channels * taps * panel.width : nullptr,
+                  ceil_div(panel.width, kFloatsPerLine)};
+      if (parted == nullptr) {
+        call.taps = taps;
+        call.tile_stride = pixel_stride;
+        run_tiles(panel, scratch.offsets, pixels, tile, &ahead, &call, scratch.used);
+        continue;
+      }
+      call.tile_stride = panel.width;
+      std::int64_t first = 0;
+      for (std::size_t p = 0; p < parted->parts.size(); ++p) {
+        const TapPart& part = parted->parts[p];
+        call.taps = static_cast<std::int64_t>(part.taps.size());
+        call.steps =
+            call.taps == taps ? nullptr : parted->steps[panel.width == layout_.panels().front().width ? 0 : 1][p].data();
+        if (call.taps > 0) {
+          run_tiles(panel, scratch.part_offsets + first, images * part.pixels, scratch.sums + first * panel.width, &ahead,
+                    &call, scratch.used);
+        }
+        first += images * part.pixels;
+      }
+    }
+    if (parted != nullptr) move_parts(*parted, panel, images, pixels, scratch.sums, tile);
+  }
+
+  // The tiles of neighbouring `pixels`, which stand at `offsets` in the block, for a chunk of channels.
+  void run_tiles(const Panel& panel, const std::ptrdiff_t* offsets, std::int64_t pixels, float* tile, Ahead* ahead,
+                 TileArgs* call, KernelSet* used) const {
+    kernels_.for_each_tile(pixels, [&](std::int64_t first, std::int64_t rows) {
+      call->row_offset = offsets + first;
+      call->tile = tile + first * call->tile_stride;
+      call->prefetch = ahead->next();
+      const TileKernel& kernel = kernels_.pick(rows, panel.width);
+      (call->steps == nullptr ? kernel.fn : kernel.steps_fn)(call);
+      used->set(kernels_.number(kernel));
+    });
+  }
+
+  const PartedPhase* parted_phase(std::int64_t fd, std::int64_t fh, std::int64_t fw) const {
+    if (parted_.empty()) return nullptr;
+    const std::int64_t phase = (fd * phases_.dim[1].count() + fh) * phases_.dim[2].count() + fw;
+    const PartedPhase& parted = parted_[static_cast<std::size_t>(phase)];
+    return parted.parts.empty() ? nullptr : &parted;
+  }
+
+  // Calls visit(run, first): the pixels of a run of the block are number `first` and the following, part after part.
+  template <typename Visit>
+  static void for_each_run(const TapPart& part, std::int64_t images, std::int64_t image_pixels, std::int64_t first,
+                           const Visit& visit) {
+    for (std::int64_t i = 0; i < images; ++i) {
+      for (const TapPart::Run& run : part.runs) {
+        visit(TapPart::Run{i * image_pixels + run.first, run.count}, first);
+        first += run.count;
+      }
+    }
+  }
+
+  // Lists where the pixels of all parts stand in the block; sums without a product are zero.
+  void begin_parts(const PartedPhase& phase, const Panel& panel, std::int64_t images, std::int64_t pixels,
+                   const Scratch& scratch) const {
+    std::int64_t first = 0;
+    for (const TapPart& part : phase.parts) {
+      const std::int64_t count = images * part.pixels;
+      for_each_run(part, images, pixels / images, first, [&](const TapPart::Run& run, std::int64_t to) {
+        std::copy(scratch.offsets + run.first, scratch.offsets + run.first + run.count, scratch.part_offsets + to);
       });
+      if (part.taps.empty()) std::fill_n(scratch.sums + first * panel.width, count * panel.width, 0.0f);
+      first += count;
+    }
+  }
+
+  // From the order of the parts to that of the pixels.
+  void move_parts(const PartedPhase& phase, const Panel& panel, std::int64_t images, std::int64_t pixels, const float* sums,
+                  float* tile) const {
+    const std::int64_t pixel_stride = phases_.dim[2].count() * panel.width;
+    std::int64_t first = 0;
+    for (const TapPart& part : phase.parts) {
+      for_each_run(part, images, pixels / images, first, [&](const TapPart::Run& run, std::int64_t from) {
+        const CopyRowsArgs rows{sums + from * panel.width,
+                                panel.width,
+                                tile + run.first * pixel_stride,
+                                pixel_stride,
+                                run.count,
+                                0,
+                                panel.width,
+                                0};
+        table_->copy_rows(&rows);
+      });
+      first += images * part.pixels;
     }
   }
 
@@ -249,11 +447,13 @@ class DirectChannelsExecution final : public Execution {
   Blocking b_;
   PixelStore store_;
   PixelBlocks blocks_;
-  std::int64_t units_;           // (phase row, panel) pairs of a block
-  std::int64_t parts_;           // tasks per block
-  std::int64_t widest_;          // panel, as stored
-  std::int64_t streamed_bytes_;  // of the weights of a group
-  TapOffsets tap_offsets_;       // [phase]
+  std::int64_t units_;  // (phase row, panel) pairs of a block
+  std::int64_t tasks_per_block_;
+  std::int64_t widest_;                   // panel, as stored
+  std::int64_t streamed_bytes_;           // of the weights of a group
+  TapOffsets tap_offsets_;                // [phase]
+  std::vector<PanelWidth> panel_widths_;  // in the order of distinct_widths()
+  std::vector<PartedPhase> parted_;       // [phase]; empty: none is parted
 };
 
 void derive(const PlanRequest& request, const PhaseSet& phases, Blocking* b) {

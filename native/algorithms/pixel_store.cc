@@ -94,6 +94,17 @@ void PixelStore::store_contiguous(const RunArgs& args, const Panel& panel, const
   call.phases = 1;  // they stand in the order of the outputs
   call.count = outputs(row);
   call.epilogue = &finisher_.epilogue(args);
+  if (!stream && !finisher_.follows(args)) {  // all channels at once
+    call.tile = scratch + row.first * phases_w_;
+    call.biases = args.bias == nullptr ? kZeros : args.bias + first_channel;
+    call.bias_row = 1;
+    call.rows = panel.rows;
+    call.tile_stride = stride;
+    call.dst = args.dst + index;
+    call.dst_stride = plane;
+    table_->row_store(&call);
+    return;
+  }
   for (std::int64_t c = 0; c < panel.rows; ++c, index += plane) {
     float* const sums = scratch + c * stride + row.first * phases_w_;
     float* const dst = args.dst + index;

@@ -10,6 +10,12 @@
 
 namespace convtranspose {
 
+// One step of a kernel: where what it reads and what it multiplies by begin, relative to src and weights.
+struct TapStep {
+  ptrdiff_t src;
+  ptrdiff_t weights;
+};
+
 // Tile kernels: a tile of rows x columns accumulators stays in registers over a whole chunk of channels and taps,
 //
 //   sum[i][j] = sum over c in [0, channels), t in [0, taps), in this order (c outer), of
@@ -27,6 +33,9 @@ namespace convtranspose {
 // subset_taps[0] of the first and the third block, subset_taps[1] of the first two and subset_taps[2] of the first, with as
 // many weights for each tap as it has rows. weights (all) and tile rows are 64-byte aligned when mr/nr and tile_stride
 // allow; src has the alignment of a float. channels >= 1, taps >= 1.
+//
+// Channels kernels by `steps`: of the taps of each channel, whose weights are weights_channel_stride floats, only some:
+//     weights[c*weights_channel_stride + steps[t].weights + j] * src[row_offset[i] + steps[t].src + c]
 struct TileArgs {
   const float* src;
   const ptrdiff_t* tap_offset;   // [taps]
@@ -47,6 +56,8 @@ struct TileArgs {
   int64_t prefetch_lines = 1;
   ptrdiff_t prefetch_step = 16;
   const int64_t* subset_taps = nullptr;  // [3]; mixed kernels only
+  const TapStep* steps = nullptr;        // [taps]; channels kernels only: instead of tap_offset, and nothing is asked for
+  ptrdiff_t weights_channel_stride = 0;
 };
 typedef void (*TileFn)(const TileArgs* args);
 
@@ -55,6 +66,7 @@ struct TileKernel {
   int mr;            // rows of accumulators
   int nr;            // columns of accumulators: vectors * lanes
   TileFn fn;
+  TileFn steps_fn = nullptr;  // for TileArgs with steps; channels kernels only
 };
 
 // What is done to a sum, its bias already added, before it is stored:  v -> min(max(v, lower), upper), and NaN stays NaN.
@@ -188,12 +200,6 @@ struct OverlapAddArgs {
   float* dst;
 };
 typedef void (*OverlapAddFn)(const OverlapAddArgs* args);
-
-// One step of the two kinds of kernels below: what it reads and what it multiplies by, relative to src and weights.
-struct TapStep {
-  ptrdiff_t src;
-  ptrdiff_t weights;
-};
 
 // Row kernels: runs of output rows of some output channels in one pass, from few products to finished, interleaved outputs.
 //   sum[f][o][r][j] = sum over the steps of phase f of row r, in order, of  weight[o] * src[r/kinds*src_row + step.src + j]

@@ -122,7 +122,8 @@ const TileCase kTileCases[] = {{1, 1, 0, false},  {1, 1, 3, true},    {2, 1, 5, 
                                {33, 1, 7, false}, {1, 2, 2, false},   {3, 3, 1, true},  {5, 4, 9, false},
                                {16, 4, 0, true},  {17, 5, 11, false}, {2, 27, 13, true}};
 
-enum class Family { kWide, kChannels, kMixed };
+// kSteps: channels kernels with some of the taps that weights are kept for.
+enum class Family { kWide, kChannels, kSteps, kMixed };
 
 // Whether a row takes part in tap t: mixed kernels have subsets of the rows for their last taps.
 bool has_tap(const TileKernel& kernel, const TileCase& shape, const std::int64_t (&subset_taps)[3], int row, int t) {
@@ -136,7 +137,7 @@ bool has_tap(const TileKernel& kernel, const TileCase& shape, const std::int64_t
 }
 
 void check_tile(const KernelTable& table, const TileKernel& kernel, Family family, const TileCase& shape, Random& random) {
-  const bool wide = family != Family::kChannels;
+  const bool wide = family == Family::kWide || family == Family::kMixed;
   const std::int64_t weights_width = wide ? kernel.mr : kernel.nr;
   const std::int64_t steps = std::int64_t{shape.channels} * shape.taps;
   // Of the last taps of a mixed kernel, one in five each belongs to some of the rows.
@@ -154,6 +155,7 @@ void check_tile(const KernelTable& table, const TileKernel& kernel, Family famil
       const bool present = family != Family::kMixed || has_tap(kernel, shape, subset_taps, static_cast<int>(i), t);
       place[t].push_back(present ? channel_weights++ : -1);
     }
+    if (family == Family::kSteps) channel_weights += t % 3 * weights_width;  // of taps that are left out
   }
   Source weights(shape.channels * channel_weights);  // aligned to 64 bytes if the width is
   randomize(weights, random);
@@ -202,7 +204,14 @@ void check_tile(const KernelTable& table, const TileKernel& kernel, Family famil
   args.tile = tile.data();
   args.tile_stride = tile_stride;
   args.accumulate = shape.accumulate;
-  kernel.fn(&args);
+  std::vector<TapStep> taken;
+  if (family == Family::kSteps) {
+    for (int t = 0; t < shape.taps; ++t) taken.push_back({tap_offset[t], place[t][0]});
+    args.steps = taken.data();
+    args.weights_channel_stride = channel_weights;
+    args.tap_offset = nullptr;
+  }
+  (family == Family::kSteps ? kernel.steps_fn : kernel.fn)(&args);
 
   bool exact = true, close = true, untouched = true;
   for (int i = 0; i < kernel.mr; ++i) {
@@ -357,6 +366,7 @@ TEST_CASE("tile kernels give the bits of one sum in order of channels and taps")
     };
     check(Family::kWide, table.wide, table.wide_count);
     check(Family::kChannels, table.channels, table.channels_count);
+    check(Family::kSteps, table.channels, table.channels_count);
     check(Family::kMixed, table.mixed, table.mixed_count);
   });
 }

@@ -1235,6 +1235,61 @@ TEST_CASE("direct-overlap keeps the bound, whatever it cuts a problem into") {
   }
 }
 
+TEST_CASE("direct-channels of small images, in parts by the taps that read the input and not") {
+  Random random(20261206);
+  Tally tally;
+  for (int round = 0; round < 120; ++round) {
+    Problem p;
+    LayerSpec& l = p.layer;
+    l.rank = static_cast<int>(pick(random, 1, 3));
+    l.groups = round % 5 == 0 ? 2 : 1;
+    l.in_channels = l.groups * (round % 4 == 0 ? pick(random, 200, 300) : pick(random, 1, 40));
+    l.out_channels = l.groups * pick(random, 12, 120);
+    l.has_bias = round % 3 != 0;
+    p.call.batch = pick(random, 1, 4);
+    p.call.format = round % 2 == 0 ? MemoryFormat::kContiguous : MemoryFormat::kChannelsLast;
+    for (int d = kSpatialDims - l.rank; d < kSpatialDims; ++d) {
+      l.stride[d] = pick(random, 1, 3);
+      l.kernel[d] = pick(random, 2, l.rank == 3 ? 4 : 6);
+      l.dilation[d] = pick(random, 1, 3);
+      p.call.in[d] = pick(random, 1, l.rank == 3 ? 4 : 7);
+      const std::int64_t natural = (p.call.in[d] - 1) * l.stride[d] + l.dilation[d] * (l.kernel[d] - 1) + 1;
+      p.call.pad_begin[d] = pick(random, round % 7 == 0 ? -1 : 0, round % 6 == 0 ? natural / 2 : 2);
+      p.call.out[d] = std::max<std::int64_t>(1, natural - p.call.pad_begin[d] + pick(random, -2, l.stride[d] - 1));
+    }
+    if (round % 8 == 0) p.call.post_ops = {Activation::kGelu};
+    p.call.algorithm = AlgorithmChoice::kDirect;
+    const Values v = random_values(random, p);
+    const Expected expected = definition(p, v);
+    INFO("problem " << describe(p));
+    for (const Isa isa : cpu_info().supported) {
+      std::shared_ptr<const Plan> plan;
+      if (!make_plan_with(p, direct_channels(), WeightFacts{}, *kernel_table(isa), cpu_info().caches, &plan).ok()) continue;
+      INFO("instruction set " << std::string(kernel_table(isa)->isa));
+      const std::vector<float> y = run_beside(*plan, v, round % 3 == 0, pick(random, 0, 1) * 4);
+      REQUIRE(first_wrong_output(y, expected, error_bounds(direct_channels(), p, v, expected, DataKind::kMixedSigns)) == "");
+      const auto count = [&](const std::string& what, bool reached) { tally[what] += reached ? 1 : 0; };
+      const bool parted = blocking_of(*plan, "parts") > 0;
+      const std::int64_t images = blocking_of(*plan, "images");
+      count("whole", !parted);
+      count("in parts", parted);
+      count("in many parts", blocking_of(*plan, "parts") >= 9);
+      count("several images", parted && images > 1);
+      count("fewer images in the last block", parted && p.call.batch % images != 0);
+      count("several phases", parted && l.stride[2] > 1);
+      count("several chunks of channels", parted && p.in_channels_per_group() > blocking_of(*plan, "channelChunk"));
+      count("panels of two widths", parted && p.out_channels_per_group() % blocking_of(*plan, "panel") != 0);
+      count("three dimensions", parted && l.rank == 3);
+      count("channelsLast", parted && p.call.format == MemoryFormat::kChannelsLast);
+    }
+  }
+  for (const std::string reached :
+       {"whole", "in parts", "in many parts", "several images", "fewer images in the last block", "several phases",
+        "several chunks of channels", "panels of two widths", "three dimensions", "channelsLast"}) {
+    CHECK_MESSAGE(tally[reached] > 2, reached << " " << tally[reached]);
+  }
+}
+
 TEST_CASE("a smaller workspace means smaller blocks and the same bits") {
   Random random(11);
   for (const MemoryFormat format : {MemoryFormat::kContiguous, MemoryFormat::kChannelsLast}) {
