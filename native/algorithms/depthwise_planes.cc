@@ -27,6 +27,7 @@ constexpr double kTaskCycles = 100000.0;
 constexpr double kRowOverhead = 20.0;             // cycles of a row
 constexpr double kStepOverhead = 1.0;             // of a step of it
 constexpr double kOutputVector = 1.5;             // of the epilogue
+constexpr double kShortVector = 0.7;              // of a step, where a vector is less than a line of memory
 constexpr cost::VectorLoad kRowPixels{2.0, 0.5};  // a few rows of each channel: they stay in the first cache
 constexpr std::int64_t kMaxOutputs = 8;           // of a kernel
 constexpr std::int64_t kMaxInterleaved = 8;       // rows that a row store interleaves in registers
@@ -464,6 +465,7 @@ class DepthwisePlanesExecution final : public Execution {
     const double kernel_phases = weave_ ? 1.0 : static_cast<double>(phases_.dim[2].count());
     const double phases_w = static_cast<double>(phases_.dim[2].count());
     const double row_vectors = static_cast<double>(ceil_div(phases_.dim[2].max_size(), table_->lanes));
+    const double length = table_->lanes < kFloatsPerLine ? kShortVector : 1.0;
     double group_cycles = 0.0;
     for (const RowKernel* kernel : s.kernels) {
       const double vectors = static_cast<double>(kernel->nr) / table_->lanes;
@@ -474,7 +476,7 @@ class DepthwisePlanesExecution final : public Execution {
                             singles * cost::step(outputs, vectors, kRowPixels) +
                             phases_w * outputs * vectors * kOutputVector;
         group_cycles +=
-            kRowOverhead + static_cast<double>(program.taps.size()) * kStepOverhead + row_vectors / vectors * tile;
+            kRowOverhead + static_cast<double>(program.taps.size()) * kStepOverhead + row_vectors / vectors * length * tile;
       }
     }
     const double rows = static_cast<double>(problem_.call.batch) * static_cast<double>(problem_.layer.groups) *

@@ -31,6 +31,7 @@ constexpr std::int64_t kMaxPartedPhases = 64;
 constexpr double kPartGain = 0.97;      // of the time that a phase takes whole, for parts to be worth it
 constexpr double kPartCost = 1.05;      // all parts read the same weights
 constexpr double kMovePerVector = 3.0;  // from a part to the tile
+constexpr double kShortRow = 8.0;       // of outputs, contiguous
 constexpr double kMaxPadding = 1.5;     // stored over true weights, so that all packed forms stay within their bound
 
 struct Blocking : PixelExtents {
@@ -64,8 +65,12 @@ class DirectChannelsExecution final : public Execution {
     if (whole_images()) part_phases(request);
     const double cycles = block_cycles();
     tasks_per_block_ = parts_per_block(blocks_.count(), cycles, units_);
-    const double store = static_cast<double>(problem_.dst_elements()) *
-                         (store_.contiguous() ? cost::kTransposePerFloat + cost::kStorePerFloat : cost::kStorePerFloat);
+    const double outputs = static_cast<double>(problem_.dst_elements());
+    double store = outputs * cost::kStorePerFloat;
+    if (store_.contiguous()) store += outputs * cost::kTransposePerFloat;
+    if (store_.contiguous() && problem_.call.out[2] < kFloatsPerLine) {
+      store += outputs / static_cast<double>(problem_.call.out[2]) * kShortRow;
+    }
     estimated_seconds = (static_cast<double>(blocks_.count()) * cycles + store) / cost::kClock;
     phases = phases_.count();
     list_kernels();

@@ -36,6 +36,8 @@ constexpr std::int64_t kMaxPanelColumns = 64;
 constexpr double kMaxPadding = 1.5;  // stored over true weights, so that all packed forms stay within their bound
 constexpr double kStoreRun = 1.0;    // cycles to store the outputs of one position and channel, and for a vector of them
 constexpr double kStoreFloat = 0.05;
+constexpr double kStreamedFloat = 0.9;  // contiguous, past the caches: lines of many rows by turns
+constexpr double kShortRow = 0.7;       // contiguous, of less than a vector: for each lane
 constexpr double kGatheredFloat = 0.5;  // channels last: put together first, then stored
 
 struct Blocking : PixelExtents {
@@ -110,9 +112,13 @@ class DirectResiduesExecution final : public Execution {
     parts_ = parts_per_block(blocks_.count(), cycles, units_);
     const double runs = static_cast<double>(problem_.dst_elements()) / static_cast<double>(run_);
     const double vectors = static_cast<double>(ceil_div(run_, kernels_.lanes()));
-    const double store =
-        runs * vectors * kStoreRun + static_cast<double>(problem_.dst_elements()) *
-                                         (channels_last() ? kGatheredFloat : kStoreFloat * (streaming_.always ? 2.0 : 1.0));
+    const double outputs = static_cast<double>(problem_.dst_elements());
+    double store = runs * vectors * kStoreRun + outputs * (channels_last()     ? kGatheredFloat
+                                                           : streaming_.always ? kStreamedFloat
+                                                                               : kStoreFloat);
+    if (!channels_last() && problem_.call.out[2] < kernels_.lanes()) {
+      store += outputs / static_cast<double>(problem_.call.out[2]) * kShortRow * kernels_.lanes();
+    }
     estimated_seconds = (static_cast<double>(blocks_.count()) * cycles + store) / cost::kClock;
     this->phases = phases_[0].count() * phases_[1].count() * std::min(problem_.layer.stride[2], problem_.call.out[2]);
     list_kernels();

@@ -14,6 +14,9 @@ namespace {
 constexpr std::int64_t kTransposePixels = 64;  // pixels transposed at a time for channels-last output
 constexpr std::int64_t kTileSlack = 64;        // row stores read up to one vector beyond a phase
 constexpr std::int64_t kFloatsPerLine = 16;
+constexpr std::int64_t kMaxInterleaved = 8;  // phases that a row store interleaves in registers
+constexpr double kTransposedFloat = 0.45;    // of more phases
+constexpr double kShortRow = 30.0;           // of less than a vector
 constexpr std::int64_t kStreamedRow = 1024;  // outputs of a row that go past the caches by way of scratch, at most
 
 // When outputs pass by the caches. Where some of them have no product there is little to compute between the stores, and
@@ -278,7 +281,11 @@ double PanelEngine::compute_cycles(std::int64_t pixels) const {
 
 double PanelEngine::store_cycles(std::size_t cache_bytes) const {
   const double outputs = static_cast<double>(problem_.dst_elements());
-  if (problem_.call.format == MemoryFormat::kContiguous) return outputs * cost::kStorePerFloat;
+  if (problem_.call.format == MemoryFormat::kContiguous) {
+    const double rows = outputs / static_cast<double>(problem_.call.out[2]);
+    return outputs * (cost::kStorePerFloat + (phases_.dim[2].count() > kMaxInterleaved ? kTransposedFloat : 0.0)) +
+           (problem_.call.out[2] < kernels_.lanes() ? rows * kShortRow : 0.0);
+  }
   // A pixel's channels are stored a panel of them after the other.
   const double pixels = static_cast<double>(problem_.call.batch) * static_cast<double>(problem_.layer.groups) *
                         static_cast<double>(problem_.out_points()) * static_cast<double>(layout_.panels().size());

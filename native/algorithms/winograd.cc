@@ -725,10 +725,10 @@ class WinogradExecution final : public Execution {
     for (std::size_t c = 0; c < form_.classes().size(); ++c) {
       for (const ChannelBlock& block : form_.blocks()) {
         for (const Panel& panel : form_.panels(c, block.channels)) {
-          kernels |= kernels_.set_for(panel.rows, columns());
           by_rows_.resize(std::max(by_rows_.size(), static_cast<std::size_t>(panel.rows + 1)));
           auto& of_panel = by_rows_[static_cast<std::size_t>(panel.rows)];
-          of_panel.clear();
+          if (!of_panel.empty()) continue;  // there may be thousands of panels, of few heights
+          kernels |= kernels_.set_for(panel.rows, columns());
           for (std::int64_t left = columns(); left > 0; left -= of_panel.back()->nr) {
             of_panel.push_back(&kernels_.pick(panel.rows, left));
           }
