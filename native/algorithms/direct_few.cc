@@ -14,6 +14,7 @@
 #include "algorithms/cost_model.h"
 #include "algorithms/finisher.h"
 #include "algorithms/limits.h"
+#include "algorithms/streaming.h"
 #include "algorithms/tile_kernels.h"
 #include "pack/input.h"
 #include "pack/strip_weights.h"
@@ -141,6 +142,10 @@ class DirectFewExecution final : public Execution {
         in_place_(geometry.in_place),
         chunk_(chunk),
         packed_channels_(packed_channels(problem_.call.format, chunk)) {
+    if (problem_.call.format == MemoryFormat::kContiguous) {
+      streaming_ = {streams(problem_, *table_, request.caches, kStreamSparse),
+                    streams(problem_, *table_, request.caches, kStreamFresh)};
+    }
     for (int d = 0; d < kSpatialDims; ++d) range_[d] = positions(problem_, d);
     blocks_h_ = ceil_div(range_[1].size, geometry_.rows);
     blocks_w_ = spans_.count();
@@ -163,7 +168,8 @@ class DirectFewExecution final : public Execution {
   const PackedForm* packed_form() const override { return &form_; }
   std::int64_t tasks(int) const override { return tasks_; }
   std::size_t workspace_bytes() const override {
-    return static_cast<std::size_t>(geometry_.block_floats + tile_floats() + edge_floats() + kMaxInterleaved) *
+    return static_cast<std::size_t>(geometry_.block_floats + tile_floats() + edge_floats() + kMaxInterleaved +
+                                    row_floats()) *
            sizeof(float);
   }
 
@@ -182,6 +188,7 @@ class DirectFewExecution final : public Execution {
       const std::int64_t tile_row = compute(args, block, packed, tile, next, workspace.used);
       for (std::int64_t r = 0; r < block.rows; ++r) store_row(args, block, r, tile + r * tile_row, edge);
     }
+    if (streaming_.now(args.fresh)) table_->stream_fence();
   }
 
  private:
@@ -262,6 +269,12 @@ class DirectFewExecution final : public Execution {
   static constexpr std::int64_t kTransposePixels = 64;
   std::int64_t edge_floats() const {
     return round_up(std::max(problem_.layer.stride[2], kMaxOutputChannels * kTransposePixels), kFloatsPerLine);
+  }
+
+  // A row of outputs that passes by the caches, behind the biases.
+  std::int64_t row_floats() const {
+    if (!streaming_.always && !streaming_.fresh) return 0;
+    return round_up(geometry_.columns * problem_.layer.stride[2], kFloatsPerLine);
   }
 
   void list_kernels() {
@@ -460,8 +473,8 @@ class DirectFewExecution final : public Execution {
     return {first, std::min(ow + block.columns * problem_.layer.stride[2], problem_.call.out[2]) - first};
   }
 
-  // Outputs of the block's columns along the width, `floats` of each in memory, whose phases are rows of a tile. dst: the
-  // row that they belong to.
+  // Outputs of the block's columns along the width, `floats` of each in memory, whose phases are rows of a tile. dst: where
+  // the first one of stored_columns() goes.
   void interleave(const Block& block, RowStoreArgs row, std::int64_t floats, float* dst, float* edge) const {
     const std::int64_t out_w = problem_.call.out[2];
     const std::int64_t stride_w = problem_.layer.stride[2];
@@ -476,7 +489,7 @@ class DirectFewExecution final : public Execution {
       std::copy(inside, inside + std::min(begin, out_w) * floats, dst);
       ++row.tile;
     }
-    row.dst = dst + begin * floats;
+    row.dst = dst + (begin - std::max<std::int64_t>(0, first)) * floats;
     row.count = std::max<std::int64_t>(0, std::min(first + block.columns * stride_w, out_w) - begin) * floats;
     table_->row_store(&row);
   }
@@ -485,19 +498,23 @@ class DirectFewExecution final : public Execution {
                         float* edge) const {
     const Dims& out = problem_.call.out;
     const std::int64_t outputs = problem_.out_channels_per_group();
+    const bool stream = streaming_.now(args.fresh);
     RowStoreArgs row;
     row.phase_stride = outputs * geometry_.pixel_stride;
     row.phases = problem_.layer.stride[2];
     row.epilogue = &finisher_.epilogue(args);
     for (std::int64_t co = 0; co < outputs; ++co) {
       const std::int64_t channel = block.group * outputs + co;
-      float* const dst =
-          args.dst + (((block.image * problem_.layer.out_channels + channel) * out[0] + od) * out[1] + oh) * out[2];
+      const Range stored = stored_columns(block);
+      float* const dst = args.dst +
+                         (((block.image * problem_.layer.out_channels + channel) * out[0] + od) * out[1] + oh) * out[2] +
+                         stored.first;
+      float* const to = stream ? edge + edge_floats() + kMaxInterleaved : dst;
       row.bias = args.bias == nullptr ? 0.0f : args.bias[channel];
       row.tile = rows + co * geometry_.pixel_stride;
-      interleave(block, row, 1, dst, edge);
-      const Range stored = stored_columns(block);
-      finisher_.row(args, channel, dst + stored.first, dst + stored.first - args.dst, stored.size);
+      interleave(block, row, 1, to, edge);
+      finisher_.row(args, channel, to, dst - args.dst, stored.size);
+      if (stream) stream_row(*table_, to, stored.size, dst);
     }
   }
 
@@ -517,7 +534,7 @@ class DirectFewExecution final : public Execution {
                              0.0f,
                              &finisher_.epilogue(args),
                              scratch + edge_floats()};
-      interleave(block, row, outputs, dst, scratch);
+      interleave(block, row, outputs, dst + stored_columns(block).first * channels, scratch);
     } else {
       store_residues(args, block, rows, first_channel, dst, scratch);
     }
@@ -564,6 +581,7 @@ class DirectFewExecution final : public Execution {
   bool in_place_;
   std::int64_t chunk_;
   std::int64_t packed_channels_;
+  Streaming streaming_;
   Range range_[kSpatialDims];
   std::int64_t blocks_h_, blocks_w_, blocks_;
   std::int64_t tasks_;                                    // runs of neighbouring blocks
