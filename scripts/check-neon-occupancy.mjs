@@ -68,7 +68,7 @@ try {
   const isProduct = text => family.product.test(text);
   const main = mainTiles();
   const kernels = kernelFunctions(toolchain, object)
-    .filter(({ tile }) => tile)
+    .filter(({ tile }) => tile && !tile.bySteps)
     .map(kernel => {
       const name = `${/wide/.test(kernel.name) ? 'wide' : 'channels'} ${kernel.tile.rows}x${kernel.tile.vectors}`;
       return { name, share: seeded ? 1 : main.get(name) ?? 0, loops: hotLoops(family, kernel).filter(loop => loop.some(isProduct)) };

@@ -117,12 +117,12 @@ export function kernelFunctions(toolchain, object) {
     const header = /^([0-9a-f]+) <(.*)>:$/.exec(line);
     if (header !== null) {
       const wanted = kernels.delete(`${section} ${parseInt(header[1], 16)}`);
-      const tile = /::tile_(?:wide|channels)<(\d+), (\d+)>/.exec(header[2]);
+      const tile = /::tile_(?:wide|channels|steps)<(\d+), (\d+)>/.exec(header[2]);
       const terms = /::multiply<(\d+), (\d+), (\d+)>/.exec(header[2]);
       const split = /::multiply_split<(\d+)>/.exec(header[2]);
       current = {
         name: shortName(header[2]),
-        tile: tile && { rows: +tile[1], vectors: +tile[2] },
+        tile: tile && { rows: +tile[1], vectors: +tile[2], bySteps: header[2].includes('::tile_steps<') },
         terms: split ? { count: 3, rows: +split[1], columns: 1, splits: true } : terms && { count: +terms[1], rows: +terms[2], columns: +terms[3] },
         section,
         instructions: []

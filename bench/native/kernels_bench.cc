@@ -61,7 +61,8 @@ class Floats {
   std::size_t start_ = 0;
 };
 
-double tile_gflops(const TileKernel& kernel, bool wide, int taps) {
+// `by_steps`: with steps_fn, all taps of those that weights are kept for.
+double tile_gflops(const TileKernel& kernel, bool wide, int taps, bool by_steps = false) {
   const int64_t channels = std::max<int64_t>(8, kCacheBytes / sizeof(float) / (kernel.mr + kernel.nr) / taps);
   std::vector<ptrdiff_t> tap_offset, row_offset;
   for (int t = 0; t < taps; ++t) tap_offset.push_back(wide ? t : t * channels);
@@ -80,19 +81,29 @@ double tile_gflops(const TileKernel& kernel, bool wide, int taps) {
   args.taps = taps;
   args.tile = tile.data();
   args.tile_stride = kernel.nr;
+  std::vector<TapStep> steps;
+  for (int t = 0; t < taps; ++t) steps.push_back({tap_offset[t], t * kernel.nr});
+  args.steps = by_steps ? steps.data() : nullptr;
+  args.weights_channel_stride = static_cast<ptrdiff_t>(taps) * kernel.nr;
   const double operations = 2.0 * channels * taps * kernel.mr * kernel.nr;
-  return operations / time_call([&] { kernel.fn(&args); }) * 1e-9;
+  return operations / time_call([&] { (by_steps ? kernel.steps_fn : kernel.fn)(&args); }) * 1e-9;
 }
 
 void bench_tiles(const KernelTable& table, bool wide) {
   const TileKernel* kernels = wide ? table.wide : table.channels;
-  std::printf("%s %s tiles      1 tap     share    4 taps     share\n", table.isa, wide ? "wide" : "channels");
+  std::printf("%s %s tiles      1 tap     share    4 taps     share%s\n", table.isa, wide ? "wide" : "channels",
+              wide ? "" : "    by steps   share");
   double peak = bench::measure_peak(table.isa, 1, kFirstPeakSeconds);
   for (int k = 0; k < (wide ? table.wide_count : table.channels_count); ++k) {
     const double one = tile_gflops(kernels[k], wide, 1);
     const double four = tile_gflops(kernels[k], wide, 4);
     peak = std::max(peak, bench::measure_peak(table.isa, 1, kPeakSeconds));
-    std::printf("  %-16s %12.1f %8.1f%% %9.1f %8.1f%%\n", kernels[k].name, one, 100 * one / peak, four, 100 * four / peak);
+    std::printf("  %-16s %12.1f %8.1f%% %9.1f %8.1f%%", kernels[k].name, one, 100 * one / peak, four, 100 * four / peak);
+    if (!wide) {
+      const double by_steps = tile_gflops(kernels[k], wide, 4, true);
+      std::printf(" %9.1f %8.1f%%", by_steps, 100 * by_steps / peak);
+    }
+    std::printf("\n");
   }
 }
 

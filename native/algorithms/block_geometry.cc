@@ -24,7 +24,7 @@ void derive(const BlockDomain& domain, const TileKernels& kernels, BlockGeometry
     if (b->stride_c % kFloatsPerSetPeriod == 0) b->stride_c += kFloatsPerLine;
     b->block_floats = domain.channels * b->stride_c;
   } else {
-    b->stride_c = domain.transposed ? round_up(b->box[2], kFloatsPerLine) : b->box[2];
+    b->stride_c = domain.whole_lines ? round_up(b->box[2], kFloatsPerLine) : b->box[2];
     if (b->stride_c % kFloatsPerSetPeriod == 0) b->stride_c += kFloatsPerLine;
     b->stride_h = domain.channels * b->stride_c;
     b->stride_d = b->box[1] * b->stride_h;

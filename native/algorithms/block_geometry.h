@@ -27,7 +27,7 @@ struct BlockDomain {
   std::vector<std::int64_t> call_rows;  // rows of the tile kernel calls
   std::int64_t workspace_limit;         // bytes: blocks and tiles shrink to it as far as they can
   std::int64_t most_rows = kMaxRows;    // of a block, at most kMaxRows
-  bool transposed = false;              // the input is channels last: by rows, those of a channel begin at cache lines
+  bool whole_lines = false;  // by rows: those of each channel begin at cache lines (direct-wide gains nothing by it)
 };
 
 struct BlockGeometry {

@@ -465,7 +465,7 @@ class DepthwisePlanesExecution final : public Execution {
     const double kernel_phases = weave_ ? 1.0 : static_cast<double>(phases_.dim[2].count());
     const double phases_w = static_cast<double>(phases_.dim[2].count());
     const double row_vectors = static_cast<double>(ceil_div(phases_.dim[2].max_size(), table_->lanes));
-    const double length = table_->lanes < kFloatsPerLine ? kShortVector : 1.0;
+    const double of_vector = table_->lanes < kFloatsPerLine ? kShortVector : 1.0;
     double group_cycles = 0.0;
     for (const RowKernel* kernel : s.kernels) {
       const double vectors = static_cast<double>(kernel->nr) / table_->lanes;
@@ -475,8 +475,8 @@ class DepthwisePlanesExecution final : public Execution {
         const double tile = static_cast<double>(program.joint) * cost::step(kernel_phases * outputs, vectors, kRowPixels) +
                             singles * cost::step(outputs, vectors, kRowPixels) +
                             phases_w * outputs * vectors * kOutputVector;
-        group_cycles +=
-            kRowOverhead + static_cast<double>(program.taps.size()) * kStepOverhead + row_vectors / vectors * length * tile;
+        group_cycles += kRowOverhead + static_cast<double>(program.taps.size()) * kStepOverhead +
+                        row_vectors / vectors * of_vector * tile;
       }
     }
     const double rows = static_cast<double>(problem_.call.batch) * static_cast<double>(problem_.layer.groups) *

@@ -31,7 +31,7 @@ constexpr std::int64_t kMaxPartedPhases = 64;
 constexpr double kPartGain = 0.97;      // of the time that a phase takes whole, for parts to be worth it
 constexpr double kPartCost = 1.05;      // all parts read the same weights
 constexpr double kMovePerVector = 3.0;  // from a part to the tile
-constexpr double kShortRow = 8.0;       // of outputs, contiguous
+constexpr double kShortRow = 8.0;       // cycles of a row of outputs that is less than a line, contiguous
 constexpr double kMaxPadding = 1.5;     // stored over true weights, so that all packed forms stay within their bound
 
 struct Blocking : PixelExtents {
@@ -92,7 +92,7 @@ class DirectChannelsExecution final : public Execution {
   }
 
   void run_task(const RunArgs& args, int, std::int64_t task, Workspace workspace) const noexcept override {
-    const std::int64_t part = task % tasks_per_block_;
+    const std::int64_t of_block = task % tasks_per_block_;
     const std::int64_t block = task / tasks_per_block_;
     const Origin origin = blocks_.origin(block);
 
@@ -109,8 +109,8 @@ class DirectChannelsExecution final : public Execution {
       *workspace.tag = block;
     }
     const std::int64_t panels = static_cast<std::int64_t>(layout_.panels().size());
-    const std::int64_t begin = units_ * part / tasks_per_block_;
-    const std::int64_t end = units_ * (part + 1) / tasks_per_block_;
+    const std::int64_t begin = units_ * of_block / tasks_per_block_;
+    const std::int64_t end = units_ * (of_block + 1) / tasks_per_block_;
     for (std::int64_t unit = begin; unit < end; ++unit) {
       run_unit(args, origin, unit / panels, layout_.panels()[static_cast<std::size_t>(unit % panels)], scratch);
     }
@@ -140,14 +140,18 @@ class DirectChannelsExecution final : public Execution {
     std::int64_t width;
     double count;  // of panels
   };
+  // At most two: of the first panel, and of the others.
+  std::size_t width_index(const Panel& panel) const { return panel.width == layout_.panels().front().width ? 0 : 1; }
+
   struct PartedPhase {
+    std::int64_t pixels = 0;                     // of an image
     std::vector<TapPart> parts;                  // none: all pixels with all taps
-    std::vector<std::vector<TapStep>> steps[2];  // [width of a panel: the first one's, the other][part]
+    std::vector<std::vector<TapStep>> steps[2];  // [width_index()][part]
   };
 
   bool whole_images() const {
-    const PixelExtents whole = all_pixels(problem_, phases_);
-    return b_.columns == whole.columns && b_.rows == whole.rows && b_.depths == whole.depths;
+    const PixelExtents all = all_pixels(problem_, phases_);
+    return b_.columns == all.columns && b_.rows == all.rows && b_.depths == all.depths;
   }
   std::int64_t chunks() const { return ceil_div(problem_.in_channels_per_group(), layout_.chunk()); }
 
@@ -166,16 +170,16 @@ class DirectChannelsExecution final : public Execution {
     return static_cast<double>(chunks()) * cycles;
   }
 
-  // Of a phase, in a block.
-  double phase_cycles(std::int64_t phase, std::span<const TapPart> parts) const {
-    if (parts.empty()) return compute_cycles(b_.pixels(), static_cast<double>(tap_offsets_[phase].size()));
+  // Of a phase of a block of whole images, of so many pixels each: in parts, or, without any, with so many taps everywhere.
+  double phase_cycles(std::int64_t pixels, std::span<const TapPart> parts, std::size_t taps) const {
+    if (parts.empty()) return compute_cycles(b_.images * pixels, static_cast<double>(taps));
     double cycles = 0.0;
     for (const TapPart& part : parts) {
       cycles += compute_cycles(b_.images * part.pixels, static_cast<double>(part.taps.size()));
     }
     for (const PanelWidth& panels : panel_widths_) {
       const std::int64_t vectors = ceil_div(panels.width, std::int64_t{kernels_.lanes()});
-      cycles += panels.count * static_cast<double>(b_.pixels() * vectors) * kMovePerVector;
+      cycles += panels.count * static_cast<double>(b_.images * pixels * vectors) * kMovePerVector;
     }
     return kPartCost * cycles;
   }
@@ -184,50 +188,60 @@ class DirectChannelsExecution final : public Execution {
   void part_phases(const PlanRequest& request) {
     if (phases_.count() > kMaxPartedPhases) return;
     std::vector<PartedPhase> all;
-    double whole = 0.0;
+    double unparted = 0.0;
     bool any = false;
-    const Dims count{phases_.dim[0].count(), phases_.dim[1].count(), phases_.dim[2].count()};
-    for (std::int64_t p = 0; p < tap_offsets_.phases(); ++p) {
-      const Dims phase{p / count[2] / count[1], p / count[2] % count[1], p % count[2]};
-      const auto size = [&](int d) { return phases_.dim[d].phases[static_cast<std::size_t>(phase[d])].size; };
-      const double of_phase = phase_cycles(p, {});
-      double least = kPartGain * of_phase;
-      PartedPhase parted;
-      for (const bool columns : {false, true}) {
-        auto parts = tap_parts(phases_, problem_.call.in, {size(0), size(1), b_.columns}, phase, columns);
-        const double cycles = phase_cycles(p, parts);
-        if (parts.size() < 2 || cycles > least) continue;
-        least = cycles;
-        parted.parts = std::move(parts);
-      }
-      for (std::size_t w = 0; w < panel_widths_.size(); ++w) {
-        for (const TapPart& part : parted.parts) {
-          parted.steps[w].push_back(tap_steps(part, tap_offsets_[p], panel_widths_[w].width));
+    for (std::int64_t fd = 0; fd < phases_.dim[0].count(); ++fd) {
+      for (std::int64_t fh = 0; fh < phases_.dim[1].count(); ++fh) {
+        for (std::int64_t fw = 0; fw < phases_.dim[2].count(); ++fw) {
+          const Dims extents{phases_.dim[0].phases[static_cast<std::size_t>(fd)].size,
+                             phases_.dim[1].phases[static_cast<std::size_t>(fh)].size, b_.columns};
+          const auto offsets = tap_offsets_.of(fd, fh, fw);
+          PartedPhase phase;
+          phase.pixels = extents[0] * extents[1] * extents[2];
+          const double with_all = phase_cycles(phase.pixels, {}, offsets.size());
+          double least = kPartGain * with_all;
+          for (const bool columns : {false, true}) {
+            auto parts = tap_parts(phases_, problem_.call.in, extents, {fd, fh, fw}, columns);
+            if (parts.size() == 1 && parts.front().taps.size() == offsets.size()) continue;
+            const double cycles = phase_cycles(phase.pixels, parts, offsets.size());
+            if (cycles > least) continue;
+            least = cycles;
+            phase.parts = std::move(parts);
+          }
+          for (std::size_t w = 0; w < panel_widths_.size(); ++w) {
+            for (const TapPart& part : phase.parts) {
+              phase.steps[w].push_back(tap_steps(part, offsets, panel_widths_[w].width));
+            }
+          }
+          unparted += with_all;
+          any = any || !phase.parts.empty();
+          all.push_back(std::move(phase));
         }
       }
-      whole += of_phase;
-      any = any || !parted.parts.empty();
-      all.push_back(std::move(parted));
     }
-    if (!any || whole < static_cast<double>(streamed_bytes_) / cost::kStreamBytesPerCycle) return;
+    if (!any || unparted < static_cast<double>(streamed_bytes_) / cost::kStreamBytesPerCycle) return;
     parted_ = std::move(all);
     if (workspace_bytes() > static_cast<std::size_t>(request.workspace_limit)) parted_.clear();
   }
 
   void list_kernels() {
-    const std::vector<std::int64_t> widths = layout_.distinct_widths();
-    for_each_block_size(problem_, phases_, b_, [&](const PixelExtents& e) {
-      kernels_.for_each_tile(e.pixels(), [&](std::int64_t, std::int64_t rows) {
-        for (const std::int64_t width : widths) kernels.set(kernels_.number(kernels_.pick(rows, width)));
+    const auto add = [&](std::int64_t pixels) {
+      kernels_.for_each_tile(pixels, [&](std::int64_t, std::int64_t rows) {
+        for (const PanelWidth& panels : panel_widths_) {
+          kernels.set(kernels_.number(kernels_.pick(rows, panels.width)));
+        }
       });
-    });
-    for (const PartedPhase& phase : parted_) {
-      for (const TapPart& part : phase.parts) {
-        if (part.taps.empty()) continue;
-        for (const std::int64_t images : {b_.images, (problem_.call.batch - 1) % b_.images + 1}) {
-          kernels_.for_each_tile(images * part.pixels, [&](std::int64_t, std::int64_t rows) {
-            for (const std::int64_t width : widths) kernels.set(kernels_.number(kernels_.pick(rows, width)));
-          });
+    };
+    if (parted_.empty()) {
+      for_each_block_size(problem_, phases_, b_, [&](const PixelExtents& e) { add(e.pixels()); });
+      return;
+    }
+    for (const std::int64_t images : {b_.images, (problem_.call.batch - 1) % b_.images + 1}) {
+      for (std::size_t p = 0; p < parted_.size(); ++p) {
+        const PartedPhase& phase = parted_[p];
+        if (phase.parts.empty() && !tap_offsets_[static_cast<std::int64_t>(p)].empty()) add(images * phase.pixels);
+        for (const TapPart& part : phase.parts) {
+          if (!part.taps.empty()) add(images * part.pixels);
         }
       }
     }
@@ -241,8 +255,8 @@ class DirectChannelsExecution final : public Execution {
       const double reached = static_cast<double>(std::max<std::int64_t>(1, totals.reached));
       compute = reached * compute_cycles(b_.pixels(), static_cast<double>(totals.taps) / reached);
     } else {
-      for (std::int64_t phase = 0; phase < tap_offsets_.phases(); ++phase) {
-        compute += phase_cycles(phase, parted_[static_cast<std::size_t>(phase)].parts);
+      for (std::size_t p = 0; p < parted_.size(); ++p) {
+        compute += phase_cycles(parted_[p].pixels, parted_[p].parts, tap_offsets_[static_cast<std::int64_t>(p)].size());
       }
     }
     const bool last = problem_.call.format == MemoryFormat::kChannelsLast;
@@ -365,8 +379,7 @@ class DirectChannelsExecution final : public Execution {
       for (std::size_t p = 0; p < parted->parts.size(); ++p) {
         const TapPart& part = parted->parts[p];
         call.taps = static_cast<std::int64_t>(part.taps.size());
-        call.steps =
-            call.taps == taps ? nullptr : parted->steps[panel.width == layout_.panels().front().width ? 0 : 1][p].data();
+        call.steps = call.taps == taps ? nullptr : parted->steps[width_index(panel)][p].data();
         if (call.taps > 0) {
           run_tiles(panel, scratch.part_offsets + first, images * part.pixels, scratch.sums + first * panel.width, &ahead,
                     &call, scratch.used);
@@ -383,7 +396,7 @@ class DirectChannelsExecution final : public Execution {
     kernels_.for_each_tile(pixels, [&](std::int64_t first, std::int64_t rows) {
       call->row_offset = offsets + first;
       call->tile = tile + first * call->tile_stride;
-      call->prefetch = ahead->next();
+      call->prefetch = call->steps == nullptr ? ahead->next() : nullptr;
       const TileKernel& kernel = kernels_.pick(rows, panel.width);
       (call->steps == nullptr ? kernel.fn : kernel.steps_fn)(call);
       used->set(kernels_.number(kernel));
@@ -392,8 +405,7 @@ class DirectChannelsExecution final : public Execution {
 
   const PartedPhase* parted_phase(std::int64_t fd, std::int64_t fh, std::int64_t fw) const {
     if (parted_.empty()) return nullptr;
-    const std::int64_t phase = (fd * phases_.dim[1].count() + fh) * phases_.dim[2].count() + fw;
-    const PartedPhase& parted = parted_[static_cast<std::size_t>(phase)];
+    const PartedPhase& parted = parted_[static_cast<std::size_t>(tap_offsets_.number(fd, fh, fw))];
     return parted.parts.empty() ? nullptr : &parted;
   }
 

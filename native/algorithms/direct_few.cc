@@ -142,9 +142,10 @@ class DirectFewExecution final : public Execution {
         in_place_(geometry.in_place),
         chunk_(chunk),
         packed_channels_(packed_channels(problem_.call.format, chunk)) {
-    if (problem_.call.format == MemoryFormat::kContiguous) {
+    if (problem_.call.format == MemoryFormat::kContiguous && !rows_share_lines(problem_.call)) {
       streaming_ = {streams(problem_, *table_, request.caches, kStreamSparse),
                     streams(problem_, *table_, request.caches, kStreamFresh)};
+      if (workspace_bytes() > static_cast<std::size_t>(request.workspace_limit)) streaming_ = {};
     }
     for (int d = 0; d < kSpatialDims; ++d) range_[d] = positions(problem_, d);
     blocks_h_ = ceil_div(range_[1].size, geometry_.rows);
@@ -435,10 +436,19 @@ class DirectFewExecution final : public Execution {
     InputView view = input_view(problem_, args.src, block.image, block.group);
     view.data += first * (problem_.call.format == MemoryFormat::kContiguous ? problem_.in_points() : 1);
     view.channels = count;
-    pack_planes(view, input_box(block), geometry_.stride_d, geometry_.stride_h, geometry_.stride_c, *table_, packed);
-    // Tiles read whole vectors: what follows the last position is zeroed, since stale denormals would cost time.
+    const InputBox box = input_box(block);
+    pack_planes(view, box, geometry_.stride_d, geometry_.stride_h, geometry_.stride_c, *table_, packed);
+    // Tiles read whole vectors: what follows the last position is zeroed, and what follows a row that is shorter than its
+    // room, since stale denormals would cost time.
     const std::int64_t slack = kernels_.max_columns();
     std::memset(packed + geometry_.block_floats - slack, 0, static_cast<std::size_t>(slack) * sizeof(float));
+    if (geometry_.flat || box.size[2] == geometry_.stride_c) return;
+    for (std::int64_t r = 0; r < box.size[0] * box.size[1]; ++r) {
+      for (std::int64_t c = 0; c < count; ++c) {
+        float* const row = packed + r * geometry_.stride_h + c * geometry_.stride_c;
+        std::fill(row + box.size[2], row + geometry_.stride_c, 0.0f);
+      }
+    }
   }
 
   // The outputs of one row of positions, for all residues and channels. `tile` points at its first position.
@@ -734,7 +744,7 @@ class DirectFew final : public Algorithm {
     domain.channels = std::min(packed_channels(request.problem.call.format, chunk), request.problem.in_channels_per_group());
     domain.workspace_limit = request.workspace_limit;
     domain.tile_rows = form.rows();
-    domain.transposed = request.problem.call.format == MemoryFormat::kChannelsLast;
+    domain.whole_lines = request.problem.call.format == MemoryFormat::kChannelsLast;
     for (const Strip& strip : form.strips()) domain.call_rows.push_back(strip.rows);
     const Geometry geometry = cheapest(setting);
     auto execution = std::make_unique<DirectFewExecution>(request, kernels, std::move(form), chunk, geometry);

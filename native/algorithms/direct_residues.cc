@@ -37,7 +37,7 @@ constexpr double kMaxPadding = 1.5;  // stored over true weights, so that all pa
 constexpr double kStoreRun = 1.0;    // cycles to store the outputs of one position and channel, and for a vector of them
 constexpr double kStoreFloat = 0.05;
 constexpr double kStreamedFloat = 0.9;  // contiguous, past the caches: lines of many rows by turns
-constexpr double kShortRow = 0.7;       // contiguous, of less than a vector: for each lane
+constexpr double kShortRow = 0.7;       // of a row that is less than a vector, contiguous: for each lane
 constexpr double kGatheredFloat = 0.5;  // channels last: put together first, then stored
 
 struct Blocking : PixelExtents {

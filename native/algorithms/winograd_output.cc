@@ -417,15 +417,19 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
     return Range{std::max(wanted, ceil_div(-origin, step)), std::min(box.size[d], ceil_div(box.out_size[d] - origin, step)),
                  origin, step};
   };
-  // Calls visit for each run of rows of tiles along the height.
+  // Calls visit for each run of rows of tiles along the height: those of a slab of an image; without dilation, of all slabs
+  // of an image, or of all images if each has a single one.
   struct Run {
     std::int64_t channel;  // of the pass
     std::int64_t tile;     // first
     float* dst;            // of its row
     std::int64_t rows;
-    std::ptrdiff_t stride;  // of dst, from row to row
-    std::int64_t of_image;  // rows of this image and channel
-    std::int64_t grid;      // along the width
+    std::ptrdiff_t stride;     // of dst, from row to row
+    std::int64_t of_image;     // rows of this image and channel
+    std::int64_t grid;         // along the width
+    std::int64_t blocks;       // slabs or images
+    std::int64_t tile_block;   // tiles from one to the next,
+    std::ptrdiff_t dst_block;  // and floats of dst
   };
   const bool dilated = tiles_->dilated();
   const Range first_depth = range(0, jd, pass.rd, 0), first_height = range(1, jh, pass.rh, 0);  // of the first grid
@@ -440,13 +444,31 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
           height = range(1, jh, pass.rh, source.grid[1]);
         }
         if (height.first >= height.end) continue;
+        const std::int64_t rows = height.end - height.first, slab = box.size[1] * box.size[2];
+        const std::int64_t depths = depth.end - depth.first;
         float* const image = pass.dst + c * pass.stride_channel + (source.n - pass.first_n) * pass.stride_image;
-        for (std::int64_t d = depth.first; d < depth.end; ++d) {
-          const std::int64_t rows = height.end - height.first;
-          visit(Run{c, c * tiles_->product_floats + ((i * box.size[0] + d) * box.size[1] + height.first) * box.size[2],
-                    image + (depth.origin + depth.step * d) * pass.stride_d +
-                        (height.origin + height.step * height.first) * pass.stride_h,
-                    rows, height.step * pass.stride_h, (depth.end - depth.first) * rows, source.grid[2]});
+        Run run{c,
+                c * tiles_->product_floats + (i * box.size[0] + depth.first) * slab + height.first * box.size[2],
+                image + (depth.origin + depth.step * depth.first) * pass.stride_d +
+                    (height.origin + height.step * height.first) * pass.stride_h,
+                rows,
+                height.step * pass.stride_h,
+                depths * rows,
+                source.grid[2],
+                depths,
+                slab,
+                depth.step * pass.stride_d};
+        if (dilated) {
+          run.blocks = 1;
+          for (std::int64_t d = 0; d < depths; ++d, run.tile += slab, run.dst += run.dst_block) visit(run);
+        } else if (depths != 1) {
+          visit(run);
+        } else {
+          run.blocks = box.images;
+          run.tile_block = box.size[0] * slab;
+          run.dst_block = pass.stride_image;
+          visit(run);
+          break;
         }
       }
     }
@@ -514,10 +536,14 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
       for (std::int64_t e = 0; e < tail; ++e) {
         const std::int64_t rw = e % phases_w, j = e / phases_w;
         const bool reached = over[rw] != nullptr && j < taps(2, rw) - 1;
-        const float* const from = reached ? over[rw] + j * over_stride[rw] + run.tile + box.size[2] - 1 : nullptr;
-        for (std::int64_t r = 0; r < run.rows; ++r) gathered[r * tail + e] = reached ? from[r * box.size[2]] : 0.0f;
+        const float* from = reached ? over[rw] + j * over_stride[rw] + run.tile + box.size[2] - 1 : nullptr;
+        float* to = gathered + e;
+        for (std::int64_t block = 0; block < run.blocks; ++block) {
+          for (std::int64_t r = 0; r < run.rows; ++r, to += tail) *to = reached ? from[r * box.size[2]] : 0.0f;
+          if (reached) from += run.tile_block;
+        }
       }
-      gathered += run.rows * tail;
+      gathered += run.blocks * run.rows * tail;
     });
     tails_of_channel = (gathered - b.tails) / pass.channels;
     for (std::int64_t c = 0; c < pass.channels; ++c) {
@@ -577,25 +603,29 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
   const bool joined = tail <= skip;
   const bool residual = pass.args->residual != nullptr && problem_.call.format == MemoryFormat::kContiguous;
   for_each_run([&](const Run& run) {
-    float* const row = b.interleaved + (run.tile + halo_w) * phases;
-    for (std::int64_t r = 0; joined && r < run.rows; ++r) {
-      for (std::int64_t e = 0; e < tail; ++e) row[r * row_floats + end + e] = finished[r * tail + e];
-    }
-    const RowsCopyArgs call{row + skip, row_floats,        std::max<std::int64_t>(0, end - skip) + (joined ? tail : 0),
-                            finished,   joined ? 0 : tail, run.dst + ow + skip,
-                            run.stride, run.rows,          pass.stream};
-    if (residual) {
-      const std::ptrdiff_t index = call.dst - pass.args->dst;
+    float* const first = b.interleaved + (run.tile + halo_w) * phases;
+    const std::ptrdiff_t src_block = run.tile_block * phases;
+    const RowsCopyArgs call{first + skip, row_floats,        std::max<std::int64_t>(0, end - skip) + (joined ? tail : 0),
+                            finished,     joined ? 0 : tail, run.dst + ow + skip,
+                            run.stride,   run.rows,          pass.stream,
+                            run.blocks,   src_block,         run.dst_block};
+    const std::ptrdiff_t index = call.dst - pass.args->dst;
+    for (std::int64_t block = 0; block < run.blocks && (joined || residual); ++block) {
       for (std::int64_t r = 0; r < run.rows; ++r) {
-        const auto finish = [&](float* data, std::ptrdiff_t first, std::int64_t count) {
-          finisher_.row(*pass.args, pass.channel + run.channel, data, index + r * run.stride + first, count);
+        float* const row = first + block * src_block + r * row_floats;
+        float* const of_tail = finished + (block * run.rows + r) * tail;
+        for (std::int64_t e = 0; joined && e < tail; ++e) row[end + e] = of_tail[e];
+        if (!residual) continue;
+        const auto finish = [&](float* data, std::ptrdiff_t at, std::int64_t count) {
+          finisher_.row(*pass.args, pass.channel + run.channel, data, index + block * run.dst_block + r * run.stride + at,
+                        count);
         };
-        finish(row + skip + r * row_floats, 0, call.count);
-        finish(finished + r * tail, call.count, call.tail_count);
+        finish(row + skip, 0, call.count);
+        finish(of_tail, call.count, call.tail_count);
       }
     }
     table_->rows_copy(&call);
-    finished += run.rows * tail;
+    finished += run.blocks * run.rows * tail;
   });
 }
 

@@ -34,8 +34,10 @@ struct TapStep {
 // many weights for each tap as it has rows. weights (all) and tile rows are 64-byte aligned when mr/nr and tile_stride
 // allow; src has the alignment of a float. channels >= 1, taps >= 1.
 //
-// Channels kernels by `steps`: of the taps of each channel, whose weights are weights_channel_stride floats, only some:
+// Channels kernels by `steps` (steps_fn): of the taps of each channel, whose weights are weights_channel_stride floats, only
+// some:
 //     weights[c*weights_channel_stride + steps[t].weights + j] * src[row_offset[i] + steps[t].src + c]
+// tap_offset may be nullptr then, and `prefetch` is not looked at.
 struct TileArgs {
   const float* src;
   const ptrdiff_t* tap_offset;   // [taps]
@@ -56,8 +58,8 @@ struct TileArgs {
   int64_t prefetch_lines = 1;
   ptrdiff_t prefetch_step = 16;
   const int64_t* subset_taps = nullptr;  // [3]; mixed kernels only
-  const TapStep* steps = nullptr;        // [taps]; channels kernels only: instead of tap_offset, and nothing is asked for
-  ptrdiff_t weights_channel_stride = 0;
+  const TapStep* steps = nullptr;        // [taps]; for steps_fn only,
+  ptrdiff_t weights_channel_stride = 0;  // as is this
 };
 typedef void (*TileFn)(const TileArgs* args);
 
@@ -423,9 +425,9 @@ struct WinogradOutputKernel {
   void (*fn)(const WinogradOutputArgs* args);
 };
 
-// Finished outputs to memory: for r in [0, rows),
-//   dst[r*dst_stride + i] = src[r*src_stride + i]           for i in [0, count)
-//   dst[r*dst_stride + count + i] = tail[r*tail_count + i]  for i in [0, tail_count)
+// Finished outputs to memory: for b in [0, blocks), r in [0, rows),
+//   dst[b*dst_block + r*dst_stride + i] = src[b*src_block + r*src_stride + i]          for i in [0, count)
+//   dst[b*dst_block + r*dst_stride + count + i] = tail[(b*rows + r)*tail_count + i]    for i in [0, tail_count)
 // Nothing else is read or written. `stream`: whole lines of memory are stored past the caches (see stream_fence).
 struct RowsCopyArgs {
   const float* src;
@@ -437,6 +439,9 @@ struct RowsCopyArgs {
   ptrdiff_t dst_stride;
   int64_t rows;
   bool stream;
+  int64_t blocks = 1;
+  ptrdiff_t src_block = 0;
+  ptrdiff_t dst_block = 0;
 };
 typedef void (*RowsCopyFn)(const RowsCopyArgs* args);
 

@@ -184,16 +184,18 @@ CONVTRANSPOSE_INLINE void stream_floats(const float* src, float* dst, int64_t co
 }
 
 void rows_copy(const RowsCopyArgs* args) {
-  const float* src = args->src;
   const float* tail = args->tail;
-  float* dst = args->dst;
-  for (int64_t r = 0; r < args->rows; ++r, src += args->src_stride, tail += args->tail_count, dst += args->dst_stride) {
-    if (args->stream) {
-      stream_floats(src, dst, args->count);
-    } else {
-      copy_floats(src, dst, args->count);
+  for (int64_t b = 0; b < args->blocks; ++b) {
+    const float* src = args->src + b * args->src_block;
+    float* dst = args->dst + b * args->dst_block;
+    for (int64_t r = 0; r < args->rows; ++r, src += args->src_stride, tail += args->tail_count, dst += args->dst_stride) {
+      if (args->stream) {
+        stream_floats(src, dst, args->count);
+      } else {
+        copy_floats(src, dst, args->count);
+      }
+      copy_floats(tail, dst + args->count, args->tail_count);
     }
-    copy_floats(tail, dst + args->count, args->tail_count);
   }
 }
 

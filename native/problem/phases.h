@@ -77,10 +77,13 @@ class TapOffsets {
 
   // Of the phase that is number fd along the depth, fh along the height and fw along the width.
   std::span<const std::ptrdiff_t> of(std::int64_t fd, std::int64_t fh, std::int64_t fw) const {
-    return (*this)[(fd * phases_h_ + fh) * phases_w_ + fw];
+    return (*this)[number(fd, fh, fw)];
   }
 
   // Phases are counted with those along the width innermost.
+  std::int64_t number(std::int64_t fd, std::int64_t fh, std::int64_t fw) const {
+    return (fd * phases_h_ + fh) * phases_w_ + fw;
+  }
   std::int64_t phases() const { return static_cast<std::int64_t>(begins_.size()) - 1; }
   std::span<const std::ptrdiff_t> operator[](std::int64_t phase) const {
     const std::size_t begin = begins_[static_cast<std::size_t>(phase)];

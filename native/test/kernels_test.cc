@@ -403,6 +403,43 @@ TEST_CASE("copy_rows copies, puts zeros around and touches nothing else") {
   });
 }
 
+TEST_CASE("rows_copy copies rows and what follows them, block by block, and touches nothing else") {
+  Random random(12);
+  for_each_table([&](const KernelTable& table) {
+    for (const int count : {0, 1, 7, 16, 33}) {
+      for (const int tail_count : {0, 1, 5}) {
+        for (const int blocks : {1, 3}) {
+          for (const bool stream : {false, true}) {
+            constexpr int kRows = 3;
+            const ptrdiff_t src_stride = count + 2, src_block = kRows * src_stride + 5;
+            const ptrdiff_t dst_stride = count + tail_count + 3, dst_block = kRows * dst_stride + 7;
+            Source src(blocks * src_block), tail(blocks * kRows * tail_count);
+            randomize(src, random);
+            randomize(tail, random);
+            Guarded dst(blocks * dst_block, count % 4);
+            std::fill(dst.data(), dst.data() + dst.size(), 7.0f);
+            const RowsCopyArgs args{src.data(), src_stride, count,  tail.data(), tail_count, dst.data(),
+                                    dst_stride, kRows,      stream, blocks,      src_block,  dst_block};
+            table.rows_copy(&args);
+            table.stream_fence();
+            std::vector<float> expected(dst.size(), 7.0f);
+            for (int b = 0; b < blocks; ++b) {
+              for (int r = 0; r < kRows; ++r) {
+                float* const row = expected.data() + b * dst_block + r * dst_stride;
+                for (int i = 0; i < count; ++i) row[i] = src[b * src_block + r * src_stride + i];
+                for (int i = 0; i < tail_count; ++i) row[count + i] = tail[(b * kRows + r) * tail_count + i];
+              }
+            }
+            INFO("count " << count << " tail " << tail_count << " blocks " << blocks << " stream " << stream);
+            CHECK(std::equal(expected.begin(), expected.end(), dst.data()));
+            CHECK(dst.guards_intact());
+          }
+        }
+      }
+    }
+  });
+}
+
 TEST_CASE("overlap_add adds what pixels give to blocks, and the bias") {
   Random random(14);
   for_each_table([&](const KernelTable& table) {

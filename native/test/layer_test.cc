@@ -17,6 +17,7 @@
 #include "definition.h"
 #include "include/convtranspose.h"
 #include "plan/planner.h"
+#include "problem/checked.h"
 
 namespace convtranspose {
 namespace {
@@ -1238,7 +1239,7 @@ TEST_CASE("direct-overlap keeps the bound, whatever it cuts a problem into") {
 TEST_CASE("direct-channels of small images, in parts by the taps that read the input and not") {
   Random random(20261206);
   Tally tally;
-  for (int round = 0; round < 120; ++round) {
+  for (int round = 0; round < 160; ++round) {
     Problem p;
     LayerSpec& l = p.layer;
     l.rank = static_cast<int>(pick(random, 1, 3));
@@ -1251,7 +1252,7 @@ TEST_CASE("direct-channels of small images, in parts by the taps that read the i
     for (int d = kSpatialDims - l.rank; d < kSpatialDims; ++d) {
       l.stride[d] = pick(random, 1, 3);
       l.kernel[d] = pick(random, 2, l.rank == 3 ? 4 : 6);
-      l.dilation[d] = pick(random, 1, 3);
+      l.dilation[d] = round % 9 == 0 ? pick(random, 7, 9) : pick(random, 1, 3);
       p.call.in[d] = pick(random, 1, l.rank == 3 ? 4 : 7);
       const std::int64_t natural = (p.call.in[d] - 1) * l.stride[d] + l.dilation[d] * (l.kernel[d] - 1) + 1;
       p.call.pad_begin[d] = pick(random, round % 7 == 0 ? -1 : 0, round % 6 == 0 ? natural / 2 : 2);
@@ -1263,9 +1264,11 @@ TEST_CASE("direct-channels of small images, in parts by the taps that read the i
     const Expected expected = definition(p, v);
     INFO("problem " << describe(p));
     for (const Isa isa : cpu_info().supported) {
+      CacheInfo caches;
+      caches.l2 = std::size_t{64 * 1024} << pick(random, 0, 5);
       std::shared_ptr<const Plan> plan;
-      if (!make_plan_with(p, direct_channels(), WeightFacts{}, *kernel_table(isa), cpu_info().caches, &plan).ok()) continue;
-      INFO("instruction set " << std::string(kernel_table(isa)->isa));
+      if (!make_plan_with(p, direct_channels(), WeightFacts{}, *kernel_table(isa), caches, &plan).ok()) continue;
+      INFO(caches.l2 << " bytes of cache on " << std::string(kernel_table(isa)->isa));
       const std::vector<float> y = run_beside(*plan, v, round % 3 == 0, pick(random, 0, 1) * 4);
       REQUIRE(first_wrong_output(y, expected, error_bounds(direct_channels(), p, v, expected, DataKind::kMixedSigns)) == "");
       const auto count = [&](const std::string& what, bool reached) { tally[what] += reached ? 1 : 0; };
@@ -1278,14 +1281,20 @@ TEST_CASE("direct-channels of small images, in parts by the taps that read the i
       count("fewer images in the last block", parted && p.call.batch % images != 0);
       count("several phases", parted && l.stride[2] > 1);
       count("several chunks of channels", parted && p.in_channels_per_group() > blocking_of(*plan, "channelChunk"));
-      count("panels of two widths", parted && p.out_channels_per_group() % blocking_of(*plan, "panel") != 0);
+      const std::int64_t stored = round_up(p.out_channels_per_group(), std::int64_t{kernel_table(isa)->lanes});
+      count("panels of two widths", parted && stored % blocking_of(*plan, "panel") != 0);
+      const std::int64_t weights = p.weights_elements() / l.groups * static_cast<std::int64_t>(sizeof(float));
+      count("weights that the cache does not hold", parted && weights > static_cast<std::int64_t>(caches.l2));
+      count("groups", parted && l.groups > 1);
+      count("a part for each phase", blocking_of(*plan, "parts") == plan->execution->phases);
       count("three dimensions", parted && l.rank == 3);
       count("channelsLast", parted && p.call.format == MemoryFormat::kChannelsLast);
     }
   }
   for (const std::string reached :
        {"whole", "in parts", "in many parts", "several images", "fewer images in the last block", "several phases",
-        "several chunks of channels", "panels of two widths", "three dimensions", "channelsLast"}) {
+        "several chunks of channels", "panels of two widths", "weights that the cache does not hold", "groups",
+        "a part for each phase", "three dimensions", "channelsLast"}) {
     CHECK_MESSAGE(tally[reached] > 2, reached << " " << tally[reached]);
   }
 }
