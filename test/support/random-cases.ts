@@ -175,9 +175,9 @@ function matrices(random: Random, rank: number): Sizes {
 /** How to draw sizes, and how many products such a case may have. */
 type Kind = [draw: (random: Random, rank: number) => Sizes, maxProducts: number];
 const kinds: Kind[] = [
-  [small, 1.5e6], [small, 1.5e6], [wide, 1.5e6], [wide, 1.5e6], [deep, 1.5e6], [deep, 1.5e6], [deep, 1.5e6], [deep, 1.5e6],
+  [small, 1.5e6], [small, 1.5e6], [wide, 1.5e6], [wide, 1.5e6], [deep, 1.5e6], [deep, 1.5e6], [deep, 1.5e6],
   [broad, 1.5e6], [broad, 1.5e6], [tall, 1.5e6], [tall, 1.5e6], [longRows, 1.5e6], [planes, 6e6], [planes, 6e6],
-  [residues, 1.5e6], [residues, 1.5e6],
+  [residues, 1.5e6], [residues, 1.5e6], [residues, 1.5e6],
   ...Array.from({ length: 8 }, (): [typeof overlapping, number] => [overlapping, 1.5e6]),
 ];
 
