@@ -181,6 +181,7 @@ class DirectFewExecution final : public Execution {
     for (std::int64_t f = 0; f < kMaxInterleaved; ++f) {
       edge[edge_floats() + f] = args.bias == nullptr ? 0.0f : args.bias[f % problem_.layer.out_channels];
     }
+    clear_gaps(packed);
     const std::int64_t end = first_block(task + 1);
     for (std::int64_t index = first_block(task); index < end; ++index) {
       const Block block = block_at(index);
@@ -436,19 +437,18 @@ class DirectFewExecution final : public Execution {
     InputView view = input_view(problem_, args.src, block.image, block.group);
     view.data += first * (problem_.call.format == MemoryFormat::kContiguous ? problem_.in_points() : 1);
     view.channels = count;
-    const InputBox box = input_box(block);
-    pack_planes(view, box, geometry_.stride_d, geometry_.stride_h, geometry_.stride_c, *table_, packed);
-    // Tiles read whole vectors: what follows the last position is zeroed, and what follows a row that is shorter than its
-    // room, since stale denormals would cost time.
+    pack_planes(view, input_box(block), geometry_.stride_d, geometry_.stride_h, geometry_.stride_c, *table_, packed);
+    // Tiles read whole vectors: what follows the last position is zeroed, since stale denormals would cost time.
     const std::int64_t slack = kernels_.max_columns();
     std::memset(packed + geometry_.block_floats - slack, 0, static_cast<std::size_t>(slack) * sizeof(float));
-    if (geometry_.flat || box.size[2] == geometry_.stride_c) return;
-    for (std::int64_t r = 0; r < box.size[0] * box.size[1]; ++r) {
-      for (std::int64_t c = 0; c < count; ++c) {
-        float* const row = packed + r * geometry_.stride_h + c * geometry_.stride_c;
-        std::fill(row + box.size[2], row + geometry_.stride_c, 0.0f);
-      }
-    }
+  }
+
+  // The same for what follows the rows of each channel, where these begin at lines: no block writes there.
+  void clear_gaps(float* packed) const {
+    const std::int64_t gap = geometry_.flat ? 0 : geometry_.stride_c - geometry_.box[2];
+    if (gap == 0) return;
+    const std::int64_t rows = geometry_.box[0] * geometry_.box[1] * (geometry_.stride_h / geometry_.stride_c);
+    for (std::int64_t r = 0; r < rows; ++r) std::fill_n(packed + r * geometry_.stride_c + geometry_.box[2], gap, 0.0f);
   }
 
   // The outputs of one row of positions, for all residues and channels. `tile` points at its first position.
