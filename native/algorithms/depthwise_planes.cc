@@ -30,7 +30,6 @@ constexpr double kOutputVector = 1.5;             // of the epilogue
 constexpr double kShortVector = 0.7;              // of a step, where a vector is less than a line of memory
 constexpr cost::VectorLoad kRowPixels{2.0, 0.5};  // a few rows of each channel: they stay in the first cache
 constexpr std::int64_t kMaxOutputs = 8;           // of a kernel
-constexpr std::int64_t kMaxInterleaved = 8;       // rows that a row store interleaves in registers
 constexpr float kZeros[kMaxOutputs] = {};
 
 const RowKernel& row_kernel(const KernelTable& table, std::int64_t phases, std::int64_t outputs) {

@@ -27,7 +27,6 @@ constexpr std::int64_t kMaxOutputChannels = 4;  // per group: more rows than tha
 constexpr std::int64_t kMaxTileRows = 64;
 constexpr std::int64_t kMaxFewKernelPoints = 65536;  // their positions are listed
 constexpr std::int64_t kFloatsPerLine = 16;
-constexpr std::int64_t kMaxInterleaved = 8;    // rows that a row store interleaves, each with a bias of its own
 constexpr std::int64_t kFloatsPerAlias = 512;  // planes a multiple of this apart share few sets of the caches
 // Products that are summed in registers before they are added to the tile: more of them, and the block of so many channels
 // leaves the first-level cache; fewer, and adding takes its share.

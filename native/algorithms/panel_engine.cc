@@ -14,8 +14,7 @@ namespace {
 constexpr std::int64_t kTransposePixels = 64;  // pixels transposed at a time for channels-last output
 constexpr std::int64_t kTileSlack = 64;        // row stores read up to one vector beyond a phase
 constexpr std::int64_t kFloatsPerLine = 16;
-constexpr std::int64_t kMaxInterleaved = 8;  // phases that a row store interleaves in registers
-constexpr double kTransposedFloat = 0.45;    // cycles of an output of more phases than that
+constexpr double kTransposedFloat = 0.45;    // cycles of an output of more than kMaxInterleaved phases
 constexpr double kShortRow = 30.0;           // cycles of a row of outputs that is less than a vector
 constexpr std::int64_t kStreamedRow = 1024;  // outputs of a row that go past the caches by way of scratch, at most
 

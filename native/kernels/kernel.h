@@ -77,10 +77,13 @@ struct Epilogue {
   float upper;
 };
 
+// Phases that a row store interleaves in registers; of more it transposes the tile.
+constexpr int64_t kMaxInterleaved = 8;
+
 // Store for contiguous output: interleaves the phases of output rows.
 //   dst[i*dst_stride + j*phases + f] = epilogue(tile[i*tile_stride + f*phase_stride + j] + bias)
 // for i in [0, rows) and all j, f with j*phases + f < count. With `biases` it is biases[i*bias_row + f*bias_phase] that is
-// added: a row's own where rows are channels; those of a pixel's channels where phases are (at most 8 of them).
+// added: a row's own where rows are channels; those of a pixel's channels where phases are (at most kMaxInterleaved).
 // The tile may be read up to one vector beyond the last value of each phase. dst: nothing outside is written.
 // phases >= 1, count >= 0.
 struct RowStoreArgs {

@@ -1177,6 +1177,27 @@ TEST_CASE("depthwise of a few channels, channels last, by lanes: past the caches
   }
 }
 
+// Runs a problem by `algorithm` on every instruction set on which it accepts it, with a second-level cache of `least_l2`
+// bytes or up to 32 times as many, in memory that begins at a line or not, and holds the outputs against the bound. Then
+// calls visit(plan, caches, table). `fresh`: as of RunArgs.
+template <typename Visit>
+void check_bound(Random& random, const Algorithm& algorithm, const Problem& p, const Values& v, std::size_t least_l2,
+                 bool fresh, const Visit& visit) {
+  const Expected expected = definition(p, v);
+  INFO("problem " << describe(p));
+  for (const Isa isa : cpu_info().supported) {
+    const KernelTable& table = *kernel_table(isa);
+    CacheInfo caches;
+    caches.l2 = least_l2 << pick(random, 0, 5);
+    std::shared_ptr<const Plan> plan;
+    if (!make_plan_with(p, algorithm, WeightFacts{}, table, caches, &plan).ok()) continue;
+    INFO(caches.l2 << " bytes of cache on " << std::string(table.isa));
+    const std::vector<float> y = run_beside(*plan, v, fresh, pick(random, 0, 1) * 4);
+    REQUIRE(first_wrong_output(y, expected, error_bounds(algorithm, p, v, expected, DataKind::kMixedSigns)) == "");
+    visit(*plan, caches, table);
+  }
+}
+
 TEST_CASE("direct-overlap keeps the bound, whatever it cuts a problem into") {
   Random random(20261205);
   Tally tally;
@@ -1207,27 +1228,19 @@ TEST_CASE("direct-overlap keeps the bound, whatever it cuts a problem into") {
     if (round % 7 == 0) p.call.post_ops = {Activation::kGelu};
     p.call.algorithm = AlgorithmChoice::kDirect;
     const Values v = random_values(random, p);
-    const Expected expected = definition(p, v);
-    INFO("problem " << describe(p));
-    for (const Isa isa : cpu_info().supported) {
-      CacheInfo caches;
-      caches.l2 = std::size_t{16 * 1024} << pick(random, 0, 5);
-      std::shared_ptr<const Plan> plan;
-      if (!make_plan_with(p, direct_overlap(), WeightFacts{}, *kernel_table(isa), caches, &plan).ok()) continue;
-      INFO(caches.l2 << " bytes of cache on " << std::string(kernel_table(isa)->isa));
-      const std::vector<float> y = run_beside(*plan, v, false, pick(random, 0, 1) * 4);
-      REQUIRE(first_wrong_output(y, expected, error_bounds(direct_overlap(), p, v, expected, DataKind::kMixedSigns)) == "");
-      const auto count = [&](const std::string& what, bool reached) { tally[what] += reached ? 1 : 0; };
-      ++tally[p.call.format == MemoryFormat::kContiguous ? "contiguous" : "channelsLast"];
-      count("several stripes", blocking_of(*plan, "stripes") > 1);
-      count("several tasks along the width", plan->execution->tasks(0) > p.call.batch * blocking_of(*plan, "stripes"));
-      count("several chunks of channels", l.in_channels > blocking_of(*plan, "channelChunk"));
-      count("residual", !v.residual.empty());
-      count("a single plane", l.rank == 3);
-      count("cut taps", l.kernel[2] % l.stride[2] != 0);
-      count("fewer taps than the stride", l.kernel[2] < l.stride[2]);
-      count("dilated along the height", l.dilation[1] > 1);
-    }
+    const auto count = [&](const std::string& what, bool reached) { tally[what] += reached ? 1 : 0; };
+    check_bound(
+        random, direct_overlap(), p, v, 16 * 1024, false, [&](const Plan& plan, const CacheInfo&, const KernelTable&) {
+          ++tally[p.call.format == MemoryFormat::kContiguous ? "contiguous" : "channelsLast"];
+          count("several stripes", blocking_of(plan, "stripes") > 1);
+          count("several tasks along the width", plan.execution->tasks(0) > p.call.batch * blocking_of(plan, "stripes"));
+          count("several chunks of channels", l.in_channels > blocking_of(plan, "channelChunk"));
+          count("residual", !v.residual.empty());
+          count("a single plane", l.rank == 3);
+          count("cut taps", l.kernel[2] % l.stride[2] != 0);
+          count("fewer taps than the stride", l.kernel[2] < l.stride[2]);
+          count("dilated along the height", l.dilation[1] > 1);
+        });
   }
   for (const std::string reached :
        {"contiguous", "channelsLast", "several stripes", "several tasks along the width", "several chunks of channels",
@@ -1261,35 +1274,28 @@ TEST_CASE("direct-channels of small images, in parts by the taps that read the i
     if (round % 8 == 0) p.call.post_ops = {Activation::kGelu};
     p.call.algorithm = AlgorithmChoice::kDirect;
     const Values v = random_values(random, p);
-    const Expected expected = definition(p, v);
-    INFO("problem " << describe(p));
-    for (const Isa isa : cpu_info().supported) {
-      CacheInfo caches;
-      caches.l2 = std::size_t{64 * 1024} << pick(random, 0, 5);
-      std::shared_ptr<const Plan> plan;
-      if (!make_plan_with(p, direct_channels(), WeightFacts{}, *kernel_table(isa), caches, &plan).ok()) continue;
-      INFO(caches.l2 << " bytes of cache on " << std::string(kernel_table(isa)->isa));
-      const std::vector<float> y = run_beside(*plan, v, round % 3 == 0, pick(random, 0, 1) * 4);
-      REQUIRE(first_wrong_output(y, expected, error_bounds(direct_channels(), p, v, expected, DataKind::kMixedSigns)) == "");
-      const auto count = [&](const std::string& what, bool reached) { tally[what] += reached ? 1 : 0; };
-      const bool parted = blocking_of(*plan, "parts") > 0;
-      const std::int64_t images = blocking_of(*plan, "images");
-      count("whole", !parted);
-      count("in parts", parted);
-      count("in many parts", blocking_of(*plan, "parts") >= 9);
-      count("several images", parted && images > 1);
-      count("fewer images in the last block", parted && p.call.batch % images != 0);
-      count("several phases", parted && l.stride[2] > 1);
-      count("several chunks of channels", parted && p.in_channels_per_group() > blocking_of(*plan, "channelChunk"));
-      const std::int64_t stored = round_up(p.out_channels_per_group(), std::int64_t{kernel_table(isa)->lanes});
-      count("panels of two widths", parted && stored % blocking_of(*plan, "panel") != 0);
-      const std::int64_t weights = p.weights_elements() / l.groups * static_cast<std::int64_t>(sizeof(float));
-      count("weights that the cache does not hold", parted && weights > static_cast<std::int64_t>(caches.l2));
-      count("groups", parted && l.groups > 1);
-      count("a part for each phase", blocking_of(*plan, "parts") == plan->execution->phases);
-      count("three dimensions", parted && l.rank == 3);
-      count("channelsLast", parted && p.call.format == MemoryFormat::kChannelsLast);
-    }
+    const auto count = [&](const std::string& what, bool reached) { tally[what] += reached ? 1 : 0; };
+    check_bound(random, direct_channels(), p, v, 64 * 1024, round % 3 == 0,
+                [&](const Plan& plan, const CacheInfo& caches, const KernelTable& table) {
+                  const bool parted = blocking_of(plan, "parts") > 0;
+                  const std::int64_t images = blocking_of(plan, "images");
+                  count("whole", !parted);
+                  count("in parts", parted);
+                  count("in many parts", blocking_of(plan, "parts") >= 9);
+                  count("several images", parted && images > 1);
+                  count("fewer images in the last block", parted && p.call.batch % images != 0);
+                  count("several phases", parted && l.stride[2] > 1);
+                  count("several chunks of channels",
+                        parted && p.in_channels_per_group() > blocking_of(plan, "channelChunk"));
+                  const std::int64_t stored = round_up(p.out_channels_per_group(), std::int64_t{table.lanes});
+                  count("panels of two widths", parted && stored % blocking_of(plan, "panel") != 0);
+                  const std::int64_t weights = p.weights_elements() / l.groups * static_cast<std::int64_t>(sizeof(float));
+                  count("weights that the cache does not hold", parted && weights > static_cast<std::int64_t>(caches.l2));
+                  count("groups", parted && l.groups > 1);
+                  count("a part for each phase", blocking_of(plan, "parts") == plan.execution->phases);
+                  count("three dimensions", parted && l.rank == 3);
+                  count("channelsLast", parted && p.call.format == MemoryFormat::kChannelsLast);
+                });
   }
   for (const std::string reached :
        {"whole", "in parts", "in many parts", "several images", "fewer images in the last block", "several phases",

@@ -57,7 +57,7 @@ export function ranksOf(algorithm: CountedAlgorithm): readonly number[] {
  * by itself.
  */
 export const wantedCases = (algorithm: CountedAlgorithm, format: MemoryFormat): number =>
-  algorithm === 'direct-overlap' && format === 'contiguous' ? 20 : 300;
+  algorithm === 'direct-overlap' && format === 'contiguous' ? 40 : 300;
 
 /** What the algorithms cut into blocks, and how many runs must go over two of them and must end with a smaller one. */
 const blockedAxes: readonly string[] = [
