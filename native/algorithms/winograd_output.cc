@@ -349,12 +349,15 @@ void WinogradOutput::store_phase_row(const Pass& pass, const float* products, co
       }
     }
   }
-  // The view of one coefficient along the depth.
+  // The views of one coefficient along the depth and of one along depth and height, of each phase along the width. (They are
+  // read long after they are written: what has just been stored by halves cannot be loaded whole before all stores are
+  // done.)
+  View depth_views[kMaxPhasesAlongWidth], height_views[kMaxPhasesAlongWidth];
   const auto depth_view = [&](std::int64_t rw, std::int64_t jd) {
-    const View from = product_view(rw);
-    if (tile_[0] == 1) return from;
+    if (tile_[0] == 1) return product_view(rw);
     if (jd >= tile_[0] + taps_d - 1) return View{nullptr, 0, 0, 0};
     if (jd >= tile_[0] && taps_d == 2) {
+      const View from = product_view(rw);
       return View{from.data + (winograd_points(tile_[0], taps_d) - 1) * from.stride_d, 0, from.stride_h, from.stride_w};
     }
     return View{depth_buffer(rw) + jd * depth_step, 0, most_w * s, s};
@@ -364,9 +367,10 @@ void WinogradOutput::store_phase_row(const Pass& pass, const float* products, co
     const std::int64_t begin_d = jd < tile_[0] ? 0 : (box.size[0] - 1) * slab / kFloatsPerLine * kFloatsPerLine;
     const std::int64_t height_step = most_w * s;
     const auto height_buffer = [&](std::int64_t rw) { return b.height + rw * (tile_[1] + kOver) * height_step; };
+    for (std::int64_t rw = 0; rw < phases_w; ++rw) depth_views[rw] = depth_view(rw, jd);
     if (tile_[1] > 1) {
       for (std::int64_t rw = 0; rw < phases_w; ++rw) {
-        const View from = depth_view(rw, jd);
+        const View& from = depth_views[rw];
         if (from.data == nullptr) continue;
         for (std::int64_t pw = 0; pw < points_w(rw); ++pw) {
           float* const to = height_buffer(rw) + pw * s;
@@ -378,24 +382,27 @@ void WinogradOutput::store_phase_row(const Pass& pass, const float* products, co
     for (std::int64_t jh = 0; jh < height_rows; ++jh) {
       const std::int64_t begin_h = jh < tile_[1] ? 0 : (box.size[1] - 1) * box.size[2] / kFloatsPerLine * kFloatsPerLine;
       const std::int64_t begin = std::max(begin_d, begin_h);
-      const auto height_view = [&](std::int64_t rw) {
-        const View from = depth_view(rw, jd);
-        if (tile_[1] == 1 || from.data == nullptr) return from;
-        if (jh >= tile_[1] + taps_h - 1) return View{nullptr, 0, 0, 0};
+      for (std::int64_t rw = 0; rw < phases_w && tile_[1] > 1; ++rw) {
+        const View& from = depth_views[rw];
+        View& view = height_views[rw];
+        view.data = nullptr;
+        view.stride_w = s;
+        if (from.data == nullptr || jh >= tile_[1] + taps_h - 1) continue;
         if (jh >= tile_[1] && taps_h == 2) {
-          return View{from.data + (points_h - 1) * from.stride_h, 0, 0, from.stride_w};
+          view.data = from.data + (points_h - 1) * from.stride_h;
+          view.stride_w = from.stride_w;
+        } else {
+          view.data = height_buffer(rw) + jh * height_step;
         }
-        return View{height_buffer(rw) + jh * height_step, 0, 0, s};
-      };
-      store_rows(pass, jd, jh, begin, height_view);
+      }
+      store_rows(pass, jd, jh, begin, tile_[1] > 1 ? height_views : depth_views);
     }
   }
 }
 
 // The rows of coefficients (jd, jh) of all tiles from `begin` on: along the width, then to memory.
-template <typename ViewOf>
 void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t jh, std::int64_t begin,
-                                const ViewOf& view_of) const {
+                                const View* views) const {
   const LayerSpec& layer = problem_.layer;
   const TileBox& box = *pass.box;
   const Buffers& b = pass.buffers;
@@ -437,12 +444,14 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
     for (std::int64_t c = 0; c < pass.channels; ++c) {
       for (std::int64_t i = 0; i < box.images; ++i) {
         WinogradTiles::Source source{pass.first_n + i, {0, 0, 0}};
-        Range depth = first_depth, height = first_height;
+        Range of_grid[2];
         if (dilated) {
           source = tiles_->source(box.first_image + i);
-          depth = range(0, jd, pass.rd, source.grid[0]);
-          height = range(1, jh, pass.rh, source.grid[1]);
+          of_grid[0] = range(0, jd, pass.rd, source.grid[0]);
+          of_grid[1] = range(1, jh, pass.rh, source.grid[1]);
         }
+        const Range& depth = dilated ? of_grid[0] : first_depth;
+        const Range& height = dilated ? of_grid[1] : first_height;
         if (height.first >= height.end) continue;
         const std::int64_t rows = height.end - height.first, slab = box.size[1] * box.size[2];
         const std::int64_t depths = depth.end - depth.first;
@@ -488,7 +497,7 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
   const float* over[kMaxPhasesAlongWidth];
   std::int64_t over_stride[kMaxPhasesAlongWidth];
   for (std::int64_t rw = 0; rw < phases_w; ++rw) {
-    const View view = view_of(rw);
+    const View& view = views[rw];
     float* const to = b.row + rw * s;
     const int taps_w = taps(2, rw);
     over[rw] = nullptr;

@@ -69,8 +69,7 @@ class WinogradOutput {
                  float* carry) const;
   void store_phase_row(const Pass& pass, const float* products, const std::int64_t* class_begin,
                        std::int64_t channels) const;
-  template <typename ViewOf>
-  void store_rows(const Pass& pass, std::int64_t jd, std::int64_t jh, std::int64_t begin, const ViewOf& view_of) const;
+  void store_rows(const Pass& pass, std::int64_t jd, std::int64_t jh, std::int64_t begin, const View* views) const;
   void scatter_grid(const GridRow& row, std::int64_t grid, float* dst) const;
   void scatter_pixels(const Pass& pass, const GridRow& row, std::int64_t grid, float* dst) const;
   void store_grids(const Pass& pass, const GridRow& row, float* dst) const;

@@ -89,15 +89,17 @@ CONVTRANSPOSE_INLINE void evaluate(const Vec (&x)[kInputs], Vec (&value)[kPoints
 
 template <int kInputs, int kPoints>
 void winograd_input(const WinogradInputArgs* args) {
+  const ptrdiff_t src_stride = args->src_stride, dst_stride = args->dst_stride;
   float* run = args->dst;
   for (int64_t begin = 0; begin < args->count; begin += args->run, run += args->run_stride) {
-    const float* const src = args->src + begin;
+    const float* src = args->src + begin;
+    float* dst = run;
     const int64_t count = args->count - begin < args->run ? args->count - begin : args->run;
-    for (int64_t i = 0; i < count; i += kLanes) {
+    for (int64_t i = 0; i < count; i += kLanes, src += kLanes, dst += kLanes) {
       Vec x[kInputs], value[kPoints];
-      unroll<kInputs>([&](auto j) CONVTRANSPOSE_INLINE_LAMBDA { x[j] = load(src + j * args->src_stride + i); });
+      unroll<kInputs>([&](auto j) CONVTRANSPOSE_INLINE_LAMBDA { x[j] = load(src + j * src_stride); });
       evaluate(x, value);
-      unroll<kPoints>([&](auto p) CONVTRANSPOSE_INLINE_LAMBDA { store(run + p * args->dst_stride + i, value[p]); });
+      unroll<kPoints>([&](auto p) CONVTRANSPOSE_INLINE_LAMBDA { store(dst + p * dst_stride, value[p]); });
     }
   }
 }
@@ -137,32 +139,34 @@ template <int kTile, int kTaps>
 void winograd_output(const WinogradOutputArgs* args) {
   constexpr int kPoints = kTile + kTaps - 1;
   constexpr int kOver = kTaps - 1;
-  const auto load_points = [args](int64_t i, Vec(&p)[kPoints]) CONVTRANSPOSE_INLINE_LAMBDA {
-    unroll<kPoints>([&](auto k) CONVTRANSPOSE_INLINE_LAMBDA { p[k] = load(args->src + k * args->src_stride + i); });
+  // Of its own: what is stored might be *args, as far as the compiler knows, which would read that again each time.
+  const WinogradOutputArgs call = *args;
+  const auto load_points = [call](int64_t i, Vec(&p)[kPoints]) CONVTRANSPOSE_INLINE_LAMBDA {
+    unroll<kPoints>([&](auto k) CONVTRANSPOSE_INLINE_LAMBDA { p[k] = load(call.src + k * call.src_stride + i); });
   };
-  const float* over = args->over;
-  ptrdiff_t over_stride = args->over_stride;
+  const float* over = call.over;
+  ptrdiff_t over_stride = call.over_stride;
   if constexpr (kTaps == 2) {
-    over = args->src + (kPoints - 1) * args->src_stride;
+    over = call.src + (kPoints - 1) * call.src_stride;
   } else if constexpr (kOver > 0) {
     // What runs over into the next tile is stored first, since it is read there from other lanes.
-    for (int64_t i = 0; i < args->count; i += kLanes) {
+    for (int64_t i = 0; i < call.count; i += kLanes) {
       Vec p[kPoints];
       load_points(i, p);
       unroll<kOver>([&](auto j) CONVTRANSPOSE_INLINE_LAMBDA {
-        store(args->over + j * args->over_stride + i, coefficient<kTile + j>(p));
+        store(call.over + j * call.over_stride + i, coefficient<kTile + j>(p));
       });
     }
   }
-  for (int64_t i = 0; i < args->count; i += kLanes) {
+  for (int64_t i = 0; i < call.count; i += kLanes) {
     Vec p[kPoints];
     load_points(i, p);
     unroll<kTile>([&](auto j) CONVTRANSPOSE_INLINE_LAMBDA {
       Vec y = coefficient<j>(p);
       if constexpr (j < kOver) {
-        y = add(y, masked(load(over + j * over_stride + i - args->shift), args->mask + i));
+        y = add(y, masked(load(over + j * over_stride + i - call.shift), call.mask + i));
       }
-      store(args->dst + j * args->dst_stride + i, y);
+      store(call.dst + j * call.dst_stride + i, y);
     });
   }
 }
