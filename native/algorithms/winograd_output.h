@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "algorithms/algorithm.h"
-#include "algorithms/finisher.h"
 #include "algorithms/streaming.h"
+#include "algorithms/winograd_row_store.h"
 #include "algorithms/winograd_tiles.h"
 #include "pack/winograd_weights.h"
 
@@ -16,7 +16,7 @@ namespace convtranspose {
 
 class WinogradOutput {
  public:
-  static constexpr std::int64_t kMaxPhasesAlongWidth = 64;
+  static constexpr std::int64_t kMaxPhasesAlongWidth = WinogradRowStore::kMaxPhasesAlongWidth;
 
   // `form` and `tiles` must outlive this.
   WinogradOutput(const Problem& problem, const KernelTable& table, const WinogradWeights& form, const WinogradTiles& tiles,
@@ -39,25 +39,14 @@ class WinogradOutput {
     std::ptrdiff_t stride_d, stride_h, stride_w;
   };
   struct Buffers {
-    float *depth, *height, *over, *row, *interleaved, *tails, *finished, *whole, *staged;
-    const std::uint32_t* mask[kSpatialDims];
+    float *depth, *height, *over, *row, *interleaved, *placed, *staged;
+    const std::uint32_t *mask[kSpatialDims], *ones;
   };
-  // A finished row of one grid (winograd_tiles.h): values[q][residue] for `count` places from `first` of the image on, then
-  // tail[q][residue] for more. The same row of the next grid along the width stands `next` and `tail_next` further on.
-  struct GridRow {
-    const float* values;
-    std::ptrdiff_t next;
-    const float* tail;
-    std::ptrdiff_t tail_next;
-    std::int64_t first, count, tail_count;
-  };
-  // What is constant while a row of phases of some channels is stored.
+  // A WinogradPass, and what its transforms need.
   struct Pass;
 
-  int taps(int d, std::int64_t residue) const { return residue < extra_[d] ? most_taps_[d] : most_taps_[d] - 1; }
-  std::int64_t stride() const;  // of a row of scratch: all tiles of some channels
-  std::int64_t tails_floats() const;
-  std::int64_t whole_floats() const;  // a row of all grids of a dilated layer
+  int taps(int d, std::int64_t residue) const { return rows_.taps(d, residue); }
+  std::int64_t stride() const;        // of a row of scratch: all tiles of some channels
   std::int64_t carry_stride() const;  // of channels
   std::int64_t carry_slots() const;   // transforms of one phase that carry
   std::int64_t carry_slot() const;    // floats of one
@@ -69,28 +58,35 @@ class WinogradOutput {
                  float* carry) const;
   void store_phase_row(const Pass& pass, const float* products, const std::int64_t* class_begin,
                        std::int64_t channels) const;
+  void take_carried(const Pass& pass, float* over, std::ptrdiff_t over_stride, int rows, std::int64_t shift,
+                    const float* carry) const;
+  void hand_on(const Pass& pass, const float* over, std::ptrdiff_t over_stride, int rows, std::int64_t shift,
+               float* carry) const;
   void store_rows(const Pass& pass, std::int64_t jd, std::int64_t jh, std::int64_t begin, const View* views) const;
-  void scatter_grid(const GridRow& row, std::int64_t grid, float* dst) const;
-  void scatter_pixels(const Pass& pass, const GridRow& row, std::int64_t grid, float* dst) const;
-  void store_grids(const Pass& pass, const GridRow& row, float* dst) const;
+  void store_joint_rows(const Pass& pass, std::int64_t jd, std::int64_t jh, std::int64_t begin, const View* views) const;
+  // The kernel that transforms along height and width at once, or nullptr.
+  const WinogradRowsKernel* joint_kernel(std::int64_t residue_h) const {
+    const int row = joint_[rows_.taps(1, residue_h)];
+    return row < 0 ? nullptr : &table_->winograd_rows[row];
+  }
   void transpose_staged(const RunArgs& args, std::int64_t group, const TileBox& box, const ChannelBlock& block,
                         const float* staged, bool stream) const;
   std::int64_t staged_floats() const;
   bool stores_lines() const;  // of the caches, whole ones
-  bool scatters_pixels() const;
+
+  void set_joint_kernels();
+  static std::int64_t channels_together(const Problem& problem, const WinogradWeights& form, const WinogradTiles& tiles);
 
   Problem problem_;
-  Finisher finisher_;
   const KernelTable* table_;
   const WinogradWeights* form_;
   const WinogradTiles* tiles_;
   Streaming streaming_;
   std::array<int, kSpatialDims> tile_;
-  std::array<int, kSpatialDims> most_taps_;
-  Dims extra_;                                      // residues below this have most_taps_
-  Dims tail_;                                       // outputs after the last tile
-  std::int64_t together_;                           // channels that are transformed at a time
+  std::int64_t together_;  // channels that are transformed at a time
+  WinogradRowStore rows_;
   int kernel_[kSpatialDims][kMaxWinogradTaps + 1];  // [dimension][taps]: row of the table, or -1
+  int joint_[kMaxWinogradTaps + 1];                 // [taps along the height]: likewise
   struct Place {
     std::size_t cls;
     std::int64_t phase;

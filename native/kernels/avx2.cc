@@ -84,6 +84,8 @@ const KernelTable kAvx2Kernels = {
     sizeof(avx2::kWinogradInput) / sizeof(WinogradInputKernel),
     avx2::kWinogradOutput,
     sizeof(avx2::kWinogradOutput) / sizeof(WinogradOutputKernel),
+    avx2::kWinogradRows,
+    sizeof(avx2::kWinogradRows) / sizeof(WinogradRowsKernel),
     avx2::rows_copy,
     avx2::combine,
     avx2::kFinish,

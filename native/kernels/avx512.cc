@@ -96,6 +96,8 @@ const KernelTable kAvx512Kernels = {
     sizeof(avx512::kWinogradInput) / sizeof(WinogradInputKernel),
     avx512::kWinogradOutput,
     sizeof(avx512::kWinogradOutput) / sizeof(WinogradOutputKernel),
+    avx512::kWinogradRows,
+    sizeof(avx512::kWinogradRows) / sizeof(WinogradRowsKernel),
     avx512::rows_copy,
     avx512::combine,
     avx512::kFinish,

@@ -82,6 +82,8 @@ const KernelTable kBaselineKernels = {
     sizeof(baseline::kWinogradInput) / sizeof(WinogradInputKernel),
     baseline::kWinogradOutput,
     sizeof(baseline::kWinogradOutput) / sizeof(WinogradOutputKernel),
+    baseline::kWinogradRows,
+    sizeof(baseline::kWinogradRows) / sizeof(WinogradRowsKernel),
     baseline::rows_copy,
     baseline::combine,
     baseline::kFinish,

@@ -428,6 +428,39 @@ struct WinogradOutputKernel {
   void (*fn)(const WinogradOutputArgs* args);
 };
 
+// The transforms along height and width at once, and what follows them, where there are two phases along the width, tiles
+// have two positions there and two or none along the height, and no phase has more than two taps along either. With
+//   h_f(p, t) = coefficient `coefficient` along the height (as WinogradOutputArgs says) of src[f] at point p of the width:
+//               src[f][q*height_stride[f] + p*width_stride[f] + t] are its values at the points q of the height;
+//               mask_height[t] says whether h_f adds what runs over from tile t - shift
+//   w_f(j, t) = coefficient j of h_f along the width, for j in [0, 2), each with what it keeps:
+//               own[f][t] masks the coefficient 0 itself, left[f][t] what runs over into it from tile t - 1
+// it stores for t in [0, count) and up to a vector more, j and f in [0, 2),
+//   dst[4*t + 2*j + f] = epilogue(w_f(j, t) + bias)
+//   over[f][t]         = what runs over from tile t, unless over[f] is nullptr
+// shift + 1 floats (and a vector) before the values and one mask before mask_height are readable, and a vector beyond all.
+struct WinogradRowsArgs {
+  const float* src[2];
+  ptrdiff_t height_stride[2];
+  ptrdiff_t width_stride[2];
+  int coefficient;
+  int64_t count;
+  ptrdiff_t shift;
+  const uint32_t* mask_height;
+  const uint32_t* own[2];
+  const uint32_t* left[2];
+  float* dst;
+  float* over[2];
+  float bias;
+  const Epilogue* epilogue;
+};
+struct WinogradRowsKernel {
+  const char* name;
+  int height_taps;  // 0: no transform along the height, src[f] being h_f
+  int taps[2];      // of each phase, along the width
+  void (*fn)(const WinogradRowsArgs* args);
+};
+
 // Finished outputs to memory: for b in [0, blocks), r in [0, rows),
 //   dst[b*dst_block + r*dst_stride + i] = src[b*src_block + r*src_stride + i]          for i in [0, count)
 //   dst[b*dst_block + r*dst_stride + count + i] = tail[(b*rows + r)*tail_count + i]    for i in [0, tail_count)
@@ -685,6 +718,8 @@ struct KernelTable {
   int winograd_input_count;
   const WinogradOutputKernel* winograd_output;
   int winograd_output_count;
+  const WinogradRowsKernel* winograd_rows;
+  int winograd_rows_count;
   RowsCopyFn rows_copy;
   CombineFn combine;
   const FinishFn* finish;  // [kFinishOps]

@@ -25,8 +25,11 @@ inline int winograd_input_number(const KernelTable& table, int row) { return win
 inline int winograd_output_number(const KernelTable& table, int row) {
   return winograd_input_number(table, table.winograd_input_count) + row;
 }
-inline int term_number(const KernelTable& table, int row) {
+inline int winograd_rows_number(const KernelTable& table, int row) {
   return winograd_output_number(table, table.winograd_output_count) + row;
+}
+inline int term_number(const KernelTable& table, int row) {
+  return winograd_rows_number(table, table.winograd_rows_count) + row;
 }
 inline int kernel_count(const KernelTable& table) {
   return term_number(table, table.terms == nullptr ? 0 : table.terms->count);
@@ -42,7 +45,8 @@ inline const char* kernel_name(const KernelTable& table, int number) {
   if (number < windows_number(table, 0)) return table.lane.name;
   if (number < winograd_input_number(table, 0)) return table.windows[number - windows_number(table, 0)].name;
   if (number < winograd_output_number(table, 0)) return table.winograd_input[number - winograd_input_number(table, 0)].name;
-  if (number < term_number(table, 0)) return table.winograd_output[number - winograd_output_number(table, 0)].name;
+  if (number < winograd_rows_number(table, 0)) return table.winograd_output[number - winograd_output_number(table, 0)].name;
+  if (number < term_number(table, 0)) return table.winograd_rows[number - winograd_rows_number(table, 0)].name;
   return table.terms->multiply[number - term_number(table, 0)].name;
 }
 

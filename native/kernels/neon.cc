@@ -88,6 +88,8 @@ const KernelTable kNeonKernels = {
     sizeof(neon::kWinogradInput) / sizeof(WinogradInputKernel),
     neon::kWinogradOutput,
     sizeof(neon::kWinogradOutput) / sizeof(WinogradOutputKernel),
+    neon::kWinogradRows,
+    sizeof(neon::kWinogradRows) / sizeof(WinogradRowsKernel),
     neon::rows_copy,
     neon::combine,
     neon::kFinish,

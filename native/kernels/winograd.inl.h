@@ -2,6 +2,8 @@
 // after its vector header.
 #pragma once
 
+#include "kernels/store.inl.h"
+
 // in, read as one sequence, is out[0][0], out[1][0], ..., out[kParts - 1][0], out[0][1], ... kParts is a power of two.
 template <int kParts>
 CONVTRANSPOSE_INLINE void deinterleave(const Vec (&in)[kParts], Vec (&out)[kParts]) {
@@ -171,6 +173,58 @@ void winograd_output(const WinogradOutputArgs* args) {
   }
 }
 
+// Coefficient kCoefficient along the height of a phase's values from `src` on, `shift` after those of the tile above.
+template <int kHeightTaps, int kCoefficient>
+CONVTRANSPOSE_INLINE Vec height_coefficient(const float* src, ptrdiff_t stride, ptrdiff_t shift, const uint32_t* mask) {
+  if constexpr (kHeightTaps == 0) {
+    return load(src);
+  } else if constexpr (kHeightTaps == 1) {
+    return load(src + kCoefficient * stride);
+  } else if constexpr (kCoefficient == 0) {
+    return add(load(src), masked(load(src + 2 * stride - shift), mask));
+  } else {
+    return coefficient<1>({load(src), load(src + stride), load(src + 2 * stride)});
+  }
+}
+
+template <int kHeightTaps, int kCoefficient, int kTaps0, int kTaps1>
+CONVTRANSPOSE_INLINE void winograd_rows_of(const WinogradRowsArgs* args) {
+  constexpr int kTaps[2] = {kTaps0, kTaps1};
+  const WinogradRowsArgs call = *args;
+  const Finish finish = make_finish(*call.epilogue);
+  const Vec bias = broadcast(call.bias);
+  for (int64_t i = 0; i < call.count; i += kLanes) {
+    Vec in[4], out[4];
+    unroll<2>([&](auto f) CONVTRANSPOSE_INLINE_LAMBDA {
+      const auto height = [&](int point, int64_t t) CONVTRANSPOSE_INLINE_LAMBDA {
+        return height_coefficient<kHeightTaps, kCoefficient>(call.src[f] + point * call.width_stride[f] + t,
+                                                             call.height_stride[f], call.shift, call.mask_height + t);
+      };
+      Vec first = masked(height(0, i), call.own[f] + i), second;
+      if constexpr (kTaps[f] == 1) {
+        second = height(1, i);
+      } else {
+        const Vec last = height(2, i);
+        second = coefficient<1>({height(0, i), height(1, i), last});
+        first = add(first, masked(height(2, i - 1), call.left[f] + i));
+        if (call.over[f] != nullptr) store(call.over[f] + i, last);
+      }
+      in[f] = apply(finish, add(first, bias));
+      in[2 + f] = apply(finish, add(second, bias));
+    });
+    interleave(in, out);
+    unroll<4>([&](auto v) CONVTRANSPOSE_INLINE_LAMBDA { store(call.dst + 4 * i + v * kLanes, out[v]); });
+  }
+}
+
+template <int kHeightTaps, int kTaps0, int kTaps1>
+void winograd_rows(const WinogradRowsArgs* args) {
+  if constexpr (kHeightTaps > 0) {
+    if (args->coefficient == 1) return winograd_rows_of<kHeightTaps, 1, kTaps0, kTaps1>(args);
+  }
+  winograd_rows_of<kHeightTaps, 0, kTaps0, kTaps1>(args);
+}
+
 CONVTRANSPOSE_INLINE void copy_floats(const float* src, float* dst, int64_t count) {
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) store(dst + i, load(src + i));
@@ -239,5 +293,10 @@ constexpr WinogradOutputKernel kWinogradOutput[] = {
     {"output-2x1", 2, 1, winograd_output<2, 1>}, {"output-2x2", 2, 2, winograd_output<2, 2>},
     {"output-2x3", 2, 3, winograd_output<2, 3>}, {"output-4x1", 4, 1, winograd_output<4, 1>},
     {"output-4x2", 4, 2, winograd_output<4, 2>}, {"output-4x3", 4, 3, winograd_output<4, 3>},
+};
+constexpr WinogradRowsKernel kWinogradRows[] = {
+    {"rows-2x22", 2, {2, 2}, winograd_rows<2, 2, 2>}, {"rows-2x21", 2, {2, 1}, winograd_rows<2, 2, 1>},
+    {"rows-1x22", 1, {2, 2}, winograd_rows<1, 2, 2>}, {"rows-1x21", 1, {2, 1}, winograd_rows<1, 2, 1>},
+    {"rows-22", 0, {2, 2}, winograd_rows<0, 2, 2>},   {"rows-21", 0, {2, 1}, winograd_rows<0, 2, 1>},
 };
 // clang-format on

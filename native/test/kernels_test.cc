@@ -440,6 +440,99 @@ TEST_CASE("rows_copy copies rows and what follows them, block by block, and touc
   });
 }
 
+// What the joint kernels compute for one tile, by itself.
+struct JointTile {
+  const WinogradRowsArgs* args;
+  int height_taps;
+
+  float value(int f, int q, int p, std::int64_t t) const {
+    return args->src[f][q * args->height_stride[f] + p * args->width_stride[f] + t];
+  }
+  float height(int f, int p, std::int64_t t) const {
+    if (height_taps == 0) return value(f, 0, p, t);
+    if (height_taps == 1) return value(f, args->coefficient, p, t);
+    if (args->coefficient == 1) return value(f, 1, p, t) - (value(f, 0, p, t) + value(f, 2, p, t));
+    return value(f, 0, p, t) + (args->mask_height[t] == 0 ? 0.0f : value(f, 2, p, t - args->shift));
+  }
+  float width(int f, int taps, int j, std::int64_t t) const {
+    if (j == 1) return taps == 1 ? height(f, 1, t) : height(f, 1, t) - (height(f, 0, t) + height(f, 2, t));
+    const float own = args->own[f][t] == 0 ? 0.0f : height(f, 0, t);
+    return taps == 1 ? own : own + (args->left[f][t] == 0 ? 0.0f : height(f, 2, t - 1));
+  }
+};
+
+TEST_CASE("Winograd's joint kernels transform along height and width, finish and interleave") {
+  Random random(15);
+  for_each_table([&](const KernelTable& table) {
+    for (int k = 0; k < table.winograd_rows_count; ++k) {
+      const WinogradRowsKernel& kernel = table.winograd_rows[k];
+      for (const std::int64_t count : {1, 7, 16, 17, 40}) {
+        for (const std::int64_t shift : {1, 5, 23}) {
+          for (const int variant : {0, 1, 2, 3}) {  // of coefficient, and whether `over` is wanted
+            const std::int64_t room = shift + 1 + 16;
+            const ptrdiff_t width_stride = room + count + 16 + 3, height_stride = 3 * width_stride + 1;
+            std::vector<float> values[2];
+            for (auto& v : values) {
+              v.resize(static_cast<std::size_t>(room + 3 * height_stride + 16));
+              randomize(v, random);
+            }
+            const auto masks = static_cast<std::size_t>(count + 17);
+            std::vector<std::uint32_t> mask(masks), own[2], left[2];
+            const auto draw = [&](std::vector<std::uint32_t>* m) {
+              m->resize(masks);
+              for (auto& one : *m) one = random() % 2 == 0 ? 0u : ~0u;
+            };
+            draw(&mask);
+            for (int f = 0; f < 2; ++f) {
+              draw(&own[f]);
+              draw(&left[f]);
+            }
+            const auto vector = static_cast<std::size_t>(table.lanes);
+            Guarded dst(4 * (static_cast<std::size_t>(count) + vector), static_cast<std::size_t>(shift % 4));
+            Guarded over0(static_cast<std::size_t>(count) + vector, 1), over1(static_cast<std::size_t>(count) + vector, 2);
+            const Epilogue epilogue{-0.5f, 1.5f};
+            WinogradRowsArgs args;
+            for (int f = 0; f < 2; ++f) {
+              args.src[f] = values[f].data() + room;
+              args.height_stride[f] = height_stride;
+              args.width_stride[f] = width_stride;
+              args.own[f] = own[f].data();
+              args.left[f] = left[f].data();
+            }
+            args.coefficient = kernel.height_taps == 0 ? 0 : variant % 2;
+            args.count = count;
+            args.shift = shift;
+            args.mask_height = mask.data() + 1;
+            args.dst = dst.data();
+            const bool wanted = variant >= 2;
+            args.over[0] = wanted ? over0.data() : nullptr;
+            args.over[1] = wanted && kernel.taps[1] == 2 ? over1.data() : nullptr;
+            args.bias = 0.25f;
+            args.epilogue = &epilogue;
+            kernel.fn(&args);
+            INFO(kernel.name << " count " << count << " shift " << shift << " variant " << variant);
+            const JointTile tile{&args, kernel.height_taps};
+            int wrong = 0;
+            for (std::int64_t t = 0; t < count; ++t) {
+              for (int f = 0; f < 2; ++f) {
+                for (int j = 0; j < 2; ++j) {
+                  const float y = std::min(std::max(tile.width(f, kernel.taps[f], j, t) + 0.25f, -0.5f), 1.5f);
+                  wrong += !same_bits(dst[static_cast<std::size_t>(4 * t + 2 * j + f)], y);
+                }
+                if (args.over[f] != nullptr) wrong += !same_bits(args.over[f][t], tile.height(f, 2, t));
+              }
+            }
+            CHECK(wrong == 0);
+            CHECK(dst.guards_intact());
+            CHECK(over0.guards_intact());
+            CHECK(over1.guards_intact());
+          }
+        }
+      }
+    }
+  });
+}
+
 TEST_CASE("overlap_add adds what pixels give to blocks, and the bias") {
   Random random(14);
   for_each_table([&](const KernelTable& table) {
