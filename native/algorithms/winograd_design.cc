@@ -16,7 +16,8 @@ namespace {
 constexpr std::int64_t kFloatsPerLine = 16;
 constexpr std::int64_t kMaxBlockBytes = 6 << 20;               // of transformed input and products,
 constexpr double kBlockShares[] = {0.75, 1.5, 0.5, 0.3, 3.0};  // or so many second-level caches: what is tried
-constexpr double kResidentShare = 0.65;                        // of the second-level cache, that stays there
+constexpr double kResidentShare = 0.65;                        // of the second-level cache, that stays there,
+constexpr double kResidentInputShare = 0.85;                   // and where all but input is used once
 constexpr int kMaxInputExponent = 90;
 constexpr std::int64_t kRowsPerClass = 64;  // of the GEMMs, about
 constexpr std::int64_t kMinBlockChannels = 16;
@@ -138,6 +139,8 @@ void estimate(const PlanRequest& request, const TileKernels& kernels, const Chan
   const WinogradTiles tiles = winograd_tiles(p, *design);
   const double count = static_cast<double>(tiles.most_tiles());
   const double blocks = static_cast<double>(tiles.block_count() * layer.groups);
+  // The last blocks along a dimension are smaller. (Estimates of terms were fitted without it.)
+  const double share = design->tile.matrices ? 1.0 : tiles.mean_tiles() / count;
   const double vectors = static_cast<double>(ceil_div(tiles.most_tiles(), kernels.lanes()));
   const double channel_blocks = static_cast<double>(ceil_div(outputs, design->block_channels));
 
@@ -174,10 +177,11 @@ void estimate(const PlanRequest& request, const TileKernels& kernels, const Chan
     if (transformed + all_products + weights > kResidentShare * cache) {
       streamed = kTermStreamShare * ((1.0 + design->rounds) * transformed + 2.0 * all_products + weights);
     }
-  } else if (transformed + products + of_points > kResidentShare * cache) {
-    streamed += kInputStreamShare * transformed * (channel_blocks + 1.0);
+  } else if (transformed + products + of_points > kResidentInputShare * cache) {
+    streamed += kInputStreamShare * share * transformed * (channel_blocks + 1.0);
   }
   if (!terms && transformed + products + weights > kResidentShare * cache) streamed += kWeightStreamShare * weights;
+  if (!terms && products > cache) streamed += 2.0 * share * products * channel_blocks;  // written and read
 
   const double tile_rows = count / static_cast<double>(std::max<std::int64_t>(1, tiles.block(0).size[2]));
   const double positions = static_cast<double>(design->tile.size[0] * design->tile.size[1]);
@@ -189,14 +193,19 @@ void estimate(const PlanRequest& request, const TileKernels& kernels, const Chan
                         (kOutputCall * static_cast<double>(layer.stride[0] * layer.stride[1]) +
                          vectors * static_cast<double>(counts.rows) * kOutputPerVector +
                          tile_rows * positions * static_cast<double>(layer.stride[0] * layer.stride[1]) * kRowCost);
-  design->cycles = blocks * (kTask * (channel_blocks + 1.0) + multiply + combine + streamed / cost::kStreamBytesPerCycle +
-                             input + output) +
+  design->cycles = blocks * (kTask * (channel_blocks + 1.0) + combine + streamed / cost::kStreamBytesPerCycle +
+                             share * (multiply + input + output)) +
                    static_cast<double>(p.dst_elements()) * cost::kStorePerFloat;
   const bool last = p.call.format == MemoryFormat::kChannelsLast;
   if (tiles.dilated()) {
     const std::int64_t rows = p.src_elements() / p.call.in[2] + p.dst_elements() / p.call.out[2];
     design->cycles += static_cast<double>(rows * layer.dilation[2]) * kGridRow;
-    if (!last) design->cycles += static_cast<double>(p.src_elements() + p.dst_elements()) * kGridPerFloat;
+    // Outputs of grids that are in one block are put together before they are stored.
+    const double spread = tiles.images % layer.dilation[2] == 0 ? 1.0 : 2.0;
+    if (!last) {
+      design->cycles += static_cast<double>(p.src_elements()) * kGridPerFloat;
+      design->cycles += static_cast<double>(p.dst_elements()) * spread * kGridPerFloat;
+    }
   }
   if (last) {
     const double per_float = terms                              ? kLinesPerFloat

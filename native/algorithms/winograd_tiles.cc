@@ -80,6 +80,15 @@ WinogradTiles::WinogradTiles(const Problem& problem, const std::array<int, kSpat
   most_positions = most_ * tile_[0] * tile_[1] * tile_[2];
 }
 
+double WinogradTiles::mean_tiles() const {
+  double mean = static_cast<double>(batch_) / static_cast<double>(blocks_n_);
+  for (int d = 0; d < kSpatialDims; ++d) {
+    const std::int64_t halos = taps_[d] > 1 && d != carry ? blocks_[d] - 1 : 0;
+    mean *= static_cast<double>(tiles_[d] + halos) / static_cast<double>(blocks_[d]);
+  }
+  return mean;
+}
+
 void WinogradTiles::set_columns(std::int64_t panel_columns) {
   columns = panel_columns;
   row_floats = round_up(most_, columns);
