@@ -7,6 +7,7 @@
 #include "algorithms/cost_model.h"
 #include "algorithms/limits.h"
 #include "algorithms/term_scale.h"
+#include "algorithms/winograd_output.h"
 #include "algorithms/winograd_terms.h"
 #include "problem/checked.h"
 
@@ -31,9 +32,11 @@ constexpr int kMaxPanelVectors = 3;                 // a chunk of channels of a 
 // Cycles, fitted to the native bench.
 constexpr double kCombinePerVector = 3.0;    // of weights
 constexpr double kInputPerVector = 6.0;      // of tiles, per point
-constexpr double kOutputPerVector = 8.0;     // of tiles, per value
+constexpr double kOutputPerVector = 8.0;     // of tiles, per value;
+constexpr double kJointPerVector = 4.5;      // where height and width are both transformed, at once
 constexpr double kLinesPerFloat = 0.4;       // transposed, where channels fill whole lines
 constexpr double kPartsPerFloat = 1.5;       // transposed by vectors of less than a line
+constexpr double kSlabsPerFloat = 1.2;       // transposed, of three dimensions
 constexpr double kGridPerFloat = 1.0;        // gathered from inputs, or spread to outputs, of a dilated layer
 constexpr double kGridRow = 40.0;            // a row of a grid of one channel, read or stored
 constexpr double kTask = 3000.0;             // a block of tiles and of output channels, its share of a stage
@@ -189,9 +192,11 @@ void estimate(const PlanRequest& request, const TileKernels& kernels, const Chan
   const double input =
       static_cast<double>(channels) *
       (kInputCall + vectors * static_cast<double>(point_count) * kInputPerVector + tile_rows * positions * kRowCost + split);
+  const bool joint = design->tile.size[1] > 1 && has_joint_kernels(layer, design->tile.size);
+  const double per_vector = joint ? kJointPerVector : kOutputPerVector;
   const double output = static_cast<double>(outputs) *
                         (kOutputCall * static_cast<double>(layer.stride[0] * layer.stride[1]) +
-                         vectors * static_cast<double>(counts.rows) * kOutputPerVector +
+                         vectors * static_cast<double>(counts.rows) * per_vector +
                          tile_rows * positions * static_cast<double>(layer.stride[0] * layer.stride[1]) * kRowCost);
   design->cycles = blocks * (kTask * (channel_blocks + 1.0) + combine + streamed / cost::kStreamBytesPerCycle +
                              share * (multiply + input + output)) +
@@ -212,6 +217,8 @@ void estimate(const PlanRequest& request, const TileKernels& kernels, const Chan
                              : kernels.lanes() < kFloatsPerLine ? kPartsPerFloat
                                                                 : cost::kTransposePerFloat;
     design->cycles += static_cast<double>(p.src_elements() + p.dst_elements()) * per_float;
+    // Several slabs of a block: what it stores lies in as many places.
+    if (!terms && p.call.out[0] > 1) design->cycles += static_cast<double>(p.dst_elements()) * kSlabsPerFloat;
   }
 }
 

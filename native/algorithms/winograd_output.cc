@@ -25,6 +25,12 @@ void clear(float* to, std::int64_t count) { std::memset(to, 0, static_cast<std::
 
 }  // namespace
 
+bool has_joint_kernels(const LayerSpec& layer, const std::array<int, kSpatialDims>& tile) {
+  return layer.stride[2] == kJointPhases && tile[2] == kJointTile && tile[1] <= kJointTile &&
+         WinogradWeights::most_taps(layer, 2) == 2 && WinogradWeights::most_taps(layer, 1) <= 2 && layer.dilation[0] == 1 &&
+         layer.dilation[1] == 1 && layer.dilation[2] == 1;
+}
+
 struct WinogradOutput::Pass : WinogradPass {
   Buffers buffers;
   KernelSet* used;

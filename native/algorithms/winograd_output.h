@@ -14,6 +14,9 @@
 
 namespace convtranspose {
 
+// Whether all residues of a layer have kernels that transform along height and width at once (WinogradRowsArgs).
+bool has_joint_kernels(const LayerSpec& layer, const std::array<int, kSpatialDims>& tile);
+
 class WinogradOutput {
  public:
   static constexpr std::int64_t kMaxPhasesAlongWidth = WinogradRowStore::kMaxPhasesAlongWidth;
