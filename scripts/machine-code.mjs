@@ -63,7 +63,7 @@ export function isaFlags() {
 
 export async function compile(toolchain, flags, source, object) {
   await promisify(execFile)(toolchain.compiler, [...(toolchain.options ?? []), '-std=c++20', '-O3', '-DNDEBUG', '-fPIC', '-fvisibility=hidden',
-    '-ffp-contract=off', '-fno-exceptions', ...flags, `-I${join(root, 'native')}`, '-c', source, '-o', object]);
+    '-ffp-contract=off', '-fno-tree-slp-vectorize', '-fno-exceptions', ...flags, `-I${join(root, 'native')}`, '-c', source, '-o', object]);
 }
 
 /** A unit with one kernel that cannot fit the registers of any instruction set, or that loads more than it should; gives its file. */

@@ -437,7 +437,7 @@ struct WinogradOutputKernel {
 //               own[f][t] masks the coefficient 0 itself, left[f][t] what runs over into it from tile t - 1
 // it stores for t in [0, count) and up to a vector more, j and f in [0, 2),
 //   dst[4*t + 2*j + f] = epilogue(w_f(j, t) + bias)
-//   over[f][t]         = what runs over from tile t, unless over[f] is nullptr
+//   over[f][t]         = what runs over from tile t, of phases with two taps, unless over[0] is nullptr
 // shift + 1 floats (and a vector) before the values and one mask before mask_height are readable, and a vector beyond all.
 struct WinogradRowsArgs {
   const float* src[2];

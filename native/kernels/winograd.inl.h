@@ -187,7 +187,7 @@ CONVTRANSPOSE_INLINE Vec height_coefficient(const float* src, ptrdiff_t stride, 
   }
 }
 
-template <int kHeightTaps, int kCoefficient, int kTaps0, int kTaps1>
+template <int kHeightTaps, int kCoefficient, int kTaps0, int kTaps1, bool kWantsOver>
 CONVTRANSPOSE_INLINE void winograd_rows_of(const WinogradRowsArgs* args) {
   constexpr int kTaps[2] = {kTaps0, kTaps1};
   const WinogradRowsArgs call = *args;
@@ -207,7 +207,7 @@ CONVTRANSPOSE_INLINE void winograd_rows_of(const WinogradRowsArgs* args) {
         const Vec last = height(2, i);
         second = coefficient<1>({height(0, i), height(1, i), last});
         first = add(first, masked(height(2, i - 1), call.left[f] + i));
-        if (call.over[f] != nullptr) store(call.over[f] + i, last);
+        if constexpr (kWantsOver) store(call.over[f] + i, last);
       }
       in[f] = apply(finish, add(first, bias));
       in[2 + f] = apply(finish, add(second, bias));
@@ -217,12 +217,21 @@ CONVTRANSPOSE_INLINE void winograd_rows_of(const WinogradRowsArgs* args) {
   }
 }
 
+template <int kHeightTaps, int kCoefficient, int kTaps0, int kTaps1>
+CONVTRANSPOSE_INLINE void winograd_rows_with(const WinogradRowsArgs* args) {
+  if (args->over[0] != nullptr) {
+    winograd_rows_of<kHeightTaps, kCoefficient, kTaps0, kTaps1, true>(args);
+  } else {
+    winograd_rows_of<kHeightTaps, kCoefficient, kTaps0, kTaps1, false>(args);
+  }
+}
+
 template <int kHeightTaps, int kTaps0, int kTaps1>
 void winograd_rows(const WinogradRowsArgs* args) {
   if constexpr (kHeightTaps > 0) {
-    if (args->coefficient == 1) return winograd_rows_of<kHeightTaps, 1, kTaps0, kTaps1>(args);
+    if (args->coefficient == 1) return winograd_rows_with<kHeightTaps, 1, kTaps0, kTaps1>(args);
   }
-  winograd_rows_of<kHeightTaps, 0, kTaps0, kTaps1>(args);
+  winograd_rows_with<kHeightTaps, 0, kTaps0, kTaps1>(args);
 }
 
 CONVTRANSPOSE_INLINE void copy_floats(const float* src, float* dst, int64_t count) {
