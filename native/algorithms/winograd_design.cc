@@ -6,6 +6,7 @@
 
 #include "algorithms/cost_model.h"
 #include "algorithms/limits.h"
+#include "algorithms/streaming.h"
 #include "algorithms/term_scale.h"
 #include "algorithms/winograd_output.h"
 #include "algorithms/winograd_terms.h"
@@ -37,6 +38,7 @@ constexpr double kJointPerVector = 4.5;      // where height and width are both 
 constexpr double kLinesPerFloat = 0.4;       // transposed, where channels fill whole lines
 constexpr double kPartsPerFloat = 1.5;       // transposed by vectors of less than a line
 constexpr double kSlabsPerFloat = 1.2;       // transposed, of three dimensions
+constexpr double kSharedPerFloat = 0.4;      // stored, of rows that share lines: others are stored in between
 constexpr double kGridPerFloat = 1.0;        // gathered from inputs, or spread to outputs, of a dilated layer
 constexpr double kGridRow = 40.0;            // a row of a grid of one channel, read or stored
 constexpr double kTask = 3000.0;             // a block of tiles and of output channels, its share of a stage
@@ -202,6 +204,7 @@ void estimate(const PlanRequest& request, const TileKernels& kernels, const Chan
                              share * (multiply + input + output)) +
                    static_cast<double>(p.dst_elements()) * cost::kStorePerFloat;
   const bool last = p.call.format == MemoryFormat::kChannelsLast;
+  if (!last && rows_share_lines(p.call)) design->cycles += static_cast<double>(p.dst_elements()) * kSharedPerFloat;
   if (tiles.dilated()) {
     const std::int64_t rows = p.src_elements() / p.call.in[2] + p.dst_elements() / p.call.out[2];
     design->cycles += static_cast<double>(rows * layer.dilation[2]) * kGridRow;

@@ -13,6 +13,7 @@
 #include <string>
 #include <vector>
 
+#include "algorithms/streaming.h"
 #include "bounds.h"
 #include "definition.h"
 #include "include/convtranspose.h"
@@ -167,7 +168,7 @@ std::vector<float> run_beside(const Plan& plan, const Values& v, bool fresh, std
 // them.
 bool passes_by(const Plan& plan, bool fresh, std::size_t l2) {
   const double bytes = static_cast<double>(plan.problem.dst_elements()) * sizeof(float);
-  return bytes > (fresh ? 0.25 : 2.0) * static_cast<double>(l2);
+  return bytes > (fresh ? kStreamFresh : kStreamDense) * static_cast<double>(l2);
 }
 
 TEST_CASE("every algorithm on every instruction set keeps the bound, and those of one order agree to the bit") {
