@@ -16,8 +16,8 @@ namespace convtranspose {
 // cache; 34 MB gained 9%, 67 MB 20%.)
 inline constexpr double kStreamDense = 2;
 inline constexpr double kStreamSparse = 8;
-// Of outputs in fresh memory (RunArgs), those of 0.5 MB gained 3 to 6 % by it, those from 1 to 4 MB 5 to 14 %, 32 % with
-// little to compute.
+// Of outputs in fresh memory (RunArgs), with 2 MB of cache, those from 1 to 4 MB gained 5 to 14 % by it, 32 % with little to
+// compute, those of 0.4 and 0.5 MB 3 to 7 % (Winograd) or nothing (the direct ones).
 inline constexpr double kStreamFresh = 0.125;
 
 // When an output passes by the caches: always, or only in fresh memory.

@@ -92,7 +92,8 @@ class WinogradExecution final : public Execution {
     return stage % 2 == 1 ? static_cast<std::int64_t>(steps_.size()) * parts_of(blocks) : blocks.end - blocks.begin;
   }
   std::size_t shared_bytes() const override {
-    return static_cast<std::size_t>(input_shared_floats() + output_.carry_floats() + products_shared_floats()) *
+    const std::int64_t beyond = terms_ ? output_.beyond() : 0;  // otherwise scratch for outputs stands behind the products
+    return static_cast<std::size_t>(input_shared_floats() + output_.carry_floats() + products_shared_floats() + beyond) *
            sizeof(float);
   }
   std::size_t workspace_bytes() const override {

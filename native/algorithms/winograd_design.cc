@@ -8,7 +8,7 @@
 #include "algorithms/limits.h"
 #include "algorithms/streaming.h"
 #include "algorithms/term_scale.h"
-#include "algorithms/winograd_output.h"
+#include "algorithms/winograd_joint.h"
 #include "algorithms/winograd_terms.h"
 #include "problem/checked.h"
 
@@ -194,7 +194,11 @@ void estimate(const PlanRequest& request, const TileKernels& kernels, const Chan
   const double input =
       static_cast<double>(channels) *
       (kInputCall + vectors * static_cast<double>(point_count) * kInputPerVector + tile_rows * positions * kRowCost + split);
-  const bool joint = design->tile.size[1] > 1 && has_joint_kernels(layer, design->tile.size);
+  const JointKernels joint_kernels = joint_winograd_kernels(layer, *request.kernels, design->tile.size);
+  bool joint = !terms && design->tile.size[1] > 1;
+  for (const TapCount& of_height : tap_counts(layer, 1)) {
+    joint = joint && (of_height.residues == 0 || joint_kernels[static_cast<std::size_t>(of_height.taps)] >= 0);
+  }
   const double per_vector = joint ? kJointPerVector : kOutputPerVector;
   const double output = static_cast<double>(outputs) *
                         (kOutputCall * static_cast<double>(layer.stride[0] * layer.stride[1]) +
@@ -204,7 +208,7 @@ void estimate(const PlanRequest& request, const TileKernels& kernels, const Chan
                              share * (multiply + input + output)) +
                    static_cast<double>(p.dst_elements()) * cost::kStorePerFloat;
   const bool last = p.call.format == MemoryFormat::kChannelsLast;
-  if (!last && rows_share_lines(p.call)) design->cycles += static_cast<double>(p.dst_elements()) * kSharedPerFloat;
+  if (!terms && !last && rows_share_lines(p.call)) design->cycles += static_cast<double>(p.dst_elements()) * kSharedPerFloat;
   if (tiles.dilated()) {
     const std::int64_t rows = p.src_elements() / p.call.in[2] + p.dst_elements() / p.call.out[2];
     design->cycles += static_cast<double>(rows * layer.dilation[2]) * kGridRow;

@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <limits>
 
 #include "algorithms/row_stride.h"
 #include "pack/winograd_points.h"
@@ -14,8 +13,7 @@ namespace {
 constexpr std::int64_t kFloatsPerLine = 16;
 constexpr std::int64_t kFloatsTogether = 512;  // tiles of channels that are transformed at a time, about
 constexpr int kOver = WinogradRowStore::kOver;
-constexpr int kMasks = kSpatialDims + 1;         // of the dimensions, and one that keeps everything
-constexpr int kJointPhases = 2, kJointTile = 2;  // of the joint kernels (WinogradRowsArgs)
+constexpr int kMasks = kSpatialDims + 1;  // of the dimensions, and one that keeps everything
 
 void copy(float* to, const float* from, std::int64_t count) {
   std::memcpy(to, from, static_cast<std::size_t>(count) * sizeof(float));
@@ -24,12 +22,6 @@ void copy(float* to, const float* from, std::int64_t count) {
 void clear(float* to, std::int64_t count) { std::memset(to, 0, static_cast<std::size_t>(count) * sizeof(float)); }
 
 }  // namespace
-
-bool has_joint_kernels(const LayerSpec& layer, const std::array<int, kSpatialDims>& tile) {
-  return layer.stride[2] == kJointPhases && tile[2] == kJointTile && tile[1] <= kJointTile &&
-         WinogradWeights::most_taps(layer, 2) == 2 && WinogradWeights::most_taps(layer, 1) <= 2 && layer.dilation[0] == 1 &&
-         layer.dilation[1] == 1 && layer.dilation[2] == 1;
-}
 
 struct WinogradOutput::Pass : WinogradPass {
   Buffers buffers;
@@ -55,7 +47,8 @@ WinogradOutput::WinogradOutput(const Problem& problem, const KernelTable& table,
       tiles_(&tiles),
       tile_(form.tile().size),
       together_(channels_together(problem, form, tiles)),
-      rows_(problem, table, tiles, form.tile().size, together_) {
+      rows_(problem, table, tiles, form.tile().size, together_),
+      joint_(joint_winograd_kernels(problem.layer, table, form.tile().size)) {
   if (stores_lines()) {
     streaming_ = {streams(problem, table, caches, kStreamDense), streams(problem, table, caches, kStreamFresh)};
   }
@@ -69,7 +62,6 @@ WinogradOutput::WinogradOutput(const Problem& problem, const KernelTable& table,
       }
     }
   }
-  set_joint_kernels();
   place_.resize(static_cast<std::size_t>(layer.stride[0] * layer.stride[1] * layer.stride[2]));
   for (std::size_t c = 0; c < form.classes().size(); ++c) {
     const auto& residues = form.classes()[c].residues;
@@ -78,18 +70,6 @@ WinogradOutput::WinogradOutput(const Problem& problem, const KernelTable& table,
       place_[static_cast<std::size_t>((d * layer.stride[1] + h) * layer.stride[2] + w)] = {c,
                                                                                            static_cast<std::ptrdiff_t>(i)};
     }
-  }
-}
-
-void WinogradOutput::set_joint_kernels() {
-  std::fill(std::begin(joint_), std::end(joint_), -1);
-  if (problem_.layer.stride[2] != kJointPhases || tile_[2] != kJointTile || tile_[1] > kJointTile || tiles_->dilated())
-    return;
-  for (int i = 0; i < table_->winograd_rows_count; ++i) {
-    const WinogradRowsKernel& kernel = table_->winograd_rows[i];
-    if ((kernel.height_taps == 0) != (tile_[1] == 1)) continue;
-    if (kernel.taps[0] != taps(2, 0) || kernel.taps[1] != taps(2, 1)) continue;
-    joint_[std::max(kernel.height_taps, 1)] = i;
   }
 }
 
@@ -105,10 +85,11 @@ KernelSet WinogradOutput::kernels() const {
   for (std::int64_t r = 0; r < residues[1]; ++r) {
     if (joint_kernel(r) == nullptr) {
       add(1, r);
-      along_width = true;
+      along_width = along_width || rows_.in_tiles(1, r) || rows_.in_tail(1, r);
       continue;
     }
-    if (rows_.in_tiles(1, r)) set.set(static_cast<std::size_t>(winograd_rows_number(*table_, joint_[taps(1, r)])));
+    if (rows_.in_tiles(1, r))
+      set.set(static_cast<std::size_t>(winograd_rows_number(*table_, joint_[static_cast<std::size_t>(taps(1, r))])));
     // What runs over the last tile along the height.
     along_width = along_width || (taps(1, r) > 1 && rows_.in_tail(1, r));
   }
@@ -136,6 +117,11 @@ std::int64_t WinogradOutput::carry_stride() const {
 
 std::int64_t WinogradOutput::carry_slot() const { return (rows_.most_taps(tiles_->carry) - 1) * tiles_->slab; }
 
+// The joint kernels compute one more tile than there are, and so a vector more than whole ones hold.
+std::int64_t WinogradOutput::beyond() const {
+  return *std::max_element(joint_.begin(), joint_.end()) >= 0 ? kFloatsPerLine : 0;
+}
+
 std::int64_t WinogradOutput::reach() const {
   const TileBox b = tiles_->block(0);
   return round_up(tiles_->most_tiles() / b.images + kFloatsPerLine, kFloatsPerLine);
@@ -156,12 +142,18 @@ bool WinogradOutput::stores_lines() const {
          std::all_of(form_->blocks().begin(), form_->blocks().end(), whole);
 }
 
+bool WinogradOutput::transforms_height() const {
+  bool any = false;
+  for (std::int64_t r = 0; r < problem_.layer.stride[1]; ++r) any = any || joint_kernel(r) == nullptr;
+  return any && tile_[1] > 1;
+}
+
 std::int64_t WinogradOutput::floats() const {
   const std::int64_t phases = problem_.layer.stride[2];
   std::int64_t arrays = 0;
   const auto points = [this](int d) { return winograd_points(tile_[d], rows_.most_taps(d)); };
   if (tile_[0] > 1) arrays += phases * (tile_[0] + kOver) * points(1) * points(2);
-  if (tile_[1] > 1) arrays += phases * (tile_[1] + kOver) * points(2);
+  if (transforms_height()) arrays += phases * (tile_[1] + kOver) * points(2);
   arrays += phases * kOver;         // over
   arrays += 2 * phases * tile_[2];  // row, interleaved
   arrays += kMasks;
@@ -267,7 +259,7 @@ void WinogradOutput::store(const RunArgs& args, std::int64_t group, const TileBo
     return at;
   };
   b.depth = take(tile_[0] > 1 ? phases_w * (tile_[0] + kOver) * most_points(1) * most_points(2) * s : 0);
-  b.height = take(tile_[1] > 1 ? phases_w * (tile_[1] + kOver) * most_points(2) * s : 0);
+  b.height = take(transforms_height() ? phases_w * (tile_[1] + kOver) * most_points(2) * s : 0);
   b.over = take(phases_w * kOver * s);
   b.row = take(phases_w * tile_[2] * s);
   b.interleaved = take(phases_w * tile_[2] * s);
@@ -371,7 +363,7 @@ void WinogradOutput::store_phase_row(const Pass& pass, const float* products, co
     }
   }
   // The views of one coefficient along the depth and of one along depth and height, of each phase along the width. (They are
-  // read long after they are written: what has just been stored by halves cannot be loaded whole before all stores are
+  // read field by field where they are: what has just been stored by halves cannot be copied whole before all stores are
   // done.)
   View depth_views[kMaxPhasesAlongWidth], height_views[kMaxPhasesAlongWidth];
   const auto depth_view = [&](std::int64_t rw, std::int64_t jd) {
@@ -505,7 +497,8 @@ void WinogradOutput::store_joint_rows(const Pass& pass, std::int64_t jd, std::in
   for (std::int64_t c = 0; c < pass.channels; ++c) {
     const std::int64_t first = c * tiles_->product_floats + begin;
     for (int f = 0; f < kJointPhases; ++f) {
-      // Joined, the first output of a row is what runs over from the row before instead of its own.
+      // Joined, the first outputs of a row are what runs over from the row before instead of their own. (There are at most
+      // kJointPhases of these, since no phase has more than two taps.)
       const bool replaced = joined && f < tail;
       call.src[f] = views[f].data + first;
       call.own[f] = (replaced ? b.mask[2] : b.ones) + first;
@@ -519,7 +512,8 @@ void WinogradOutput::store_joint_rows(const Pass& pass, std::int64_t jd, std::in
     rows_.finish(pass, c, call.dst, call.count * phases);
     rows_.place(pass, jd, jh, c, c + 1, b.interleaved, joined ? nullptr : &over, b.placed);
   }
-  pass.used->set(static_cast<std::size_t>(winograd_rows_number(*table_, joint_[taps(1, pass.rh)])));
+  pass.used->set(
+      static_cast<std::size_t>(winograd_rows_number(*table_, joint_[static_cast<std::size_t>(taps(1, pass.rh))])));
 }
 
 void WinogradOutput::transpose_staged(const RunArgs& args, std::int64_t group, const TileBox& box, const ChannelBlock& block,

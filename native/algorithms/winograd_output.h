@@ -8,14 +8,12 @@
 
 #include "algorithms/algorithm.h"
 #include "algorithms/streaming.h"
+#include "algorithms/winograd_joint.h"
 #include "algorithms/winograd_row_store.h"
 #include "algorithms/winograd_tiles.h"
 #include "pack/winograd_weights.h"
 
 namespace convtranspose {
-
-// Whether all residues of a layer have kernels that transform along height and width at once (WinogradRowsArgs).
-bool has_joint_kernels(const LayerSpec& layer, const std::array<int, kSpatialDims>& tile);
 
 class WinogradOutput {
  public:
@@ -26,7 +24,8 @@ class WinogradOutput {
                  const CacheInfo& caches);
 
   KernelSet kernels() const;
-  std::int64_t reach() const;         // floats before the products that are read and discarded
+  std::int64_t reach() const;         // floats before the products that are read and discarded,
+  std::int64_t beyond() const;        // and behind them
   std::int64_t floats() const;        // scratch
   std::int64_t carry_floats() const;  // what runs over from a block into the next one, for all channels of a group
 
@@ -69,15 +68,15 @@ class WinogradOutput {
   void store_joint_rows(const Pass& pass, std::int64_t jd, std::int64_t jh, std::int64_t begin, const View* views) const;
   // The kernel that transforms along height and width at once, or nullptr.
   const WinogradRowsKernel* joint_kernel(std::int64_t residue_h) const {
-    const int row = joint_[rows_.taps(1, residue_h)];
+    const int row = joint_[static_cast<std::size_t>(rows_.taps(1, residue_h))];
     return row < 0 ? nullptr : &table_->winograd_rows[row];
   }
   void transpose_staged(const RunArgs& args, std::int64_t group, const TileBox& box, const ChannelBlock& block,
                         const float* staged, bool stream) const;
   std::int64_t staged_floats() const;
-  bool stores_lines() const;  // of the caches, whole ones
+  bool stores_lines() const;       // of the caches, whole ones
+  bool transforms_height() const;  // of some residue, by itself
 
-  void set_joint_kernels();
   static std::int64_t channels_together(const Problem& problem, const WinogradWeights& form, const WinogradTiles& tiles);
 
   Problem problem_;
@@ -89,7 +88,7 @@ class WinogradOutput {
   std::int64_t together_;  // channels that are transformed at a time
   WinogradRowStore rows_;
   int kernel_[kSpatialDims][kMaxWinogradTaps + 1];  // [dimension][taps]: row of the table, or -1
-  int joint_[kMaxWinogradTaps + 1];                 // [taps along the height]: likewise
+  JointKernels joint_;
   struct Place {
     std::size_t cls;
     std::int64_t phase;

@@ -20,8 +20,7 @@ WinogradRowStore::WinogradRowStore(const Problem& problem, const KernelTable& ta
   for (int d = 0; d < kSpatialDims; ++d) {
     most_taps_[d] = WinogradWeights::most_taps(layer, d);
     extra_[d] = layer.kernel[d] - layer.stride[d] * (most_taps_[d] - 1);
-    tail_[d] = std::max<std::int64_t>(0, problem_.call.out[d] + problem_.call.pad_begin[d] -
-                                             layer.stride[d] * tile_[d] * ceil_div(problem_.call.in[d], tile_[d]));
+    tail_[d] = std::max<std::int64_t>(0, problem_.call.out[d] + problem_.call.pad_begin[d] - covered(d));
     if (tiles.dilated()) tail_[d] = layer.stride[d] * (most_taps_[d] - 1);  // as far as they are outputs
   }
 }
@@ -42,13 +41,9 @@ bool WinogradRowStore::has_outputs(int d, std::int64_t residue, std::int64_t beg
   end = std::min(end, problem_.call.pad_begin[d] + problem_.call.out[d]);
   return begin + floor_mod(residue - begin, problem_.layer.stride[d]) < end;
 }
-bool WinogradRowStore::in_tiles(int d, std::int64_t residue) const {
-  const std::int64_t covered = problem_.layer.stride[d] * tile_[d] * ceil_div(problem_.call.in[d], tile_[d]);
-  return has_outputs(d, residue, 0, covered);
-}
+bool WinogradRowStore::in_tiles(int d, std::int64_t residue) const { return has_outputs(d, residue, 0, covered(d)); }
 bool WinogradRowStore::in_tail(int d, std::int64_t residue) const {
-  const std::int64_t covered = problem_.layer.stride[d] * tile_[d] * ceil_div(problem_.call.in[d], tile_[d]);
-  return has_outputs(d, residue, covered, std::numeric_limits<std::int64_t>::max());
+  return has_outputs(d, residue, covered(d), std::numeric_limits<std::int64_t>::max());
 }
 
 WinogradRowStore::Range WinogradRowStore::range(const WinogradPass& pass, int d, std::int64_t j, std::int64_t residue,

@@ -10,6 +10,7 @@
 #include "algorithms/finisher.h"
 #include "algorithms/winograd_tiles.h"
 #include "pack/winograd_points.h"
+#include "problem/checked.h"
 
 namespace convtranspose {
 
@@ -124,6 +125,8 @@ class WinogradRowStore {
   std::int64_t whole_floats() const;  // a row of all grids of a dilated layer
   // The first output of a row of tiles, a halo apart, relative to the outputs of the block: before them if it is negative.
   std::int64_t row_origin(const TileBox& box) const;
+  // Where the last tile along dimension d ends in the uncropped output.
+  std::int64_t covered(int d) const { return problem_.layer.stride[d] * tile_[d] * ceil_div(problem_.call.in[d], tile_[d]); }
   bool has_outputs(int d, std::int64_t residue, std::int64_t begin, std::int64_t end) const;
   Range range(const WinogradPass& pass, int d, std::int64_t j, std::int64_t residue, std::int64_t grid) const;
   template <typename Visit>

@@ -56,7 +56,7 @@ class WinogradTiles {
   std::int64_t block_count() const { return blocks_n_ * blocks_[0] * blocks_[1] * blocks_[2]; }
   TileBox block(std::int64_t index) const;
   std::int64_t most_tiles() const { return most_; }  // of a block
-  double mean_tiles() const;
+  double mean_tiles() const;                         // of all blocks, halos included
 
   std::int64_t point_count() const { return std::int64_t{points[0]} * points[1] * points[2]; }
   // The point of the input that is point `index` of a class with `of_class` points: infinity is the last of both.

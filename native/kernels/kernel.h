@@ -438,7 +438,8 @@ struct WinogradOutputKernel {
 // it stores for t in [0, count) and up to a vector more, j and f in [0, 2),
 //   dst[4*t + 2*j + f] = epilogue(w_f(j, t) + bias)
 //   over[f][t]         = what runs over from tile t, of phases with two taps, unless over[0] is nullptr
-// shift + 1 floats (and a vector) before the values and one mask before mask_height are readable, and a vector beyond all.
+// Masks are 0 or all ones for each t. shift + 1 floats before the values and one mask before mask_height are readable, and a
+// vector beyond values and masks.
 struct WinogradRowsArgs {
   const float* src[2];
   ptrdiff_t height_stride[2];
