@@ -793,7 +793,7 @@ bool grids_reach(const Problem& p, int d) {
   const std::int64_t step = stride * dilation;
   const std::int64_t positions = ceil_div(p.call.in[d], dilation);
   for (std::int64_t k = 0; k < stride; ++k) {
-    const std::int64_t taps = ceil_div(p.layer.kernel[d] - k, stride);
+    const std::int64_t taps = WinogradWeights::taps(p.layer, d, k);
     // Of the first grid, which ends first, and the last, which begins last: there may be very many between.
     const std::int64_t first = dilation * k - p.call.pad_begin[d], last = first + stride * (dilation - 1);
     if (last - step >= 0 || first + step * (positions + taps - 1) < p.call.out[d]) return false;

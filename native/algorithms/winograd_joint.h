@@ -23,12 +23,12 @@ inline JointKernels joint_winograd_kernels(const LayerSpec& layer, const KernelT
   kernels.fill(-1);
   if (layer.stride[2] != kJointPhases || tile[2] != kJointTile || tile[1] > kJointTile) return kernels;
   if (layer.dilation != Dims{1, 1, 1}) return kernels;
-  const int most = WinogradWeights::most_taps(layer, 2);
-  const bool both = layer.kernel[2] == kJointPhases * most;  // phases have the most taps
   for (int i = 0; i < table.winograd_rows_count; ++i) {
     const WinogradRowsKernel& kernel = table.winograd_rows[i];
     if ((kernel.height_taps == 0) != (tile[1] == 1)) continue;
-    if (kernel.taps[0] != most || kernel.taps[1] != (both ? most : most - 1)) continue;
+    bool fits = true;
+    for (int f = 0; f < kJointPhases; ++f) fits = fits && kernel.taps[f] == WinogradWeights::taps(layer, 2, f);
+    if (!fits) continue;
     kernels[static_cast<std::size_t>(std::max(kernel.height_taps, 1))] = i;
   }
   return kernels;

@@ -472,7 +472,7 @@ void WinogradOutput::store_rows(const Pass& pass, std::int64_t jd, std::int64_t 
 }
 
 // The same from the products, or what the depth transform makes of them, by the joint kernel: a channel at a time, which so
-// stays in the first-level cache.
+// stays in the first-level cache. (Its last tail stands where the first outputs of the next channel may have to be.)
 void WinogradOutput::store_joint_rows(const Pass& pass, std::int64_t jd, std::int64_t jh, std::int64_t begin,
                                       const View* views) const {
   if (!rows_.wanted(pass, jd, jh)) return;

@@ -9,13 +9,6 @@
 namespace convtranspose {
 namespace {
 
-// Taps of a residue along dimension d; 0 if the kernel does not reach it.
-int taps_of(const LayerSpec& layer, int d, std::int64_t residue) {
-  if (residue >= layer.kernel[d]) return 0;
-  return static_cast<int>(
-      std::min<std::int64_t>(ceil_div(layer.kernel[d] - residue, layer.stride[d]), kMaxWinogradTaps + 1));
-}
-
 constexpr std::int64_t kMaxPhasesPerKernel = 4096;
 
 }  // namespace
@@ -25,14 +18,18 @@ bool WinogradWeights::can_use(const LayerSpec& layer) {
   std::int64_t phases = 1;
   for (int d = 0; d < kSpatialDims; ++d) {
     if (layer.stride[d] > layer.kernel[d] || std::gcd(layer.stride[d], layer.dilation[d]) != 1) return false;
-    if (taps_of(layer, d, 0) > kMaxWinogradTaps || layer.stride[d] > kMaxPhasesPerKernel / phases) return false;
+    if (taps(layer, d, 0) > kMaxWinogradTaps || layer.stride[d] > kMaxPhasesPerKernel / phases) return false;
     phases *= layer.stride[d];
     several = several || layer.kernel[d] > layer.stride[d];
   }
   return several;
 }
 
-int WinogradWeights::most_taps(const LayerSpec& layer, int d) { return taps_of(layer, d, 0); }
+int WinogradWeights::taps(const LayerSpec& layer, int d, std::int64_t residue) {
+  if (residue >= layer.kernel[d]) return 0;
+  return static_cast<int>(
+      std::min<std::int64_t>(ceil_div(layer.kernel[d] - residue, layer.stride[d]), kMaxWinogradTaps + 1));
+}
 
 WinogradWeights::WinogradWeights(const LayerSpec& layer, const Tile& tile, std::int64_t block_channels,
                                  std::int64_t panel_rows)
@@ -44,7 +41,7 @@ WinogradWeights::WinogradWeights(const LayerSpec& layer, const Tile& tile, std::
     for (std::int64_t rh = 0; rh < layer.stride[1]; ++rh) {
       for (std::int64_t rw = 0; rw < layer.stride[2]; ++rw) {
         PhaseClass phase;
-        phase.taps = {taps_of(layer, 0, rd), taps_of(layer, 1, rh), taps_of(layer, 2, rw)};
+        phase.taps = {taps(layer, 0, rd), taps(layer, 1, rh), taps(layer, 2, rw)};
         auto found =
             std::find_if(classes_.begin(), classes_.end(), [&](const PhaseClass& c) { return c.taps == phase.taps; });
         if (found == classes_.end()) {

@@ -64,8 +64,10 @@ class WinogradWeights final : public PackedForm {
   // have no common factor.
   static bool can_use(const LayerSpec& layer);
 
-  // The most taps that a residue of dimension d has.
-  static int most_taps(const LayerSpec& layer, int d);
+  // Taps of a residue along dimension d, 0 if the kernel does not reach it, kMaxWinogradTaps + 1 for more than that; the
+  // first residue has the most.
+  static int taps(const LayerSpec& layer, int d, std::int64_t residue);
+  static int most_taps(const LayerSpec& layer, int d) { return taps(layer, d, 0); }
 
   const Tile& tile() const { return tile_; }
   const std::vector<PhaseClass>& classes() const { return classes_; }

@@ -1,8 +1,8 @@
 /**
  * Prints the instruction set; then for every fixture which family of algorithms really ran by the native counters, once for each word
- * of the `algorithm` option, unless it has no product at all; then all algorithms that ran. But for the first line this must not depend on the machine. The fastest one
- * does depend on the width of its vectors: for 'auto' the list says no more than whether it was the reference. What answers to 'amx' is left
- * out: some machines alone have it.
+ * of the `algorithm` option, unless it has no product at all; then all algorithms that ran. But for the first line this must not depend
+ * on the machine. The fastest one does depend on the width of its vectors: for 'auto' the list says no more than whether it was the
+ * reference. What answers to 'amx' is left out: some machines alone have it.
  */
 import { cpuInfo } from '../../lib/index';
 import { loadNative } from '../../lib/native';
